@@ -1,0 +1,32 @@
+//! Ids, names, states and their transitions.
+//!
+//! Plain values that every other crate speaks: no I/O, no async, no clock. What a client sees
+//! (`boatyard-api`), what is stored (`boatyard-store`) and what crosses the link
+//! (`boatyard-link`) are made of these.
+//!
+//! - [`id`]: one newtype per kind of thing, a ULID with a prefix.
+//! - [`time`]: instants as milliseconds, RFC 3339 at the edge.
+//! - [`state`]: the state of an attempt, a session, a turn, a prompt, a workspace, a job, each
+//!   with its legal transitions beside it.
+//! - [`event`]: the one vocabulary of what happens in a session.
+//! - [`name`]: parsed names: repositories, branches, commits, agents.
+//! - [`limits`]: what a workspace or a task may use.
+
+pub mod event;
+pub mod id;
+pub mod limits;
+pub mod name;
+pub mod state;
+pub mod time;
+
+pub use event::{Content, Event, EventBody};
+pub use id::{
+    AttemptId, BlobId, JobId, KeyId, LayerId, MemberId, OrganizationId, PermissionId, PromptId,
+    QuestionId, RepositoryId, SessionId, TaskId, WorkspaceId,
+};
+pub use limits::{TaskLimits, WorkspaceLimits};
+pub use state::{
+    AttemptState, JobState, PromptMode, PromptState, SessionState, TurnOutcome, WorkspaceKind,
+    WorkspaceState,
+};
+pub use time::Timestamp;
