@@ -420,6 +420,24 @@ pub struct Usage {
     pub cost_usd: Option<f64>,
 }
 
+/// A file of a difference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DiffFile {
+    /// Its path.
+    pub path: String,
+    /// Its path before, where it was renamed.
+    #[serde(default)]
+    pub old_path: Option<String>,
+    /// In what way it differs.
+    pub change: FileChange,
+    /// Lines added; none for a binary file.
+    #[serde(default)]
+    pub added: Option<u32>,
+    /// Lines removed; none for a binary file.
+    #[serde(default)]
+    pub removed: Option<u32>,
+}
+
 macro_rules! word {
     ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident,)* })*) => {$(
         $(#[$doc])*

@@ -1,0 +1,1 @@
+//! The driver for Linux itself: the `sandbox` crate behind a spawner process.
