@@ -1,1 +1,49 @@
-//! TBD
+//! The Linux sandbox: namespaces, mounts, limits, seccomp, the spawner and the first process.
+//!
+//! Three programs use it:
+//!
+//! - the server's program starts the **spawner** ([`spawner::launch`]) and talks to it through a
+//!   socket ([`protocol`], [`client`]);
+//! - `boatyard-runner init`, the **first process** of every sandbox, is [`init::main`];
+//! - `boatyard-runner serve` starts processes inside with [`spawn`] and groups them with
+//!   [`cgroup`].
+//!
+//! ```text
+//! server ══ SEQPACKET, 4 KiB requests ══ spawner ── clone3 ──► init ── execveat(fd 7) ──► serve
+//!   ╚════ D/run/<ws>.sock: hello, then the link ════════════════╝ SCM_RIGHTS ═════════════╝
+//! ```
+//!
+//! Invariants:
+//!
+//! - No path comes over the spawner's socket: it forms each from 128-bit ids below directories
+//!   that it opened at its start, and follows no symbolic link there.
+//! - What a sandbox does is decided before its first process runs; nothing joins it later from
+//!   the host (no `setns`).
+//! - A level of isolation is chosen by trying and is reported; a missing piece is an error that
+//!   names the step, never a silent step down.
+#![allow(unsafe_code, reason = "system calls: each block says why it is sound")]
+
+pub mod cgroup;
+pub mod client;
+pub mod error;
+pub mod fds;
+pub mod init;
+mod inside;
+pub mod protocol;
+pub mod spawn;
+pub mod spawner;
+mod sys;
+mod tree;
+
+pub use error::{Error, Result};
+
+/// The user id inside that agents, setup, terminals and git run as.
+pub const WORKER_UID: u32 = 1000;
+/// The group id inside that goes with [`WORKER_UID`].
+pub const WORKER_GID: u32 = 1000;
+/// The home folder of the worker inside.
+pub const WORKER_HOME: &str = "/home/agent";
+/// The name of the machine inside.
+pub const HOSTNAME: &str = "boatyard";
+/// Where the egress listener listens inside, on 127.0.0.1.
+pub const EGRESS_PORT: u16 = 3128;

@@ -1,0 +1,173 @@
+//! The well-known descriptors of the first process and of `serve`, and the greeting on the
+//! link's socket.
+//!
+//! | number | `init` | `serve` |
+//! |---|---|---|
+//! | 0 to 2 | `/dev/null` | `/dev/null` |
+//! | 3 | the listening link socket | [`CONNECTIONS`]: each message is one link connection |
+//! | 4 | the spool file | the same |
+//! | 5 | the egress listener, 127.0.0.1:3128, listening | closed |
+//! | 6 | the directory of the workspace's cgroup, or closed | the same |
+//! | 7 | the sealed runner program | closed |
+//!
+//! A client of the link socket sends [`Hello`] first. `init` answers a [`Kind::Link`] by passing
+//! the connection to `serve` (whatever follows the greeting is then `serve`'s), a
+//! [`Kind::Egress`] by one byte ([`EGRESS_OK`]) with a duplicate of descriptor 5 attached, and a
+//! [`Kind::Ping`] by [`Pong`].
+
+/// `init`: the listening link socket.
+pub const LINK_LISTENER: i32 = 3;
+/// `serve`: its end of a SEQPACKET pair; each message is [`CONNECTION_BYTE`] with one connected
+/// link socket attached. `init` holds this end too, so a connection that `serve` did not take
+/// before it ended is given to the next `serve`.
+pub const CONNECTIONS: i32 = 3;
+/// Both: the spool, a file of the host, open for reading and writing.
+pub const SPOOL: i32 = 4;
+/// `init`: the egress listener, made in the sandbox's own network.
+pub const EGRESS_LISTENER: i32 = 5;
+/// Both: the directory of the workspace's own cgroup (version 2), closed where there is none.
+pub const CGROUP: i32 = 6;
+/// `init`: the sealed memory file to start `serve` from.
+pub const RUNNER: i32 = 7;
+
+/// What a message on [`CONNECTIONS`] consists of, beside the attached descriptor.
+pub const CONNECTION_BYTE: u8 = b'L';
+/// The answer to a hello of [`Kind::Egress`].
+pub const EGRESS_OK: u8 = b'E';
+
+/// Environment of `init` and `serve`: how many times this workspace was started, in decimal.
+pub const ENV_GENERATION: &str = "BOATYARD_GENERATION";
+/// Environment of `init` and `serve`: `range` when ids 0 to 65535 are mapped, `single` when only
+/// id 0 is (then the worker is id 0 without capabilities).
+pub const ENV_IDS: &str = "BOATYARD_IDS";
+/// Environment of `serve`: how many times `serve` was started in this generation, from 1.
+pub const ENV_SERVE_STARTS: &str = "BOATYARD_SERVE_STARTS";
+/// Environment of `serve`: how the one before ended: `none`, `exit <code>` or `signal <number>`.
+/// Anything but `none` and `exit 0` means that running work was lost (`runner_lost`).
+pub const ENV_SERVE_LAST: &str = "BOATYARD_SERVE_LAST";
+
+/// The length of a [`Hello`] in bytes.
+pub const HELLO_LENGTH: usize = 16;
+/// The length of a [`Pong`] in bytes.
+pub const PONG_LENGTH: usize = 24;
+/// The version of the greeting.
+pub const HELLO_VERSION: u8 = 1;
+
+const HELLO_MAGIC: &[u8; 4] = b"BYLK";
+const PONG_MAGIC: &[u8; 4] = b"BYOK";
+
+/// What a client of the link socket wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// To speak the link with `serve`.
+    Link,
+    /// A duplicate of the egress listener.
+    Egress,
+    /// To know that the first process lives, and which generation.
+    Ping,
+}
+
+/// The first 16 bytes on a connection to the link socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hello {
+    /// What the client wants.
+    pub kind: Kind,
+}
+
+impl Hello {
+    /// The bytes to send.
+    pub const fn encode(self) -> [u8; HELLO_LENGTH] {
+        let mut bytes = [0; HELLO_LENGTH];
+        let mut index = 0;
+        while index < HELLO_MAGIC.len() {
+            bytes[index] = HELLO_MAGIC[index];
+            index += 1;
+        }
+        bytes[4] = HELLO_VERSION;
+        bytes[5] = match self.kind {
+            Kind::Link => 1,
+            Kind::Egress => 2,
+            Kind::Ping => 3,
+        };
+        bytes
+    }
+
+    /// The greeting in `bytes`; none when it is not one of this version.
+    pub fn decode(bytes: &[u8; HELLO_LENGTH]) -> Option<Self> {
+        let rest_is_zero = bytes[6..].iter().all(|byte| *byte == 0);
+        if &bytes[..4] != HELLO_MAGIC || bytes[4] != HELLO_VERSION || !rest_is_zero {
+            return None;
+        }
+        let kind = match bytes[5] {
+            1 => Kind::Link,
+            2 => Kind::Egress,
+            3 => Kind::Ping,
+            _ => return None,
+        };
+        Some(Self { kind })
+    }
+}
+
+/// The answer to a ping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pong {
+    /// How many times the workspace was started.
+    pub generation: u64,
+    /// The process id of `serve` as seen inside; 0 while none runs.
+    pub serve_pid: u32,
+    /// How many times `serve` was started in this generation.
+    pub serve_starts: u32,
+}
+
+impl Pong {
+    /// The bytes to send: magic, generation, `serve`'s pid and starts (little-endian), 4 zeros.
+    pub fn encode(self) -> [u8; PONG_LENGTH] {
+        let mut bytes = [0; PONG_LENGTH];
+        bytes[..4].copy_from_slice(PONG_MAGIC);
+        bytes[4..12].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.serve_pid.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.serve_starts.to_le_bytes());
+        bytes
+    }
+
+    /// The answer in `bytes`, none when it is not one.
+    pub fn decode(bytes: &[u8; PONG_LENGTH]) -> Option<Self> {
+        if &bytes[..4] != PONG_MAGIC {
+            return None;
+        }
+        let word = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        Some(Self {
+            generation: u64::from(word(4)) | u64::from(word(8)) << 32,
+            serve_pid: word(12),
+            serve_starts: word(16),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn greetings_come_back_as_they_went() {
+        for kind in [Kind::Link, Kind::Egress, Kind::Ping] {
+            assert_eq!(Hello::decode(&Hello { kind }.encode()), Some(Hello { kind }));
+        }
+        let pong = Pong { generation: u64::MAX - 7, serve_pid: 9, serve_starts: 3 };
+        assert_eq!(Pong::decode(&pong.encode()), Some(pong));
+    }
+
+    #[test]
+    fn another_version_or_garbage_is_refused() {
+        let mut hello = Hello { kind: Kind::Link }.encode();
+        hello[4] = 2;
+        assert_eq!(Hello::decode(&hello), None);
+        let mut hello = Hello { kind: Kind::Link }.encode();
+        hello[15] = 1;
+        assert_eq!(Hello::decode(&hello), None);
+        assert_eq!(Hello::decode(&[0; HELLO_LENGTH]), None);
+        assert_eq!(Pong::decode(&[0; PONG_LENGTH]), None);
+    }
+}

@@ -1,0 +1,30 @@
+//! The system calls that the crate needs, one thin safe function each.
+//!
+//! - [`socket`]: pairs, messages with descriptors.
+//! - [`process`]: `clone3`, pidfds, waiting.
+//! - [`dir`]: files and folders below an open folder, no symbolic link followed.
+//! - [`mount`]: the mount calls that work on descriptors.
+//! - [`memory`]: sealed memory files.
+
+pub(crate) mod dir;
+pub(crate) mod memory;
+pub(crate) mod mount;
+pub(crate) mod process;
+pub(crate) mod socket;
+
+use std::io;
+
+/// Turns the result of a system call into a `Result`.
+pub(crate) fn check<T: Into<i64> + Copy>(result: T) -> io::Result<T> {
+    if result.into() < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Repeats a system call that a signal interrupted.
+pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
