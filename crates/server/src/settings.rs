@@ -1,0 +1,177 @@
+//! What an operator may decide, and where each value came from.
+//!
+//! Settings come from four places, a later one winning over an earlier one:
+//!
+//! ```text
+//! defaults ─► boatyard.toml ─► BOATYARD_* variables ─► flags
+//! ```
+//!
+//! Each section is declared once, in a file of its own, with the `section!` macro: the struct, its
+//! defaults, what `boatyard.toml` shows and `docs/configuration.md` say all come from that one
+//! declaration, and so does the list of keys against which a file is checked. An unknown key is
+//! refused with its line and the nearest known one.
+//!
+//! - [`Settings`]: the outcome, one field per section.
+//! - [`Sources`] → [`Sources::resolve`] → [`Resolved`]: the outcome with the origin of each value.
+//! - [`document`]: the annotated `boatyard.toml` and the page of documentation.
+//! - [`value`]: the types of values: sizes, spans of time, secrets.
+
+use std::collections::BTreeMap;
+
+use boatyard_model::name::AgentName;
+
+pub mod agents;
+pub mod author;
+pub mod document;
+pub mod egress;
+pub mod limits;
+pub mod log;
+pub mod repositories;
+pub mod resolve;
+pub mod retention;
+pub mod server;
+pub mod table;
+pub mod tools;
+pub mod value;
+
+pub use agents::{Agent, Protocol};
+pub use author::Author;
+pub use egress::Egress;
+pub use limits::Limits;
+pub use log::{Level, Log, LogFormat, LogTarget};
+pub use repositories::Repositories;
+pub use resolve::{Error, Origin, Resolved, Sources};
+pub use retention::Retention;
+pub use server::Server;
+pub use tools::Tools;
+pub use value::{ByteSize, Secret, Span};
+
+use self::table::{Key, Layers, Section};
+
+/// Every decision of the operator.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Settings {
+    /// What stands above the first section.
+    pub general: General,
+    /// `[server]`
+    pub server: Server,
+    /// `[log]`
+    pub log: Log,
+    /// `[repositories]`
+    pub repositories: Repositories,
+    /// `[tools]`
+    pub tools: Tools,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[egress]`
+    pub egress: Egress,
+    /// `[retention]`
+    pub retention: Retention,
+    /// `[author]`
+    pub author: Author,
+    /// `[agents.NAME]`: agents beside the built-in ones, or other commands for those.
+    pub agents: BTreeMap<AgentName, Agent>,
+}
+
+table::section! {
+    /// What stands above the first section.
+    General = "" {
+        /// The agent of a task that names none. Where this is not set, Boatyard takes the first
+        /// agent that is ready, and `demo` where none is.
+        default_agent: Option<AgentName> = None, example "\"demo\"";
+    }
+}
+
+/// A section of the file, for checks and documents.
+#[derive(Debug, Clone, Copy)]
+pub struct SectionInfo {
+    /// Its name; empty for what stands above the first one.
+    pub path: &'static str,
+    /// What it is about.
+    pub doc: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+    /// The defaults, as `(key, value)`; none for a key without a default.
+    pub defaults: fn() -> Vec<(&'static str, Option<toml::Value>)>,
+}
+
+const fn info<S: Section>() -> SectionInfo {
+    SectionInfo {
+        path: S::PATH,
+        doc: S::DOC,
+        keys: S::KEYS,
+        defaults: || S::default().show(table::Secrets::Hidden),
+    }
+}
+
+/// Every section, in the order of the file. The last one stands for each `[agents.NAME]`.
+pub const SECTIONS: &[SectionInfo] = &[
+    info::<General>(),
+    info::<Server>(),
+    info::<Log>(),
+    info::<Repositories>(),
+    info::<Tools>(),
+    info::<Limits>(),
+    info::<Egress>(),
+    info::<Retention>(),
+    info::<Author>(),
+    info::<Agent>(),
+];
+
+/// What `[agents.NAME]` is called in [`SECTIONS`].
+const AGENTS: &str = "agents.NAME";
+
+impl Settings {
+    fn read(layers: &Layers) -> Result<Self, Error> {
+        let mut agents = BTreeMap::new();
+        for name in layers.names_below("agents.") {
+            let path = format!("agents.{name}");
+            let parsed = name
+                .parse::<AgentName>()
+                .map_err(|error| layers.error_in(&path, error.to_string()))?;
+            let agent = Agent::read(layers, &path)?;
+            if agent.command.is_empty() {
+                let text = "`command` is missing: the program and its arguments, as a list";
+                return Err(layers.error_in(&path, text.to_owned()));
+            }
+            agents.insert(parsed, agent);
+        }
+        Ok(Self {
+            general: General::read(layers, "")?,
+            server: Server::read(layers, "server")?,
+            log: Log::read(layers, "log")?,
+            repositories: Repositories::read(layers, "repositories")?,
+            tools: Tools::read(layers, "tools")?,
+            limits: Limits::read(layers, "limits")?,
+            egress: Egress::read(layers, "egress")?,
+            retention: Retention::read(layers, "retention")?,
+            author: Author::read(layers, "author")?,
+            agents,
+        })
+    }
+
+    /// Every value by its dotted name, secrets hidden; none where a key has no value.
+    pub fn show(&self) -> Vec<(String, Option<toml::Value>)> {
+        fn add<S: Section>(out: &mut Vec<(String, Option<toml::Value>)>, path: &str, section: &S) {
+            let dotted = |key: &str| {
+                if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+            };
+            let values = section.show(table::Secrets::Hidden);
+            out.extend(values.into_iter().map(|(key, value)| (dotted(key), value)));
+        }
+        let mut out = Vec::new();
+        add(&mut out, "", &self.general);
+        add(&mut out, "server", &self.server);
+        add(&mut out, "log", &self.log);
+        add(&mut out, "repositories", &self.repositories);
+        add(&mut out, "tools", &self.tools);
+        add(&mut out, "limits", &self.limits);
+        add(&mut out, "egress", &self.egress);
+        add(&mut out, "retention", &self.retention);
+        add(&mut out, "author", &self.author);
+        for (name, agent) in &self.agents {
+            add(&mut out, &format!("agents.{name}"), agent);
+        }
+        out
+    }
+}

@@ -1,0 +1,73 @@
+//! `[limits]`: what a workspace and a task may use.
+
+use boatyard_model::{TaskLimits, WorkspaceLimits};
+
+use super::value::{ByteSize, Span};
+
+super::table::section! {
+    /// What a workspace and a task may use.
+    Limits = "limits" {
+        /// How many tasks run at the same time; others wait their turn. 0 means as many as this
+        /// machine has cores.
+        running_tasks: u32 = 0;
+        /// How long one attempt at a task may take, without the time that it waits for a person.
+        task_time: Span = Span::hours(4);
+        /// How long the setup of an environment may take.
+        setup_time: Span = Span::minutes(10);
+        /// What one attempt may cost in US dollars, as the agent tells it.
+        task_cost: Option<f64> = None, example "5.0";
+        /// How long a permission or a question waits for a person. After that it is a no.
+        answer_time: Span = Span::hours(24);
+        /// Memory of one workspace.
+        memory: ByteSize = ByteSize::gib(4);
+        /// Processes and threads of one workspace at the same time.
+        processes: u32 = 512;
+        /// Disk that one workspace's own changes may take.
+        disk: ByteSize = ByteSize::gib(10);
+        /// Processor time of one workspace, in cores. 0 means no limit.
+        cores: f64 = 0.0;
+    }
+}
+
+impl Limits {
+    /// What one workspace may use.
+    pub fn workspace(&self) -> WorkspaceLimits {
+        // At most the thousandths of 4 million cores: no overflow, and a negative value is 0.
+        let cpu_millis = (self.cores * 1000.0).clamp(0.0, f64::from(u32::MAX)) as u32;
+        WorkspaceLimits {
+            memory_bytes: self.memory.bytes(),
+            processes: self.processes,
+            disk_bytes: self.disk.bytes(),
+            cpu_millis,
+        }
+    }
+
+    /// What one attempt at a task may use.
+    pub fn task(&self) -> TaskLimits {
+        TaskLimits {
+            time: self.task_time.seconds_u32(),
+            setup_time: self.setup_time.seconds_u32(),
+            cost_usd: self.task_cost,
+        }
+    }
+
+    /// How many tasks run at the same time.
+    pub fn running_tasks(&self) -> usize {
+        match self.running_tasks {
+            // One where the machine doesn't tell.
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            n => n as usize,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_model() {
+        assert_eq!(Limits::default().workspace(), WorkspaceLimits::default());
+        assert_eq!(Limits::default().task(), TaskLimits::default());
+    }
+}

@@ -1,0 +1,529 @@
+//! From the places where values are given to one outcome.
+//!
+//! [`Sources`] is what was found, without effects; [`Sources::resolve`] merges it once. A value that
+//! can't be taken is refused with its place: the file and line, the variable, or the flag.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use toml::{
+    Value,
+    de::{DeTable, DeValue},
+};
+
+use super::{AGENTS, SECTIONS, SectionInfo, Settings, table::Layers};
+
+/// What `BOATYARD_*` variables that are no settings are for: they are not looked at here.
+const OTHER_VARIABLES: &[&str] =
+    &["BOATYARD_CONFIG", "BOATYARD_DATA", "BOATYARD_SERVER", "BOATYARD_API_KEY", "BOATYARD_LISTEN"];
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// A line of the file.
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A variable of the environment.
+    Variable(String),
+    /// A flag of the command line.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Why settings can't be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file can't be read.
+    #[error("the settings file {} can't be read", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{}:{line}: {reason}", path.display())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What the parser says.
+        reason: String,
+    },
+    /// A key or section that doesn't exist.
+    #[error("{}:{line}: {what} is not a setting{}", path.display(), hint(nearest.as_deref()))]
+    Unknown {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// The key or section.
+        what: String,
+        /// What may have been meant.
+        nearest: Option<String>,
+    },
+    /// A value of the wrong kind.
+    #[error("{origin}: `{key}`: {reason}")]
+    Value {
+        /// The dotted name.
+        key: String,
+        /// Where it was given.
+        origin: Origin,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean {nearest}?"),
+        None => "; docs/configuration.md lists them all".to_owned(),
+    }
+}
+
+/// What was found in the places where settings may stand.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// The file, with its text.
+    pub file: Option<(PathBuf, String)>,
+    /// The variables of the environment; others than `BOATYARD_*` are passed over.
+    pub variables: Vec<(String, String)>,
+    /// Flags of the command line: the dotted name that each sets, its value, and how it is written.
+    pub flags: Vec<(&'static str, Value, &'static str)>,
+}
+
+/// The outcome.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The settings.
+    pub settings: Settings,
+    /// Where each value that is not a default came from, by its dotted name.
+    pub origins: BTreeMap<String, Origin>,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// What is odd but harmless, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Sources {
+    /// Reads the file at `path`, if one was found.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn with_file(path: Option<PathBuf>) -> Result<Self, Error> {
+        let file = match path {
+            None => None,
+            Some(path) => match std::fs::read_to_string(&path) {
+                Ok(text) => Some((path, text)),
+                Err(source) => return Err(Error::Unreadable { path, source }),
+            },
+        };
+        Ok(Self { file, ..Self::default() })
+    }
+
+    /// Merges everything.
+    ///
+    /// # Errors
+    /// The first thing that can't be taken.
+    pub fn resolve(self) -> Result<Resolved, Error> {
+        let mut layers = Layers::default();
+        if let Some((path, text)) = &self.file {
+            read_file(&mut layers, path, text)?;
+        }
+        let warnings = read_variables(&mut layers, self.variables)?;
+        for (name, value, flag) in self.flags {
+            layers.put(name.to_owned(), value, Origin::Flag(flag));
+        }
+        let settings = Settings::read(&layers)?;
+        let file = self.file.map(|(path, _)| path);
+        Ok(Resolved { settings, origins: layers.origins(), file, warnings })
+    }
+}
+
+impl Resolved {
+    /// Every value with its origin, as lines of TOML with a comment; secrets hidden.
+    pub fn show(&self) -> String {
+        use fmt::Write as _;
+
+        let mut out = String::new();
+        let mut section = String::new();
+        let shown = self.settings.show();
+        let rows: Vec<(String, String, String)> = shown
+            .into_iter()
+            .map(|(name, value)| {
+                let origin = self.origins.get(&name).unwrap_or(&Origin::Default).to_string();
+                let (path, key) = name.rsplit_once('.').unwrap_or(("", &name));
+                let line = match value {
+                    Some(value) => format!("{key} = {value}"),
+                    None => format!("# {key} is not set"),
+                };
+                (path.to_owned(), line, origin)
+            })
+            .collect();
+        // A comment after a long value would be far away: beyond this column it just follows.
+        let column = rows.iter().map(|(_, line, _)| line.len()).filter(|n| *n <= 48).max();
+        let column = column.unwrap_or(0);
+        for (path, line, origin) in rows {
+            if path != section {
+                // Writing to a String can't fail.
+                let _ = write!(out, "\n[{path}]\n");
+                section = path;
+            }
+            let _ = writeln!(out, "{line:column$}  # {origin}");
+        }
+        out
+    }
+}
+
+fn line_of(text: &str, span: Range<usize>) -> usize {
+    let before = text.get(..span.start).unwrap_or(text);
+    before.bytes().filter(|b| *b == b'\n').count() + 1
+}
+
+fn section(path: &str) -> Option<&'static SectionInfo> {
+    SECTIONS.iter().find(|section| section.path == path)
+}
+
+fn read_file(layers: &mut Layers, path: &Path, text: &str) -> Result<(), Error> {
+    let syntax = |error: toml::de::Error| Error::Syntax {
+        path: path.to_owned(),
+        line: error.span().map_or(1, |span| line_of(text, span)),
+        reason: error.message().to_owned(),
+    };
+    // Once with places, for the messages; once as values.
+    let placed = DeTable::parse(text).map_err(syntax)?;
+    let values = toml::from_str::<toml::Table>(text).map_err(syntax)?;
+    let mut reader = FileReader { layers, path, text };
+
+    let mut top = toml::Table::new();
+    for (key, place) in placed.get_ref() {
+        let name: &str = key.get_ref();
+        let Some(value) = values.get(name) else { continue };
+        let line = line_of(text, key.span());
+        match (name, value, place.get_ref()) {
+            ("agents", Value::Table(agents), DeValue::Table(places)) => {
+                for (agent, place) in places {
+                    let at = line_of(text, agent.span());
+                    let agent: &str = agent.get_ref();
+                    let path = format!("agents.{agent}");
+                    match (agents.get(agent), place.get_ref()) {
+                        (Some(Value::Table(keys)), DeValue::Table(places)) => {
+                            reader.section(&path, AGENTS, keys, places)?;
+                        }
+                        _ => return Err(reader.not_a_table(&path, at)),
+                    }
+                }
+            }
+            (_, Value::Table(keys), DeValue::Table(places)) if section(name).is_some() => {
+                reader.section(name, name, keys, places)?;
+            }
+            _ if name == "agents" || section(name).is_some() => {
+                return Err(reader.not_a_table(name, line));
+            }
+            _ => {
+                top.insert(name.to_owned(), value.clone());
+            }
+        }
+    }
+    let places = placed.get_ref();
+    reader.section("", "", &top, places)
+}
+
+struct FileReader<'a> {
+    layers: &'a mut Layers,
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl FileReader<'_> {
+    fn not_a_table(&self, name: &str, line: usize) -> Error {
+        let origin = Origin::File { path: self.path.to_owned(), line };
+        Error::Value { key: name.to_owned(), origin, reason: format!("write it as [{name}]") }
+    }
+
+    fn section(
+        &mut self,
+        path: &str,
+        declared: &str,
+        keys: &toml::Table,
+        places: &DeTable<'_>,
+    ) -> Result<(), Error> {
+        let known = section(declared).map_or(&[][..], |section| section.keys);
+        for (key, _) in places {
+            let line = line_of(self.text, key.span());
+            let name: &str = key.get_ref();
+            let Some(value) = keys.get(name) else { continue };
+            if known.iter().any(|key| key.name == name) {
+                let dotted =
+                    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+                let origin = Origin::File { path: self.path.to_owned(), line };
+                self.layers.put(dotted, value.clone(), origin);
+                continue;
+            }
+            let what = match (path, value) {
+                ("", Value::Table(_)) => format!("[{name}]"),
+                ("", _) => format!("`{name}`"),
+                (path, _) => format!("`{name}` in [{path}]"),
+            };
+            let nearest = nearest(declared, name);
+            return Err(Error::Unknown { path: self.path.to_owned(), line, what, nearest });
+        }
+        Ok(())
+    }
+}
+
+/// What may have been meant by an unknown key or section.
+fn nearest(declared: &str, name: &str) -> Option<String> {
+    let in_section = section(declared).map_or(&[][..], |section| section.keys);
+    let close = |candidates: &mut dyn Iterator<Item = &'static str>| {
+        let scored = candidates.map(|known| (distance(name, known), known));
+        scored.min().filter(|(d, _)| *d <= name.len().max(3) / 3).map(|(_, known)| known)
+    };
+    if let Some(key) = close(&mut in_section.iter().map(|key| key.name)) {
+        return Some(format!("`{key}`"));
+    }
+    if declared.is_empty() {
+        let sections = SECTIONS.iter().map(|section| section.path).filter(|path| !path.is_empty());
+        if let Some(path) = close(&mut sections.into_iter()) {
+            return Some(format!("[{path}]"));
+        }
+    }
+    // The right key in the wrong section.
+    let elsewhere = SECTIONS.iter().find(|section| section.keys.iter().any(|k| k.name == name))?;
+    Some(match elsewhere.path {
+        "" => format!("`{name}` above the first section"),
+        path => format!("`{name}` in [{path}]"),
+    })
+}
+
+/// How many letters must be put in, left out, changed or swapped with their neighbour.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let same = usize::from(a[i - 1] != b[j - 1]);
+                let mut best =
+                    (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + same);
+                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                    best = best.min(rows[i - 2][j - 2] + 1);
+                }
+                best
+            };
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+/// The variable that sets a key.
+pub fn variable(section: &str, key: &str) -> String {
+    let dotted = if section.is_empty() { key.to_owned() } else { format!("{section}_{key}") };
+    format!("BOATYARD_{}", dotted.to_ascii_uppercase())
+}
+
+fn read_variables(
+    layers: &mut Layers,
+    variables: Vec<(String, String)>,
+) -> Result<Vec<String>, Error> {
+    let sections = SECTIONS.iter().filter(|section| section.path != AGENTS);
+    let known: BTreeMap<String, _> = sections
+        .flat_map(|section| {
+            section.keys.iter().map(|key| (variable(section.path, key.name), (section.path, key)))
+        })
+        .collect();
+    let mut warnings = Vec::new();
+    for (name, text) in variables {
+        if !name.starts_with("BOATYARD_") || OTHER_VARIABLES.contains(&name.as_str()) {
+            continue;
+        }
+        let Some((path, key)) = known.get(&name) else {
+            let near = known.keys().map(|k| (distance(&name, k), k)).min();
+            let near = near.filter(|(d, _)| *d <= 3).map(|(_, k)| format!("; did you mean {k}?"));
+            warnings.push(format!("the variable {name} is no setting{}", near.unwrap_or_default()));
+            continue;
+        };
+        // An empty variable is how people unset one in a compose or unit file.
+        if text.is_empty() {
+            continue;
+        }
+        let dotted =
+            if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
+        let origin = Origin::Variable(name);
+        match key.kind.from_text(&text) {
+            Some(value) => layers.put(dotted, value, origin),
+            None => {
+                let reason = "a table can't stand in a variable; put it into boatyard.toml";
+                return Err(Error::Value { key: dotted, origin, reason: reason.to_owned() });
+            }
+        }
+    }
+    Ok(warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(file: &str, variables: &[(&str, &str)]) -> Sources {
+        Sources {
+            file: Some((PathBuf::from("boatyard.toml"), file.to_owned())),
+            variables: variables.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+            flags: Vec::new(),
+        }
+    }
+
+    /// The value of a key with its origin, or the error.
+    fn check(file: &str, variables: &[(&str, &str)], key: &str, expected: &str) {
+        let got = match sources(file, variables).resolve() {
+            Err(error) => error.to_string(),
+            Ok(resolved) => {
+                let value = resolved.settings.show().into_iter().find(|(name, _)| name == key);
+                let value = value.and_then(|(_, value)| value).map(|value| value.to_string());
+                let origin = resolved.origins.get(key).unwrap_or(&Origin::Default);
+                format!("{} from {origin}", value.unwrap_or("nothing".to_owned()))
+            }
+        };
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn a_later_place_wins() {
+        let file = "[server]\nlisten = \"127.0.0.1:8000\"\n";
+        check("", &[], "server.listen", "\"127.0.0.1:7070\" from default");
+        check(file, &[], "server.listen", "\"127.0.0.1:8000\" from boatyard.toml:2");
+        let variable = &[("BOATYARD_SERVER_LISTEN", "localhost:9000")];
+        check(file, variable, "server.listen", "\"127.0.0.1:9000\" from BOATYARD_SERVER_LISTEN");
+        let mut sources = sources(file, variable);
+        sources.flags.push(("server.listen", "[::1]:1".into(), "--listen"));
+        let resolved = sources.resolve().unwrap();
+        assert_eq!(resolved.settings.server.listen.to_string(), "[::1]:1");
+        assert_eq!(resolved.origins["server.listen"], Origin::Flag("--listen"));
+    }
+
+    #[test]
+    fn what_is_not_a_setting_is_refused_with_its_place() {
+        let unknown = |file: &str, expected: &str| check(file, &[], "", expected);
+        unknown(
+            "\n[server]\nlisten = \"127.0.0.1:1\"\nlisen = 1\n",
+            "boatyard.toml:4: `lisen` in [server] is not a setting; did you mean `listen`?",
+        );
+        unknown(
+            "[sever]\nlisten = 1",
+            "boatyard.toml:1: [sever] is not a setting; did you mean [server]?",
+        );
+        unknown(
+            "[server]\nmemory = \"1 GiB\"",
+            "boatyard.toml:2: `memory` in [server] is not a setting; did you mean `memory` in [limits]?",
+        );
+        unknown(
+            "[agents.mine]\ncomand = [\"x\"]",
+            "boatyard.toml:2: `comand` in [agents.mine] is not a setting; did you mean `command`?",
+        );
+        unknown(
+            "[server]\nzzzzzz = 1",
+            "boatyard.toml:2: `zzzzzz` in [server] is not a setting; docs/configuration.md lists them all",
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_its_place() {
+        check(
+            "[limits]\nmemory = \"much\"",
+            &[],
+            "",
+            "boatyard.toml:2: `limits.memory`: expected a size such as \"4 GiB\", got \"much\"",
+        );
+        check(
+            "",
+            &[("BOATYARD_LIMITS_PROCESSES", "-4")],
+            "",
+            "BOATYARD_LIMITS_PROCESSES: `limits.processes`: expected a whole number from 0 on, got -4",
+        );
+        check(
+            "[log]\nlevel = \"loud\"",
+            &[],
+            "",
+            "boatyard.toml:2: `log.level`: expected one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", got \"loud\"",
+        );
+        check("server = 1", &[], "", "boatyard.toml:1: `server`: write it as [server]");
+        check(
+            "[agents.x]\nmodel = \"m\"",
+            &[],
+            "",
+            "boatyard.toml:2: `agents.x`: `command` is missing: the program and its arguments, as a list",
+        );
+        check(
+            "[agents.\"My Agent\"]\ncommand = [\"m\"]",
+            &[],
+            "",
+            "boatyard.toml:2: `agents.My Agent`: `My Agent` is not an agent name (small letters, digits and `-`, at most 40)",
+        );
+        let twice = sources("[log]\nlevel = \"info\"\nlevel = \"warn\"\n", &[]).resolve();
+        assert!(twice.unwrap_err().to_string().starts_with("boatyard.toml:3: "));
+    }
+
+    #[test]
+    fn lists_flags_and_tables_are_read() {
+        check(
+            "",
+            &[("BOATYARD_EGRESS_ALLOW", "a.example, b.example")],
+            "egress.allow",
+            "[\"a.example\", \"b.example\"] from BOATYARD_EGRESS_ALLOW",
+        );
+        check(
+            "",
+            &[("BOATYARD_EGRESS_OFFLINE", "yes")],
+            "egress.offline",
+            "true from BOATYARD_EGRESS_OFFLINE",
+        );
+        check(
+            "[repositories.tokens]\n\"github.com\" = \"ghp_secret\"\n",
+            &[],
+            "repositories.tokens",
+            "{ \"github.com\" = \"(hidden)\" } from boatyard.toml:1",
+        );
+        check("default_agent = \"demo\"", &[], "default_agent", "\"demo\" from boatyard.toml:1");
+        let unknown = sources("", &[("BOATYARD_LOG_LEVLE", "info")]).resolve().unwrap();
+        assert_eq!(
+            unknown.warnings,
+            ["the variable BOATYARD_LOG_LEVLE is no setting; did you mean BOATYARD_LOG_LEVEL?"]
+        );
+    }
+
+    #[test]
+    fn the_outcome_is_shown_without_secrets_and_reads_back() {
+        let file = "[repositories.tokens]\n\"github.com\" = \"ghp_secret\"\n[agents.mine]\ncommand = [\"mine\"]\n";
+        let resolved = sources(file, &[]).resolve().unwrap();
+        let shown = resolved.show();
+        assert!(!shown.contains("ghp_secret"));
+        assert!(shown.contains("# boatyard.toml:"), "{shown}");
+        let again = sources(&shown, &[]).resolve().unwrap();
+        assert_eq!(again.settings.limits, resolved.settings.limits);
+        assert_eq!(again.settings.agents, resolved.settings.agents);
+    }
+}
