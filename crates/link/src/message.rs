@@ -211,6 +211,9 @@ pub struct OpenSession {
     pub home: String,
     /// The agent's own id of the conversation to take up again.
     pub resume: Option<String>,
+    /// The conversation so far as text, for an agent that can't take it up again by itself.
+    #[serde(default)]
+    pub seed: Option<String>,
     /// The last turn that the server knows of: the next prompt is one above.
     pub last_turn: u32,
     /// Repository below `/work` of which a checkpoint is made at each turn's end.
