@@ -16,8 +16,6 @@
 //! - [`document`]: the annotated `boatyard.toml` and the page of documentation.
 //! - [`value`]: the types of values: sizes, spans of time, secrets.
 
-use std::collections::BTreeMap;
-
 use boatyard_model::name::AgentName;
 
 pub mod agents;
@@ -34,7 +32,6 @@ pub mod table;
 pub mod tools;
 pub mod value;
 
-pub use agents::{Agent, Protocol};
 pub use author::Author;
 pub use egress::Egress;
 pub use limits::Limits;
@@ -69,8 +66,8 @@ pub struct Settings {
     pub retention: Retention,
     /// `[author]`
     pub author: Author,
-    /// `[agents.NAME]`: agents beside the built-in ones, or other commands for those.
-    pub agents: BTreeMap<AgentName, Agent>,
+    /// `[agents.NAME]`, as the catalogue of agents takes it: a table for each name.
+    pub agents: toml::Table,
 }
 
 table::section! {
@@ -115,7 +112,7 @@ pub const SECTIONS: &[SectionInfo] = &[
     info::<Egress>(),
     info::<Retention>(),
     info::<Author>(),
-    info::<Agent>(),
+    agents::INFO,
 ];
 
 /// What `[agents.NAME]` is called in [`SECTIONS`].
@@ -123,18 +120,14 @@ const AGENTS: &str = "agents.NAME";
 
 impl Settings {
     fn read(layers: &Layers) -> Result<Self, Error> {
-        let mut agents = BTreeMap::new();
+        let mut agents = toml::Table::new();
         for name in layers.names_below("agents.") {
-            let path = format!("agents.{name}");
-            let parsed = name
-                .parse::<AgentName>()
-                .map_err(|error| layers.error_in(&path, error.to_string()))?;
-            let agent = Agent::read(layers, &path)?;
-            if agent.command.is_empty() {
-                let text = "`command` is missing: the program and its arguments, as a list";
-                return Err(layers.error_in(&path, text.to_owned()));
-            }
-            agents.insert(parsed, agent);
+            let agent = layers.table(&format!("agents.{name}."));
+            // One at a time, so that an error can name its place.
+            let alone = toml::Table::from_iter([(name.to_owned(), agent.clone().into())]);
+            boatyard_agent::Catalogue::with_settings(&alone)
+                .map_err(|error| layers.error_in(&format!("agents.{name}."), error.to_string()))?;
+            agents.insert(name.to_owned(), agent.into());
         }
         Ok(Self {
             general: General::read(layers, "")?,
@@ -170,7 +163,10 @@ impl Settings {
         add(&mut out, "retention", &self.retention);
         add(&mut out, "author", &self.author);
         for (name, agent) in &self.agents {
-            add(&mut out, &format!("agents.{name}"), agent);
+            let keys = agent.as_table().into_iter().flatten();
+            out.extend(
+                keys.map(|(key, value)| (format!("agents.{name}.{key}"), Some(value.clone()))),
+            );
         }
         out
     }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::{AGENTS, SECTIONS, SectionInfo, resolve::variable, table::Key};
+use super::{AGENTS, SECTIONS, resolve::variable, table::Key};
 
 /// The columns of a comment.
 const WIDTH: usize = 96;
@@ -35,8 +35,10 @@ pub fn annotated() -> String {
         for (key, (_, default)) in section.keys.iter().zip(defaults) {
             out.push('\n');
             comment(&mut out, key.doc);
-            let value = match shown(section, default.as_ref(), key) {
+            let value = match shown(default.as_ref(), key) {
                 Shown::Default(value) => value,
+                // All of an agent is an example.
+                Shown::Example(value) if section.path == AGENTS => value,
                 Shown::Example(value) => format!("{value}  # an example: not set by default"),
             };
             let _ = writeln!(out, "#{} = {value}", key.name);
@@ -83,7 +85,7 @@ pub fn configuration() -> String {
         for (key, (_, default)) in section.keys.iter().zip(defaults) {
             let _ = write!(out, "### `{}`\n\n{}\n\n", key.name, joined(key.doc));
             let _ = writeln!(out, "- Kind: {}", key.kind.words());
-            match shown(section, default.as_ref(), key) {
+            match shown(default.as_ref(), key) {
                 Shown::Default(value) => {
                     let _ = writeln!(out, "- Default: `{value}`");
                     if let Some(example) = key.example {
@@ -111,12 +113,10 @@ enum Shown {
     Example(String),
 }
 
-fn shown(section: &SectionInfo, default: Option<&toml::Value>, key: &Key) -> Shown {
+fn shown(default: Option<&toml::Value>, key: &Key) -> Shown {
     let example = key.example.unwrap_or("\"\"").to_owned();
     match default {
         None => Shown::Example(example),
-        // An agent without a command is no agent: the default says nothing.
-        Some(_) if section.path == AGENTS && key.name == "command" => Shown::Example(example),
         Some(value) => Shown::Default(value.to_string()),
     }
 }

@@ -275,7 +275,8 @@ impl FileReader<'_> {
             let line = line_of(self.text, key.span());
             let name: &str = key.get_ref();
             let Some(value) = keys.get(name) else { continue };
-            if known.iter().any(|key| key.name == name) {
+            // What may stand under an agent is known to the catalogue.
+            if declared == AGENTS || known.iter().any(|key| key.name == name) {
                 let dotted =
                     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
                 let origin = Origin::File { path: self.path.to_owned(), line };
@@ -441,10 +442,6 @@ mod tests {
             "boatyard.toml:2: `memory` in [server] is not a setting; did you mean `memory` in [limits]?",
         );
         unknown(
-            "[agents.mine]\ncomand = [\"x\"]",
-            "boatyard.toml:2: `comand` in [agents.mine] is not a setting; did you mean `command`?",
-        );
-        unknown(
             "[server]\nzzzzzz = 1",
             "boatyard.toml:2: `zzzzzz` in [server] is not a setting; docs/configuration.md lists them all",
         );
@@ -471,18 +468,15 @@ mod tests {
             "boatyard.toml:2: `log.level`: expected one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", got \"loud\"",
         );
         check("server = 1", &[], "", "boatyard.toml:1: `server`: write it as [server]");
-        check(
-            "[agents.x]\nmodel = \"m\"",
-            &[],
-            "",
-            "boatyard.toml:2: `agents.x`: `command` is missing: the program and its arguments, as a list",
-        );
-        check(
-            "[agents.\"My Agent\"]\ncommand = [\"m\"]",
-            &[],
-            "",
-            "boatyard.toml:2: `agents.My Agent`: `My Agent` is not an agent name (small letters, digits and `-`, at most 40)",
-        );
+        for (agent, what) in [
+            ("[agents.x]\nmodel = \"m\"", "protocol"),
+            ("[agents.x]\nprotocol = \"acp\"\ncommand = [\"m\"]\ncomand = 1", "comand"),
+            ("[agents.\"My Agent\"]\nprotocol = \"acp\"\ncommand = [\"m\"]", "My Agent"),
+        ] {
+            let error = sources(agent, &[]).resolve().unwrap_err().to_string();
+            assert!(error.starts_with("boatyard.toml:2: `agents."), "{error}");
+            assert!(error.contains(what), "{error}");
+        }
         let twice = sources("[log]\nlevel = \"info\"\nlevel = \"warn\"\n", &[]).resolve();
         assert!(twice.unwrap_err().to_string().starts_with("boatyard.toml:3: "));
     }
@@ -517,7 +511,7 @@ mod tests {
 
     #[test]
     fn the_outcome_is_shown_without_secrets_and_reads_back() {
-        let file = "[repositories.tokens]\n\"github.com\" = \"ghp_secret\"\n[agents.mine]\ncommand = [\"mine\"]\n";
+        let file = "[repositories.tokens]\n\"github.com\" = \"ghp_secret\"\n[agents.mine]\nprotocol = \"acp\"\ncommand = [\"mine\"]\n";
         let resolved = sources(file, &[]).resolve().unwrap();
         let shown = resolved.show();
         assert!(!shown.contains("ghp_secret"));

@@ -143,10 +143,24 @@ impl Layers {
         below.filter_map(|rest| rest.rsplit_once('.')).map(|(name, _)| name).collect()
     }
 
-    /// An error about a whole section.
-    pub(super) fn error_in(&self, path: &str, reason: String) -> Error {
-        let first = self.0.iter().find(|(name, _)| name.starts_with(path));
-        let origin = first.map_or(Origin::Default, |(_, (_, origin))| origin.clone());
-        Error::Value { key: path.to_owned(), origin, reason }
+    /// The values that stand directly below `prefix`.
+    pub(super) fn table(&self, prefix: &str) -> toml::Table {
+        let below = self.0.iter().filter_map(|(name, (value, _))| {
+            let key = name.strip_prefix(prefix).filter(|key| !key.contains('.'))?;
+            Some((key.to_owned(), value.clone()))
+        });
+        below.collect()
+    }
+
+    /// An error about everything below `prefix`, at the first place of it.
+    pub(super) fn error_in(&self, prefix: &str, reason: String) -> Error {
+        let below = self.0.iter().filter(|(name, _)| name.starts_with(prefix));
+        let line = |origin: &Origin| match origin {
+            Origin::File { line, .. } => *line,
+            _ => 0,
+        };
+        let first = below.map(|(_, (_, origin))| origin).min_by_key(|origin| line(origin));
+        let origin = first.cloned().unwrap_or(Origin::Default);
+        Error::Value { key: prefix.trim_end_matches('.').to_owned(), origin, reason }
     }
 }
