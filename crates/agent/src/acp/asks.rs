@@ -1,0 +1,205 @@
+//! What the agent asked and waits for: permissions and questions.
+
+use std::time::Duration;
+
+use boatyard_model::{
+    EventBody, PermissionId, QuestionId,
+    event::{PermissionKind, PermissionOption, PermissionOutcome},
+    time::Clock,
+};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{normal::Normal, wire};
+use crate::{
+    capture::prefix,
+    driver::{Ask, Output, PermissionPolicy},
+};
+
+/// How many may wait at once; more are refused, so that a broken agent can't fill memory.
+const OPEN: usize = 64;
+/// How many options one may have.
+const OPTIONS: usize = 16;
+/// A title or an option's name.
+const TEXT: usize = 500;
+/// A question.
+const QUESTION: usize = 8 << 10;
+
+#[derive(Debug)]
+struct Waiting {
+    ask: Ask,
+    /// The agent's request.
+    id: Value,
+    options: Vec<PermissionOption>,
+    until: Instant,
+}
+
+/// The open permissions and questions of a session.
+#[derive(Debug)]
+pub(crate) struct Asks {
+    open: Vec<Waiting>,
+    policy: PermissionPolicy,
+    timeout: Duration,
+}
+
+impl Asks {
+    pub(crate) fn new(policy: PermissionPolicy, timeout: Duration) -> Self {
+        Self { open: Vec::new(), policy, timeout }
+    }
+
+    /// When the next one expires.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.open.iter().map(|waiting| waiting.until).min()
+    }
+
+    /// Takes a `session/request_permission`. Gives the answer, where it is known at once.
+    pub(crate) fn permission(
+        &mut self,
+        id: Value,
+        params: &Value,
+        normal: &mut Normal,
+        clock: &dyn Clock,
+    ) -> Option<Bytes> {
+        let call = &params["toolCall"];
+        normal.tool(call);
+        let options = options_of(&params["options"]);
+        let wanted = match self.policy {
+            PermissionPolicy::Ask if options.is_empty() || self.open.len() >= OPEN => {
+                return Some(wire::response(&id, cancelled()));
+            }
+            PermissionPolicy::Ask => {
+                let permission = PermissionId::new();
+                let tool = call["toolCallId"].as_str().and_then(|id| normal.tool_item(id));
+                let title = call["title"].as_str().filter(|t| !t.is_empty());
+                let body = EventBody::PermissionRequested {
+                    permission,
+                    tool: tool.map(str::to_owned),
+                    title: prefix(title.unwrap_or("the agent asks for permission"), TEXT).into(),
+                    options: options.clone(),
+                    deadline: clock.now().after(self.timeout),
+                };
+                normal.sink.event(body);
+                let until = Instant::now() + self.timeout;
+                self.open.push(Waiting { ask: Ask::Permission(permission), id, options, until });
+                return None;
+            }
+            PermissionPolicy::Allow => [PermissionKind::AllowOnce, PermissionKind::AllowAlways],
+            PermissionPolicy::Reject => [PermissionKind::RejectOnce, PermissionKind::RejectAlways],
+        };
+        Some(wire::response(&id, choose(&options, wanted)))
+    }
+
+    /// Takes a `_boatyard/question`: `{sessionId, question, options?: [text]}`, answered with
+    /// `{answer: text | null}`. Gives the answer, where it is known at once.
+    pub(crate) fn question(
+        &mut self,
+        id: Value,
+        params: &Value,
+        normal: &mut Normal,
+        clock: &dyn Clock,
+    ) -> Option<Bytes> {
+        let text = params["question"].as_str().filter(|text| !text.trim().is_empty());
+        let Some(text) = text.filter(|_| self.open.len() < OPEN) else {
+            return Some(wire::response(&id, json!({ "answer": null })));
+        };
+        let question = QuestionId::new();
+        let options = params["options"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let options = options.iter().filter_map(Value::as_str).take(OPTIONS);
+        normal.sink.event(EventBody::QuestionAsked {
+            question,
+            text: prefix(text, QUESTION).to_owned(),
+            options: options.map(|text| prefix(text, TEXT).to_owned()).collect(),
+            deadline: clock.now().after(self.timeout),
+        });
+        let until = Instant::now() + self.timeout;
+        self.open.push(Waiting { ask: Ask::Question(question), id, options: Vec::new(), until });
+        None
+    }
+
+    /// A person's answer to a permission. Gives what the agent is to be told; none when it was
+    /// answered already, or the option is not one of its options.
+    pub(crate) fn answer_permission(
+        &mut self,
+        permission: PermissionId,
+        option: Option<&str>,
+    ) -> Option<Bytes> {
+        let at = self.open.iter().position(|w| w.ask == Ask::Permission(permission))?;
+        let known = |option| self.open[at].options.iter().any(|o| o.id == option);
+        if option.is_some_and(|option| !known(option)) {
+            return None;
+        }
+        let waiting = self.open.remove(at);
+        Some(wire::response(&waiting.id, option.map_or_else(cancelled, selected)))
+    }
+
+    /// A person's answer to a question. Gives what the agent is to be told.
+    pub(crate) fn answer_question(
+        &mut self,
+        question: QuestionId,
+        answer: Option<&str>,
+    ) -> Option<Bytes> {
+        let at = self.open.iter().position(|w| w.ask == Ask::Question(question))?;
+        let waiting = self.open.remove(at);
+        Some(wire::response(&waiting.id, json!({ "answer": answer })))
+    }
+
+    /// Closes what has expired: no answer is a no. Gives what the agent is to be told.
+    pub(crate) fn expire(&mut self, now: Instant, normal: &mut Normal) -> Vec<Bytes> {
+        let late = self.open.extract_if(.., |waiting| waiting.until <= now).collect();
+        Self::close(late, PermissionOutcome::Expired, normal)
+    }
+
+    /// Closes all: the turn is cancelled or over. Gives what the agent is to be told.
+    pub(crate) fn cancel(&mut self, normal: &mut Normal) -> Vec<Bytes> {
+        let all = std::mem::take(&mut self.open);
+        Self::close(all, PermissionOutcome::Cancelled, normal)
+    }
+
+    fn close(all: Vec<Waiting>, outcome: PermissionOutcome, normal: &mut Normal) -> Vec<Bytes> {
+        let answers = all.into_iter().map(|waiting| {
+            normal.sink.output(Output::AskClosed { ask: waiting.ask, outcome });
+            let answer = match (waiting.ask, outcome) {
+                (Ask::Question(_), _) => json!({ "answer": null }),
+                (Ask::Permission(_), PermissionOutcome::Expired) => choose(
+                    &waiting.options,
+                    [PermissionKind::RejectOnce, PermissionKind::RejectAlways],
+                ),
+                (Ask::Permission(_), _) => cancelled(),
+            };
+            wire::response(&waiting.id, answer)
+        });
+        answers.collect()
+    }
+}
+
+fn options_of(options: &Value) -> Vec<PermissionOption> {
+    let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
+    let options = options.iter().take(OPTIONS).filter_map(|option| {
+        let id = option["optionId"].as_str()?.to_owned();
+        let kind = match option["kind"].as_str()? {
+            "allow_once" => PermissionKind::AllowOnce,
+            "allow_always" => PermissionKind::AllowAlways,
+            "reject_once" => PermissionKind::RejectOnce,
+            "reject_always" => PermissionKind::RejectAlways,
+            _ => return None,
+        };
+        let name = option["name"].as_str().unwrap_or(&id);
+        Some(PermissionOption { name: prefix(name, TEXT).to_owned(), id, kind })
+    });
+    options.collect()
+}
+
+/// The first option of one of these kinds, in this order.
+fn choose(options: &[PermissionOption], wanted: [PermissionKind; 2]) -> Value {
+    let chosen = wanted.iter().find_map(|kind| options.iter().find(|o| o.kind == *kind));
+    chosen.map_or_else(cancelled, |option| selected(&option.id))
+}
+
+fn selected(option: &str) -> Value {
+    json!({ "outcome": { "outcome": "selected", "optionId": option } })
+}
+
+fn cancelled() -> Value {
+    json!({ "outcome": { "outcome": "cancelled" } })
+}

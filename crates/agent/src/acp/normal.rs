@@ -1,0 +1,416 @@
+//! Makes one vocabulary of what ACP agents say.
+//!
+//! A state machine without I/O: updates and results in, outputs in its [`Sink`]. It holds the
+//! knowledge of what each agent was seen to do otherwise than the others.
+
+use boatyard_model::{
+    EventBody, TurnOutcome,
+    event::{NoticeLevel, PlanEntry, Usage},
+};
+use serde_json::Value;
+
+use super::{
+    tools::{Cancelling, Tools, plan_of},
+    wire::RpcError,
+};
+use crate::{
+    capture::{plain, prefix},
+    catalogue::UsageScope,
+    driver::Output,
+    sink::Sink,
+    speech::{Kind, Speech},
+};
+
+/// What of an agent's own words an error or notice repeats.
+const QUOTED: usize = 2 << 10;
+
+/// The state of a session as far as its events need it.
+#[derive(Debug, Default)]
+pub(crate) struct Normal {
+    /// What is to be handed out.
+    pub(crate) sink: Sink,
+    /// The turn is being cancelled.
+    pub(crate) cancelling: Cancelling,
+    speech: Speech,
+    tools: Tools,
+    plan: Vec<PlanEntry>,
+    usage: Usage,
+    /// The usage that was told last.
+    told: Usage,
+    scope: UsageScope,
+    /// The agent said that the turn failed, whatever its end will say.
+    failure: Option<String>,
+    garbage: Option<Garbage>,
+    title: Option<String>,
+}
+
+#[derive(Debug)]
+struct Garbage {
+    lines: u64,
+    first: String,
+}
+
+/// How a turn ended, and what went wrong.
+pub(crate) type Verdict = (TurnOutcome, Option<String>);
+
+impl Normal {
+    /// Of an agent whose token counts at a turn's end are counted from `scope`.
+    pub(crate) fn new(scope: UsageScope) -> Self {
+        Self { scope, ..Self::default() }
+    }
+
+    /// A turn begins.
+    pub(crate) fn begin(&mut self, turn: u32) {
+        self.settle();
+        self.sink.turn = Some(turn);
+        self.cancelling = Cancelling::No;
+        self.failure = None;
+        self.plan.clear();
+    }
+
+    /// The turn is over: completes all that is open and says how it ended.
+    pub(crate) fn end(&mut self, (outcome, error): Verdict) {
+        self.settle();
+        if let Some(garbage) = self.garbage.take() {
+            self.sink.notice_with(
+                NoticeLevel::Warning,
+                "agent_garbage",
+                format!(
+                    "The agent printed {} that are no messages; they were ignored.",
+                    if garbage.lines == 1 {
+                        "a line".into()
+                    } else {
+                        format!("{} lines", garbage.lines)
+                    }
+                ),
+                Some(serde_json::json!({ "lines": garbage.lines, "first": garbage.first })),
+            );
+        }
+        if let Some(turn) = self.sink.turn.take() {
+            self.sink.output(Output::TurnEnded { turn, outcome, error });
+        }
+        self.cancelling = Cancelling::No;
+    }
+
+    /// Completes all that is open.
+    pub(crate) fn settle(&mut self) {
+        self.speech.close(&mut self.sink);
+        self.tools.close_all(&mut self.sink);
+    }
+
+    /// How many tool calls run.
+    pub(crate) fn running_tools(&self) -> usize {
+        self.tools.running()
+    }
+
+    /// The name that events use for the open tool call with the agent's id.
+    pub(crate) fn tool_item(&self, id: &str) -> Option<&str> {
+        self.tools.item(id)
+    }
+
+    /// A line that is no message.
+    pub(crate) fn garbage(&mut self, line: String) {
+        self.garbage.get_or_insert(Garbage { lines: 0, first: line }).lines += 1;
+    }
+
+    /// Takes the `update` of a `session/update`.
+    pub(crate) fn update(&mut self, update: &Value) {
+        match update["sessionUpdate"].as_str().unwrap_or_default() {
+            "agent_message_chunk" => self.chunk(Kind::Message, update),
+            "agent_thought_chunk" => self.chunk(Kind::Thought, update),
+            "tool_call" | "tool_call_update" => self.tool(update),
+            "plan" => {
+                if let Some(entries) = update["entries"].as_array() {
+                    self.new_plan(plan_of(entries));
+                }
+            }
+            "usage_update" => self.usage_update(update),
+            "session_info_update" => self.info(update),
+            "notice" => {
+                let text = update["message"].as_str().or(update["title"].as_str());
+                if let Some(text) = text {
+                    let level = match update["level"].as_str() {
+                        Some("error") => NoticeLevel::Error,
+                        Some("warning") => NoticeLevel::Warning,
+                        _ => NoticeLevel::Info,
+                    };
+                    self.sink.notice(level, "agent", prefix(text, QUOTED));
+                }
+            }
+            "compaction_update" => {
+                if update["status"] == "completed" {
+                    let text = "The agent summed up the conversation to make room in its context.";
+                    self.sink.notice(NoticeLevel::Info, "compaction", text);
+                }
+            }
+            // Commands, modes, options, our own words: nothing to log.
+            _ => {}
+        }
+    }
+
+    /// Takes an update outside of a turn: only what is about the session as a whole.
+    pub(crate) fn quiet_update(&mut self, update: &Value) {
+        match update["sessionUpdate"].as_str() {
+            Some("usage_update") => self.usage_update(update),
+            Some("session_info_update") => self.set_title(update),
+            _ => {}
+        }
+    }
+
+    /// Takes the `toolCall` of a permission request, which may be the first that is heard of it.
+    pub(crate) fn tool(&mut self, update: &Value) {
+        if self.tools.is_new(update) {
+            self.speech.close(&mut self.sink);
+        }
+        if let Some(plan) = self.tools.update(update, self.cancelling, &mut self.sink) {
+            self.new_plan(plan);
+        }
+    }
+
+    fn chunk(&mut self, kind: Kind, update: &Value) {
+        let id = update["messageId"].as_str();
+        let content = &update["content"];
+        if let Some((mime, bytes)) = super::tools::image_of(content) {
+            // The vocabulary has no picture in a message: it is a tool's result.
+            let size = bytes.len();
+            self.speech.close(&mut self.sink);
+            let blob = self.sink.blob(&mime, bytes.into());
+            self.sink.notice_with(
+                NoticeLevel::Info,
+                "image",
+                format!("The agent sent a picture ({mime}, {size} bytes)."),
+                Some(serde_json::json!({ "blob": blob, "mime": mime })),
+            );
+            return;
+        }
+        let text = match content["type"].as_str() {
+            Some("resource_link") => content["uri"].as_str(),
+            _ => content["text"].as_str(),
+        };
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return };
+        if kind == Kind::Message && id.is_none() {
+            // Gemini tells its mode as a message.
+            if text.starts_with("[MODE_UPDATE] ") {
+                return;
+            }
+            // Copilot tells what it does as messages.
+            if let Some(info) = text.strip_prefix("Info: ") {
+                let retry = info.to_ascii_lowercase().contains("retrying");
+                let (level, code) = if retry {
+                    (NoticeLevel::Warning, "retry")
+                } else {
+                    (NoticeLevel::Info, "agent")
+                };
+                self.sink.notice(level, code, prefix(info.trim(), QUOTED));
+                return;
+            }
+        }
+        self.speech.push(kind, id, text, &mut self.sink);
+    }
+
+    fn new_plan(&mut self, plan: Vec<PlanEntry>) {
+        if self.plan != plan {
+            self.plan.clone_from(&plan);
+            self.sink.event(EventBody::Plan { entries: plan });
+        }
+    }
+
+    fn usage_update(&mut self, update: &Value) {
+        let number = |key: &str| update[key].as_u64();
+        self.usage.context_used = number("used").unwrap_or(self.usage.context_used);
+        self.usage.context_size = number("size").unwrap_or(self.usage.context_size);
+        let cost = &update["cost"];
+        if cost["currency"].as_str().is_none_or(|currency| currency == "USD") {
+            let amount = cost["amount"].as_f64().filter(|a| a.is_finite() && *a >= 0.0);
+            self.usage.cost_usd = amount.or(self.usage.cost_usd);
+        }
+        self.tell_usage();
+    }
+
+    /// Takes the token counts of a prompt's result.
+    pub(crate) fn result_usage(&mut self, result: &Value) {
+        let quota = &result["_meta"]["quota"]["token_count"];
+        let usage = &result["usage"];
+        let number = |a: &str, b: &str| {
+            usage[a].as_u64().or_else(|| quota[a].as_u64()).or_else(|| quota[b].as_u64())
+        };
+        let turn = [
+            number("inputTokens", "input_tokens"),
+            number("outputTokens", "output_tokens"),
+            number("cachedReadTokens", "cachedInputTokens"),
+        ]
+        .map(Option::unwrap_or_default);
+        let sums = [
+            &mut self.usage.input_tokens,
+            &mut self.usage.output_tokens,
+            &mut self.usage.cached_tokens,
+        ];
+        for (sum, count) in sums.into_iter().zip(turn) {
+            *sum = match self.scope {
+                UsageScope::Turn => sum.saturating_add(count),
+                UsageScope::Session => (*sum).max(count),
+            };
+        }
+        self.tell_usage();
+    }
+
+    fn tell_usage(&mut self) {
+        if self.usage != self.told {
+            self.told = self.usage;
+            self.sink.event(EventBody::Usage { usage: self.usage });
+        }
+    }
+
+    fn set_title(&mut self, update: &Value) {
+        if let Some(title) = update["title"].as_str().filter(|title| !title.is_empty()) {
+            let title = prefix(title, 200).to_owned();
+            if self.title.as_ref() != Some(&title) {
+                self.title = Some(title.clone());
+                self.sink.output(Output::Title(title));
+            }
+        }
+    }
+
+    fn info(&mut self, update: &Value) {
+        self.set_title(update);
+        let meta = &update["_meta"];
+        let codex = &meta["codex"];
+        if codex["threadStatus"]["type"] == "systemError" && self.failure.is_none() {
+            // It does not say what went wrong; what the agent said last may.
+            self.failure = Some(String::new());
+        }
+        let error = &codex["error"];
+        if let Some(message) = error["message"].as_str() {
+            let details = error["additionalDetails"].as_str().unwrap_or_default();
+            if error["willRetry"] == true {
+                self.retry(message, details);
+            } else {
+                self.failure = Some(sentence(message, details));
+            }
+        }
+        self.air(&meta["jetbrains"]["air"]["sessionFailure"]);
+    }
+
+    /// A failure as claude and codex tell it to clients that understand it.
+    fn air(&mut self, failure: &Value) {
+        let Some(title) = failure["title"].as_str() else { return };
+        let details = failure["description"].as_str().unwrap_or_default();
+        if failure["severity"] == "error" {
+            self.failure = Some(sentence(title, details));
+        } else {
+            self.retry(title, details);
+        }
+    }
+
+    /// Takes a native message that the claude adapter passes on.
+    pub(crate) fn claude_message(&mut self, message: &Value) {
+        if message["subtype"] != "api_retry" {
+            return;
+        }
+        let text = format!(
+            "The provider answered {} ({}); attempt {} of {}.",
+            message["error_status"],
+            message["error"].as_str().unwrap_or("unknown"),
+            message["attempt"],
+            message["max_retries"],
+        );
+        self.retry(&text, "");
+    }
+
+    fn retry(&mut self, message: &str, details: &str) {
+        self.speech.retry();
+        self.sink.notice(NoticeLevel::Warning, "retry", sentence(message, details));
+    }
+
+    /// Judges a prompt's result. `end_turn` is not success: several agents say it of a turn that
+    /// failed.
+    pub(crate) fn verdict(&mut self, result: &Value) -> Verdict {
+        self.air(&result["_meta"]["jetbrains"]["air"]["sessionFailure"]);
+        match result["stopReason"].as_str() {
+            Some("cancelled") => return (TurnOutcome::Cancelled, None),
+            Some("refusal") => {
+                let text = "The agent's model refused to go on. Say it otherwise, or choose another model.";
+                return (TurnOutcome::Refused, Some(text.into()));
+            }
+            Some(reason @ ("max_tokens" | "max_turn_requests")) => {
+                let text = format!(
+                    "The agent reached a limit of its own ({reason}). Prompt again to let it go on."
+                );
+                return (TurnOutcome::LimitReached, Some(text));
+            }
+            _ => {}
+        }
+        // What was said last tells best what went wrong.
+        let said = self.speech.open_message().map(str::trim).unwrap_or_default();
+        let error_text = said.starts_with("Error: ") || said.starts_with("API Error");
+        let no_usage = result["usage"]["totalTokens"].as_u64().unwrap_or(0) == 0
+            && result["usage"]["inputTokens"].as_u64().unwrap_or(0) == 0;
+        let said = || plain(prefix(said, QUOTED));
+        let error = match self.failure.take() {
+            Some(unknown) if unknown.is_empty() => Some(said()),
+            Some(failure) => Some(failure),
+            None => (error_text && no_usage).then(said),
+        };
+        let error = error.map(|error| {
+            if error.is_empty() {
+                "The agent reported an error of its own".to_owned()
+            } else {
+                error
+            }
+        });
+        match error {
+            Some(error) => (TurnOutcome::Failed, Some(with_next_step(&error))),
+            None => (TurnOutcome::Completed, None),
+        }
+    }
+
+    /// What a refused prompt means.
+    pub(crate) fn refused(&self, error: &RpcError) -> Verdict {
+        let text = rpc_text(error);
+        (TurnOutcome::Failed, Some(with_next_step(&text)))
+    }
+}
+
+/// An agent's error in a sentence.
+pub(crate) fn rpc_text(error: &RpcError) -> String {
+    // Gemini puts the provider's JSON into the message.
+    let inner = serde_json::from_str::<Value>(&error.message).unwrap_or_default();
+    let message = inner["error"]["message"].as_str().unwrap_or(&error.message);
+    let details = [&error.data["details"], &error.data["message"]]
+        .iter()
+        .find_map(|value| value.as_str())
+        .or(error.data.as_str())
+        .unwrap_or_default();
+    let details = if details == message { "" } else { details };
+    let text = sentence(message, details);
+    if text.is_empty() { format!("the agent answered with error {}", error.code) } else { text }
+}
+
+fn sentence(message: &str, details: &str) -> String {
+    let message = plain(prefix(message.trim(), QUOTED));
+    let details = plain(prefix(details.trim(), QUOTED));
+    match (message.as_str(), details.as_str()) {
+        (message, "") => message.to_owned(),
+        ("", details) => details.to_owned(),
+        (message, details) => format!("{message}: {details}"),
+    }
+}
+
+/// An error of the agent or its provider, and what to do about it.
+pub(crate) fn with_next_step(error: &str) -> String {
+    let lower = error.to_ascii_lowercase();
+    let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let next = if any(&["authenti", "401", "403", "api key", "log in", "login", "unauthor"]) {
+        "Check the provider's key, then prompt again."
+    } else if any(&["429", "rate limit", "high demand", "overloaded", "quota"]) {
+        "The provider is busy or a quota is used up: wait, then prompt again."
+    } else if any(&["too long", "context length", "context window"]) {
+        "The conversation is too long for the model: begin a new session, or choose another model."
+    } else if any(&["model not found", "unknown model", "does not exist"]) {
+        "Choose another model."
+    } else {
+        "Prompt again to let it go on."
+    };
+    let stop = if error.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{error}{stop} {next}")
+}

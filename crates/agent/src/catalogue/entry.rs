@@ -1,0 +1,390 @@
+//! One agent of the catalogue, and the program that it becomes in a workspace.
+
+use std::collections::BTreeMap;
+
+use boatyard_model::name::AgentName;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// What is known of an agent. `catalogue.toml` explains each key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// For people; the name where it is not given.
+    #[serde(default)]
+    pub title: String,
+    /// In a line, for people.
+    #[serde(default)]
+    pub about: String,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// Argument vector with placeholders.
+    pub command: Vec<String>,
+    /// Added when a model was chosen.
+    #[serde(default)]
+    pub model_args: Vec<String>,
+    /// Variables with placeholders; never a secret.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Its place in the order in which the default agent is looked for.
+    #[serde(default)]
+    pub rank: Option<u16>,
+    /// Whose key it needs.
+    #[serde(default)]
+    pub provider: Option<String>,
+    /// The mode that is chosen where nobody chose.
+    #[serde(default)]
+    pub mode: Option<String>,
+    /// The model that is chosen where nobody chose.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// Its own mode for each autonomy.
+    #[serde(default)]
+    pub modes: Modes,
+    /// Hints about what it can do.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// For [`Protocol::Text`].
+    #[serde(default)]
+    pub text: TextStyle,
+    /// Where it comes from.
+    #[serde(default)]
+    pub install: Install,
+    /// Files to lay into its home before the first start.
+    #[serde(default)]
+    pub home: Vec<HomeFile>,
+}
+
+/// How an agent is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// The Agent Client Protocol, version 1, over stdin and stdout.
+    Acp,
+    /// A process for each prompt; what it prints is shown.
+    Text,
+}
+
+/// An agent's own mode for each degree of autonomy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Modes {
+    /// Asks for everything.
+    pub ask: Option<String>,
+    /// Asks for what changes something.
+    pub ask_changes: Option<String>,
+    /// Free within the sandbox.
+    pub free: Option<String>,
+}
+
+/// What an agent can do, where the protocol does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capabilities {
+    /// It takes pictures.
+    pub images: bool,
+    /// It can go on with an earlier conversation.
+    pub resume: bool,
+    /// How a message gets into a running turn.
+    pub steer: Steer,
+    /// What the tokens that it reports at a turn's end are counted from.
+    pub usage: UsageScope,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self { images: true, resume: true, steer: Steer::Probe, usage: UsageScope::Turn }
+    }
+}
+
+/// How a message gets into a running turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Steer {
+    /// As the agent's capabilities say.
+    #[default]
+    Probe,
+    /// As a second prompt: it takes one in mid-turn.
+    Prompt,
+    /// The turn is cancelled at the next tool boundary and begun again.
+    Restart,
+}
+
+/// What an agent's token counts at a turn's end are counted from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageScope {
+    /// The turn's beginning.
+    #[default]
+    Turn,
+    /// The session's beginning.
+    Session,
+}
+
+/// How a text agent takes its prompt and shows its answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TextStyle {
+    /// How it gets the prompt.
+    pub prompt: PromptBy,
+    /// What its output is.
+    pub show: Show,
+}
+
+/// How a text agent gets its prompt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptBy {
+    /// As the argument `{prompt}`, or the last one where the command does not name it.
+    #[default]
+    Argument,
+    /// On its standard input, which then ends.
+    Stdin,
+}
+
+/// What a text agent's output is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Show {
+    /// What the agent says.
+    #[default]
+    Message,
+    /// The output of one tool call, which is the prompt itself.
+    Tool,
+}
+
+/// Where an agent's program comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "kebab-case")]
+pub enum Install {
+    /// It is part of Boatyard or of every system, or the command says where it is.
+    #[default]
+    BuiltIn,
+    /// It is found on the workspace's `PATH`.
+    Host {
+        /// Its name.
+        program: String,
+    },
+    /// From npm.
+    Npm(Package),
+    /// From PyPI.
+    Pypi(Package),
+}
+
+/// A pinned installation from a package source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// `name@version` each; the first is the agent.
+    pub packages: Vec<String>,
+    /// The program, below the folder it is installed in.
+    pub bin: String,
+    /// The major version of Node that it needs; none for the newest that Boatyard brings.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// Leave out optional dependencies (platform binaries that another package brings).
+    #[serde(default)]
+    pub omit_optional: bool,
+    /// Arguments with which it tells its version.
+    #[serde(default)]
+    pub check: Vec<String>,
+    /// What must be in the answer.
+    #[serde(default)]
+    pub prints: Option<String>,
+}
+
+/// A file to lay into an agent's home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HomeFile {
+    /// Below the home, without `..`.
+    pub path: String,
+    /// Its text; may hold the command's placeholders.
+    pub content: String,
+}
+
+/// An agent as it is run in a workspace: an entry whose placeholders are filled. What stays open is
+/// `{prompt}`, which the driver fills at each turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    /// The agent's name.
+    pub name: AgentName,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// Argument vector.
+    pub argv: Vec<String>,
+    /// Its own variables, to be laid over the workspace's.
+    pub env: BTreeMap<String, String>,
+    /// Hints about what it can do.
+    pub capabilities: Capabilities,
+    /// For [`Protocol::Text`].
+    pub text: TextStyle,
+    /// Files to lay into its home where they are not there yet.
+    pub home: Vec<HomeFile>,
+}
+
+/// The values of placeholders that hold in a workspace. What is none must not be named by the entry.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// The runner's own path, seen from inside.
+    pub runner: Option<String>,
+    /// Where the agent's packages are.
+    pub package: Option<String>,
+    /// The Node that it needs.
+    pub node: Option<String>,
+    /// The agent's home.
+    pub home: Option<String>,
+    /// Where it works.
+    pub cwd: Option<String>,
+    /// The base address of its provider's pass-through.
+    pub provider: Option<String>,
+}
+
+impl Entry {
+    /// Fills the placeholders for a workspace and a model (the entry's own where none is given).
+    ///
+    /// # Errors
+    /// [`Error::Placeholder`] when one has no value.
+    pub fn program(
+        &self,
+        name: &AgentName,
+        places: &Places,
+        model: Option<&str>,
+    ) -> Result<Program, Error> {
+        let model = model.or(self.model.as_deref());
+        let fill = |text: &String| self.fill(text, name, places, model);
+        let mut argv = self.command.iter().map(fill).collect::<Result<Vec<_>, _>>()?;
+        if model.is_some() {
+            for arg in &self.model_args {
+                argv.push(fill(arg)?);
+            }
+        }
+        let env = self
+            .env
+            .iter()
+            .map(|(key, value)| Ok((key.clone(), fill(value)?)))
+            .collect::<Result<_, Error>>()?;
+        let home = self
+            .home
+            .iter()
+            .map(|file| Ok(HomeFile { path: file.path.clone(), content: fill(&file.content)? }))
+            .collect::<Result<_, Error>>()?;
+        Ok(Program {
+            name: name.clone(),
+            protocol: self.protocol,
+            argv,
+            env,
+            capabilities: self.capabilities,
+            text: self.text,
+            home,
+        })
+    }
+
+    fn fill(
+        &self,
+        text: &str,
+        name: &AgentName,
+        places: &Places,
+        model: Option<&str>,
+    ) -> Result<String, Error> {
+        let missing = |placeholder: &str| Error::Placeholder {
+            agent: name.to_string(),
+            placeholder: placeholder.to_owned(),
+        };
+        replace_placeholders(text, |placeholder| {
+            let value = match placeholder {
+                "runner" => places.runner.as_deref(),
+                "package" => places.package.as_deref(),
+                "node" => places.node.as_deref(),
+                "home" => places.home.as_deref(),
+                "cwd" => places.cwd.as_deref(),
+                "provider" => places.provider.as_deref(),
+                "model" => model,
+                "prompt" if self.protocol == Protocol::Text => Some("{prompt}"),
+                _ => None,
+            };
+            value.map(str::to_owned).ok_or_else(|| missing(placeholder))
+        })
+    }
+
+    /// What no type can say.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.command.first().is_none_or(String::is_empty) {
+            return Err(
+                "`command` must name a program: command = [\"program\", \"argument\"]".into()
+            );
+        }
+        let everything = self.command.iter().chain(&self.model_args).chain(self.env.values());
+        if let Some(text) = everything.clone().find(|text| text.contains('\0')) {
+            return Err(format!("`{}` holds a zero byte", text.escape_default()));
+        }
+        for key in self.env.keys() {
+            let ok = !key.is_empty()
+                && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+                && !key.starts_with(|c: char| c.is_ascii_digit());
+            if !ok {
+                return Err(format!("`{}` is not the name of a variable", key.escape_default()));
+            }
+        }
+        const KNOWN: [&str; 8] =
+            ["runner", "package", "node", "home", "cwd", "provider", "model", "prompt"];
+        for text in everything.chain(self.home.iter().map(|file| &file.content)) {
+            replace_placeholders(text, |name| match name {
+                "prompt" if self.protocol == Protocol::Acp => Err(
+                    "`{prompt}` is for protocol = \"text\"; an acp agent gets it over the protocol"
+                        .to_owned(),
+                ),
+                name if KNOWN.contains(&name) => Ok(String::new()),
+                name => Err(format!(
+                    "`{{{name}}}` is not a placeholder; known are {}",
+                    KNOWN.join(", ")
+                )),
+            })?;
+        }
+        for file in &self.home {
+            let climbs = file.path.split('/').any(|part| matches!(part, "" | "." | ".."));
+            if climbs || file.path.contains('\0') {
+                return Err(format!(
+                    "`{}` is not a path below the home",
+                    file.path.escape_default()
+                ));
+            }
+        }
+        if let Install::Npm(package) | Install::Pypi(package) = &self.install {
+            let pinned = |text: &String| {
+                text.rsplit_once('@').is_some_and(|(name, version)| {
+                    !name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit())
+                })
+            };
+            if package.packages.is_empty() || !package.packages.iter().all(pinned) {
+                return Err("`packages` must be pinned: packages = [\"name@1.2.3\"]".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Replaces each `{name}` of small letters by what `value` gives. Other braces (JSON, `${HOME}`) are
+/// left as they are.
+pub(crate) fn replace_placeholders<E>(
+    text: &str,
+    mut value: impl FnMut(&str) -> Result<String, E>,
+) -> Result<String, E> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(open) = rest.find('{') {
+        let (before, after) = rest.split_at(open);
+        out.push_str(before);
+        let name_len = after[1..].bytes().take_while(u8::is_ascii_lowercase).count();
+        let closed = after.as_bytes().get(1 + name_len) == Some(&b'}');
+        if name_len > 0 && closed && !before.ends_with('$') {
+            out.push_str(&value(&after[1..=name_len])?);
+            rest = &after[name_len + 2..];
+        } else {
+            out.push('{');
+            rest = &after[1..];
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
