@@ -114,13 +114,15 @@ impl Tools {
         let done = matches!(status, "completed" | "failed");
         let plan = if tool.hidden { todo_list(&update["rawInput"]) } else { None };
         let mut told = tool.facts(update, sink);
-        told.output = tool.output(update, done, HELD.saturating_sub(held));
+        told.output = tool.output(update, done, cancelling, HELD.saturating_sub(held));
         if !tool.hidden {
+            let nothing = ToolCall { tool: tool.call.tool.clone(), ..ToolCall::default() };
             if new {
-                // A call that is over when it is first heard of starts without its output.
-                let call = ToolCall { output: told.output, ..tool.call.clone() };
+                // At its end the whole of it comes: the output is not told twice.
+                let output = told.output.take().filter(|_| !done);
+                let call = ToolCall { output, ..tool.call.clone() };
                 sink.event(EventBody::ToolStarted { tool: call });
-            } else if told != (ToolCall { tool: tool.call.tool.clone(), ..ToolCall::default() }) {
+            } else if !done && told != nothing {
                 sink.event(EventBody::ToolUpdated { tool: told });
             }
         }
@@ -243,25 +245,35 @@ impl Tool {
     }
 
     /// Takes the output that an update tells, and gives what of it is new and to be shown.
-    fn output(&mut self, update: &Value, done: bool, room: usize) -> Option<String> {
+    fn output(
+        &mut self,
+        update: &Value,
+        done: bool,
+        cancelling: Cancelling,
+        room: usize,
+    ) -> Option<String> {
         let now = Instant::now();
         self.exit_code = exit_code(update).or(self.exit_code);
         // Codex: deltas, beside the content.
         if let Some(delta) = update["_meta"]["terminal_output_delta"]["data"].as_str() {
             return self.output.push(delta, room, now);
         }
-        let claude = !update["_meta"]["claudeCode"].is_null();
-        let mut text = content_text(&update["content"]);
-        if claude && self.call.kind == Some(ToolKind::Execute) {
-            text = text.map(|text| self.from_claude(text));
+        let claude = &update["_meta"]["claudeCode"];
+        if cancelling == Cancelling::Yes && !claude["nonExecutionKind"].is_null() {
+            // Words for the model, not what the command printed.
+            return None;
         }
-        text = text.map(|text| self.without_trailer(text));
+        let mut text = content_text(&update["content"]);
         // What an agent tells only at the end, and not as content.
         if done && text.as_deref().unwrap_or_default().is_empty() && self.output.is_empty() {
             text = raw_output(&update["rawOutput"]);
-            if claude && self.call.kind == Some(ToolKind::Execute) {
-                text = text.map(|text| self.from_claude(text));
-            }
+        }
+        let execute = self.call.kind == Some(ToolKind::Execute);
+        if execute || !claude.is_null() {
+            text = text.map(without_fence);
+        }
+        if execute {
+            text = text.map(|text| self.without_frills(text));
         }
         let text = text.filter(|text| !text.is_empty())?;
         if let Some(more) = text.strip_prefix(self.content.as_str()) {
@@ -279,35 +291,20 @@ impl Tool {
         Some(format!("\n{}", preview(&text, INPUT)))
     }
 
-    /// Claude's command output: in a fence, with the exit code as its first line.
-    fn from_claude(&mut self, text: String) -> String {
-        let mut text = text.as_str();
-        if let Some((language, inner)) = text.strip_prefix("```").and_then(|t| t.split_once('\n'))
-            && language.chars().all(char::is_alphanumeric)
-            && let Some(inner) = inner.strip_suffix("\n```")
+    /// A command's output without what agents put around it: Claude its exit code before it, Copilot
+    /// after it, Gemini the folder in its place.
+    fn without_frills(&mut self, text: String) -> String {
+        if text == "(Bash completed with no output)"
+            || (text.starts_with("[current working directory ") && !text.contains('\n'))
         {
-            text = inner;
+            return String::new();
         }
         if let Some(rest) = text.strip_prefix("Exit code ") {
             let (code, rest) = rest.split_once('\n').unwrap_or((rest, ""));
             if let Ok(code) = code.parse() {
                 self.exit_code = Some(code);
-                text = rest;
+                return rest.to_owned();
             }
-        }
-        if text == "(Bash completed with no output)" {
-            text = "";
-        }
-        text.to_owned()
-    }
-
-    /// Takes Copilot's last line off a command's output, and Gemini's first off its start.
-    fn without_trailer(&mut self, text: String) -> String {
-        if self.call.kind != Some(ToolKind::Execute) {
-            return text;
-        }
-        if text.starts_with("[current working directory ") && !text.contains('\n') {
-            return String::new();
         }
         if let Some((output, trailer)) = text.rsplit_once("<shellId: ")
             && let Some((_, code)) = trailer.split_once(" completed with exit code ")
@@ -318,6 +315,16 @@ impl Tool {
         }
         text
     }
+}
+
+/// A text without the code fence that is around all of it.
+fn without_fence(text: String) -> String {
+    let inner = text.trim_end().strip_prefix("```").and_then(|rest| {
+        let (language, inner) = rest.split_once('\n')?;
+        let fence = language.chars().all(char::is_alphanumeric);
+        inner.strip_suffix("\n```").filter(|_| fence)
+    });
+    inner.map(str::to_owned).unwrap_or(text)
 }
 
 fn id_of(update: &Value) -> Option<&str> {
