@@ -1,1 +1,37 @@
-//! TBD
+//! How anything leaves a workspace: through this, or not at all.
+//!
+//! A workspace has no network of its own. Its programs are pointed at a proxy whose listening
+//! socket lies in their network namespace and is held by the server, so the listener is the
+//! workspace's identity and no token inside has to say who asks.
+//!
+//! ```text
+//!   rules     what may be reached: pure, default deny
+//!   resolve   names to addresses, and which of them may be dialled
+//!   dial      how the server itself gets out (upstream proxy, offline)
+//!   proxy     HTTP: CONNECT and plain requests, limits, denials that say why
+//!   relay     bytes between two sockets
+//!   log       one record for each try
+//! ```
+//!
+//! Everything that a client sends is hostile: heads are bounded in size and time, connections in
+//! number, and where something is not understood it is refused.
+
+pub mod cidr;
+pub mod dial;
+mod error;
+mod listener;
+pub mod log;
+mod proxy;
+mod relay;
+pub mod resolve;
+pub mod rules;
+
+pub use self::{
+    cidr::Cidr,
+    dial::Outgoing,
+    error::Error,
+    log::{LogSink, Outcome, Record},
+    proxy::{Proxy, Settings},
+    resolve::{Guard, Resolver},
+    rules::{Rule, RuleSet},
+};

@@ -1,0 +1,49 @@
+//! What can go wrong before a request is looked at. What goes wrong with one request is told to
+//! its client and recorded ([`crate::log::Record`]).
+
+use std::io;
+
+/// Why rules, settings or a listener can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a name or address of a host, or a pattern of it.
+    #[error("`{text}` is not a host")]
+    Host {
+        /// What it is.
+        text: String,
+    },
+    /// Not a range of addresses.
+    #[error("`{text}` is not an address or a range as 10.0.0.0/8")]
+    Cidr {
+        /// What it is.
+        text: String,
+    },
+    /// Not a path pattern.
+    #[error("`{text}` is not a path (it begins with `/` and may end in `*`)")]
+    Path {
+        /// What it is.
+        text: String,
+    },
+    /// No preset of that name.
+    #[error("there is no preset `{name}`")]
+    UnknownPreset {
+        /// The name.
+        name: String,
+    },
+    /// A proxy for our own outgoing traffic that we can't use. The address is not repeated: it
+    /// may hold a password.
+    #[error("`{variable}` is not the URL of an http:// proxy")]
+    UpstreamProxy {
+        /// Where it was set.
+        variable: &'static str,
+    },
+    /// What should be a workspace's listener is something else.
+    #[error("the descriptor is not a listening TCP socket ({found})")]
+    NotAListener {
+        /// What it is.
+        found: &'static str,
+    },
+    /// A workspace's listener failed.
+    #[error("the listener failed")]
+    Listener(#[source] io::Error),
+}
