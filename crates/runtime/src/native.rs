@@ -1,1 +1,465 @@
 //! The driver for Linux itself: the `sandbox` crate behind a spawner process.
+//!
+//! ```text
+//! boatyard up (supervisor, root) ─┬─► spawner (root) ──► first process of each workspace
+//!                                 └─► server (unprivileged) ═ SEQPACKET ═ spawner
+//!                                          ╚═ D/run/<ws>.sock ═ first process
+//! ```
+//!
+//! - [`launch`]: starting a spawner.
+//! - [`supervisor`]: the process that starts spawner and server and starts the spawner again.
+//! - [`NativeRuntime`]: the server's side, an async client of the spawner.
+//! - [`layout`]: the data folder.
+//! - [`doctor`]: what the machine can do, without a server.
+//!
+//! Invariants: this side never opens a file of a workspace and forms no path for the spawner; it
+//! names ids. Workspaces outlive both this process and the spawner; finding them again is a
+//! [`crate::Runtime::list`] and a [`crate::Runtime::connect`].
+
+use std::{io, os::fd::OwnedFd, path::Path, time::Duration};
+
+use boatyard_model::{LayerId, WorkspaceId};
+use boatyard_sandbox::{
+    fds::Kind,
+    protocol::{
+        self, Failure, FailureKind, LOWERS_MAX, Limits, Network, Reply, Request, SnapshotMode,
+    },
+};
+use tokio::sync::broadcast;
+
+use crate::{
+    Capabilities, Connection, DiskUsage, Error, Existing, Frozen, Isolation, Runtime, SnapshotKind,
+    StartSpec, Started,
+    capabilities::{Check, Outcome},
+};
+
+mod client;
+pub mod doctor;
+mod host;
+pub mod launch;
+pub mod layout;
+mod runner;
+mod socket;
+mod source;
+pub mod supervisor;
+
+pub use client::Exited;
+use client::{Again, Answer, CallError, Spawner};
+use socket::Sockets;
+pub use source::Source;
+
+/// Starts wait for each other in the spawner: a thousand at once take some seconds.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+/// A kill is done within 100 ms; behind many starts it waits.
+const KILL_DEADLINE: Duration = Duration::from_secs(30);
+/// A few system calls, behind whatever the spawner does at the moment.
+const QUICK_DEADLINE: Duration = Duration::from_secs(30);
+/// What walks or copies a file tree, or waits for the disk.
+const TREE_DEADLINE: Duration = Duration::from_secs(900);
+
+/// Sandboxes of this machine, made by a spawner process.
+#[derive(Debug)]
+pub struct NativeRuntime {
+    spawner: Spawner,
+    sockets: Sockets,
+    capabilities: Capabilities,
+}
+
+impl NativeRuntime {
+    /// Takes the spawner from `source`, waits until it is ready and finds out what it can do.
+    /// `data` is the data folder, as given to the spawner.
+    ///
+    /// # Errors
+    /// [`Error::SpawnerGone`] when it ends at once, [`Error::Step`] with what it says of the
+    /// machine when that allows no sandbox.
+    pub async fn connect_spawner(source: Source, data: &Path) -> Result<Self, Error> {
+        let action = "open the folder with the workspaces' sockets";
+        let sockets =
+            Sockets::open(&layout::run(data)).map_err(|source| Error::Io { action, source })?;
+        let (spawner, ready) = Spawner::connect(source).await.map_err(call_error)?;
+        let folder = data.to_owned();
+        let host = tokio::task::spawn_blocking(move || host::checks(&folder));
+        let probe = spawner.call(&Request::Probe, QUICK_DEADLINE, Again::Allowed).await;
+        let report = match probe.map_err(call_error)?.reply {
+            Reply::Probed(report) => report,
+            other => return Err(unexpected(&other)),
+        };
+        let host = host.await.map_err(|error| Error::Io {
+            action: "look at the machine",
+            source: io::Error::other(error),
+        })?;
+        let mut checks: Vec<_> = report.checks.into_iter().map(check).collect();
+        checks.extend(host);
+        let isolation = level(report.isolation.unwrap_or(ready.isolation));
+        Ok(Self { spawner, sockets, capabilities: Capabilities { isolation, checks } })
+    }
+
+    /// Tells of first processes that end without [`Runtime::kill`]: killed by the kernel for
+    /// memory, or by a person. A listener that lags learns that it missed some.
+    pub fn exits(&self) -> broadcast::Receiver<Exited> {
+        self.spawner.exits()
+    }
+
+    /// The generation of a workspace's first process, asked of that process.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] when it is gone.
+    pub async fn generation(&self, workspace: WorkspaceId) -> Result<u64, Error> {
+        Ok(self.sockets.ping(workspace).await?.generation)
+    }
+
+    /// Ends the spawner; workspaces live on. For programs that started one of their own.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn shut_down_spawner(&self) -> Result<(), Error> {
+        match self.spawner.call(&Request::Shutdown, QUICK_DEADLINE, Again::Refused).await {
+            // It may be gone before its answer is.
+            Ok(_) | Err(CallError::Gone) => Ok(()),
+            Err(error) => Err(call_error(error)),
+        }
+    }
+
+    /// Asks for something that is answered with `Done`.
+    async fn order(
+        &self,
+        workspace: WorkspaceId,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let answer = self.spawner.call(request, limit, Again::Allowed).await;
+        match answer.map_err(|error| about(workspace, error))? {
+            Answer { reply: Reply::Done, .. } => Ok(()),
+            // Asked twice because a spawner died over it: the first one had done it.
+            Answer { reply: Reply::Failed(failure), repeated: true, .. }
+                if is_done_already(request, failure.kind) =>
+            {
+                Ok(())
+            }
+            Answer { reply: Reply::Failed(failure), .. } => Err(refused(workspace, failure)),
+            Answer { reply, .. } => Err(unexpected(&reply)),
+        }
+    }
+
+    /// Asks for something with an answer of its own.
+    async fn ask(
+        &self,
+        workspace: WorkspaceId,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<Answer, Error> {
+        let answer = self.spawner.call(request, limit, Again::Allowed).await;
+        match answer.map_err(|error| about(workspace, error))? {
+            Answer { reply: Reply::Failed(failure), .. } => Err(refused(workspace, failure)),
+            answer => Ok(answer),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Runtime for NativeRuntime {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn create(&self, workspace: WorkspaceId) -> Result<(), Error> {
+        let request = Request::Create { ws: workspace.to_u128() };
+        self.order(workspace, &request, QUICK_DEADLINE).await
+    }
+
+    async fn start(&self, workspace: WorkspaceId, spec: &StartSpec) -> Result<Started, Error> {
+        if spec.layers.len() > LOWERS_MAX {
+            return Err(Error::Step {
+                step: format!("stacking {} layers", spec.layers.len()),
+                hint: format!("at most {LOWERS_MAX} are possible; fork from an earlier layer"),
+                source: io::ErrorKind::InvalidInput.into(),
+            });
+        }
+        let request = Request::Start(protocol::Start {
+            ws: workspace.to_u128(),
+            generation: spec.generation,
+            lowers: spec.layers.iter().map(|layer| layer.to_u128()).collect(),
+            mirror: spec.mirror.map(boatyard_model::RepositoryId::to_u128),
+            limits: Limits {
+                memory_bytes: spec.limits.memory_bytes,
+                processes: spec.limits.processes,
+                cpu_millis: spec.limits.cpu_millis,
+                tmp_bytes: 0,
+            },
+            network: Network::Egress,
+        });
+        let isolation = self.capabilities.isolation;
+        match self.ask(workspace, &request, START_DEADLINE).await {
+            Ok(Answer { reply: Reply::Started(started), .. }) => {
+                tracing::debug!(
+                    workspace.id = %workspace,
+                    workspace.generation = started.generation,
+                    start.micros = started.total_us,
+                    "first process runs"
+                );
+                Ok(Started { isolation, unclean: started.unclean })
+            }
+            Ok(answer) => Err(unexpected(&answer.reply)),
+            Err(Error::Running(_)) if self.generation(workspace).await? == spec.generation => {
+                Ok(Started { isolation, unclean: false })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn kill(&self, workspace: WorkspaceId) -> Result<(), Error> {
+        let request = Request::Kill { ws: workspace.to_u128() };
+        self.order(workspace, &request, KILL_DEADLINE).await
+    }
+
+    async fn connect(&self, workspace: WorkspaceId) -> Result<Connection, Error> {
+        Ok(Box::new(self.sockets.connect(workspace, Kind::Link).await?))
+    }
+
+    async fn egress_listener(&self, workspace: WorkspaceId) -> Result<OwnedFd, Error> {
+        self.sockets.egress_listener(workspace).await
+    }
+
+    async fn set_frozen(&self, workspace: WorkspaceId, frozen: Frozen) -> Result<(), Error> {
+        let ws = workspace.to_u128();
+        let request = match frozen {
+            Frozen::Yes => Request::Freeze { ws },
+            Frozen::No => Request::Thaw { ws },
+        };
+        self.order(workspace, &request, QUICK_DEADLINE).await
+    }
+
+    async fn snapshot(
+        &self,
+        workspace: WorkspaceId,
+        layer: LayerId,
+    ) -> Result<SnapshotKind, Error> {
+        let request =
+            |mode| Request::Snapshot { ws: workspace.to_u128(), layer: layer.to_u128(), mode };
+        // It may start or end between the two; each way is refused where it does not fit.
+        for _ in 0..2 {
+            match self.order(workspace, &request(SnapshotMode::Rename), TREE_DEADLINE).await {
+                Ok(()) => return Ok(SnapshotKind::Moved),
+                Err(Error::Running(_)) => {}
+                Err(error) => return Err(error),
+            }
+            match self.order(workspace, &request(SnapshotMode::Copy), TREE_DEADLINE).await {
+                Ok(()) => return Ok(SnapshotKind::Copied),
+                Err(Error::NotRunning(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Timeout("a moment in which the workspace neither starts nor ends"))
+    }
+
+    async fn sync(&self, workspace: WorkspaceId) -> Result<(), Error> {
+        let request = Request::Sync { ws: workspace.to_u128() };
+        self.order(workspace, &request, TREE_DEADLINE).await
+    }
+
+    async fn remove(&self, workspace: WorkspaceId) -> Result<(), Error> {
+        let request = Request::Remove { ws: workspace.to_u128() };
+        self.order(workspace, &request, TREE_DEADLINE).await
+    }
+
+    async fn remove_layer(&self, layer: LayerId) -> Result<(), Error> {
+        let request = Request::RemoveLayer { layer: layer.to_u128() };
+        match self.spawner.call(&request, TREE_DEADLINE, Again::Allowed).await {
+            Ok(Answer { reply: Reply::Done, .. }) => Ok(()),
+            Ok(Answer { reply: Reply::Failed(failure), .. }) | Err(CallError::Refused(failure)) => {
+                match failure.kind {
+                    // What is gone needs no removing.
+                    FailureKind::Missing => Ok(()),
+                    _ => Err(step(failure)),
+                }
+            }
+            Ok(answer) => Err(unexpected(&answer.reply)),
+            Err(error) => Err(call_error(error)),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Existing>, Error> {
+        let mut all = Vec::new();
+        let mut after = 0;
+        loop {
+            let request = Request::List { after };
+            let answer = self.spawner.call(&request, QUICK_DEADLINE, Again::Allowed).await;
+            match answer.map_err(call_error)?.reply {
+                Reply::Workspaces { entries, more } => {
+                    let last = entries.last().map(|entry| entry.ws);
+                    all.extend(entries.iter().map(|entry| Existing {
+                        workspace: WorkspaceId::from_u128(entry.ws),
+                        running: (entry.pid != 0).then_some(entry.generation),
+                    }));
+                    match last {
+                        Some(last) if more && last > after => after = last,
+                        _ => return Ok(all),
+                    }
+                }
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    async fn list_layers(&self) -> Result<Vec<LayerId>, Error> {
+        let mut all = Vec::new();
+        let mut after = 0;
+        loop {
+            let request = Request::ListLayers { after };
+            let answer = self.spawner.call(&request, QUICK_DEADLINE, Again::Allowed).await;
+            match answer.map_err(call_error)?.reply {
+                Reply::Layers { layers, more } => {
+                    let last = layers.last().copied();
+                    all.extend(layers.into_iter().map(LayerId::from_u128));
+                    match last {
+                        Some(last) if more && last > after => after = last,
+                        _ => return Ok(all),
+                    }
+                }
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    async fn disk_usage(&self, workspace: WorkspaceId) -> Result<DiskUsage, Error> {
+        let request = Request::Usage { ws: workspace.to_u128() };
+        match self.ask(workspace, &request, TREE_DEADLINE).await?.reply {
+            Reply::Usage { bytes, inodes } => Ok(DiskUsage { bytes, inodes }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn spool(&self, workspace: WorkspaceId) -> Result<Option<std::fs::File>, Error> {
+        let request = Request::OpenSpool { ws: workspace.to_u128() };
+        match self.ask(workspace, &request, QUICK_DEADLINE).await {
+            Ok(Answer { reply: Reply::Spool, fd: Some(fd), .. }) => {
+                let file = std::fs::File::from(fd);
+                let action = "look at a spool";
+                let meta = file.metadata().map_err(|source| Error::Io { action, source })?;
+                Ok(meta.is_file().then_some(file))
+            }
+            Ok(Answer { reply: Reply::Spool, fd: None, .. }) => Ok(None),
+            Ok(answer) => Err(unexpected(&answer.reply)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether this refusal of a repeated request means that the first one was carried out.
+const fn is_done_already(request: &Request, kind: FailureKind) -> bool {
+    match request {
+        Request::Create { .. } | Request::Snapshot { .. } => matches!(kind, FailureKind::Exists),
+        Request::Remove { .. } => matches!(kind, FailureKind::Missing),
+        _ => false,
+    }
+}
+
+fn about(workspace: WorkspaceId, error: CallError) -> Error {
+    match error {
+        CallError::Refused(failure) => refused(workspace, failure),
+        error => call_error(error),
+    }
+}
+
+fn call_error(error: CallError) -> Error {
+    match error {
+        CallError::Refused(failure) => step(failure),
+        CallError::Gone => Error::SpawnerGone,
+        CallError::Late => Error::Timeout("the spawner"),
+        CallError::Io(source) => Error::Io { action: "talk to the spawner", source },
+    }
+}
+
+/// What a refusal says of a workspace.
+fn refused(workspace: WorkspaceId, failure: Failure) -> Error {
+    /// What the spawner calls it when it is there or not; layers and mirrors have other names.
+    const WORKSPACE: &str = "workspace";
+    match failure.kind {
+        FailureKind::Exists if failure.step == WORKSPACE => Error::Exists(workspace),
+        FailureKind::Missing if failure.step == WORKSPACE => Error::NotFound(workspace),
+        FailureKind::Running => Error::Running(workspace),
+        FailureKind::NotRunning => Error::NotRunning(workspace),
+        _ => step(failure),
+    }
+}
+
+/// A refusal as a step that a person may be able to mend.
+fn step(failure: Failure) -> Error {
+    /// Out of space, and out of quota.
+    const FULL: [i32; 2] = [28, 122];
+    // Out of namespaces is the same number.
+    let is_of_disk = failure.step != "clone" && !failure.step.contains("namespace");
+    if is_of_disk && FULL.contains(&failure.errno) {
+        return Error::DiskFull;
+    }
+    let source = match failure.errno {
+        0 => io::Error::other(failure.kind.as_str()),
+        errno => io::Error::from_raw_os_error(errno),
+    };
+    let hint = match (failure.kind, failure.hint.is_empty()) {
+        (_, false) => failure.hint,
+        (FailureKind::Busy, true) => "try again in a moment".to_owned(),
+        (FailureKind::Missing | FailureKind::Exists, true) => {
+            format!("it {}", failure.kind.as_str())
+        }
+        (_, true) => "`boatyard doctor` may tell more".to_owned(),
+    };
+    Error::Step { step: failure.step, hint, source }
+}
+
+/// An error of the sandbox crate on the way to a spawner.
+fn system(error: boatyard_sandbox::Error) -> Error {
+    match error {
+        boatyard_sandbox::Error::System { step: what, source } => {
+            Error::Step { step: what, hint: "`boatyard doctor` may tell more".to_owned(), source }
+        }
+        boatyard_sandbox::Error::Refused(failure) => step(failure),
+        error => Error::Io { action: "start the spawner", source: io::Error::other(error) },
+    }
+}
+
+fn unexpected(reply: &Reply) -> Error {
+    tracing::error!(?reply, "the spawner answered something else than was asked");
+    let source = io::Error::new(io::ErrorKind::InvalidData, "an answer to another question");
+    Error::Io { action: "talk to the spawner", source }
+}
+
+const fn level(isolation: protocol::Isolation) -> Isolation {
+    match isolation {
+        protocol::Isolation::Full => Isolation::Full,
+        protocol::Isolation::FullV1 => Isolation::FullV1,
+        protocol::Isolation::Rootless => Isolation::Rootless,
+        protocol::Isolation::RootlessSingleId => Isolation::RootlessOneId,
+    }
+}
+
+/// The spawner's check in the terms of every runtime.
+fn check(found: protocol::Check) -> Check {
+    let (outcome, hint) = match found.outcome {
+        protocol::Outcome::Works => (Outcome::Works, ""),
+        protocol::Outcome::Weaker => (Outcome::Missing, hint_for(&found.name)),
+        protocol::Outcome::Fails => (Outcome::Blocks, hint_for(&found.name)),
+    };
+    Check { name: found.name, outcome, detail: found.detail, hint: hint.to_owned() }
+}
+
+/// How to mend what the spawner found missing, where its own words do not say.
+fn hint_for(name: &str) -> &'static str {
+    match name {
+        "ids" => {
+            "start Boatyard as root, or install newuidmap (package uidmap) and give the account a \
+             range in /etc/subuid and /etc/subgid"
+        }
+        "cgroup" => {
+            "control groups of version 2, as root or in a service with Delegate=yes (`boatyard \
+             service install`), limit workspaces best"
+        }
+        "landlock" => "turn it on with lsm=landlock,… on the kernel's command line",
+        "disk quota" => "nothing needs mending: Boatyard watches the limit itself",
+        _ => "the other checks may say more",
+    }
+}

@@ -1,0 +1,78 @@
+//! The network: loopback, and the egress listener.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
+
+use super::{PATIENCE, Place, Suite};
+
+pub async fn there_is_none_but_the_egress_listener(suite: &Suite) {
+    let (place, inside) = Place::started(suite).await;
+    let host = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = host.local_addr().unwrap().port();
+    let dial =
+        |address: &str| format!("(exec 3<>/dev/tcp/{address}) 2>/dev/null && echo in || echo out");
+    for (address, expected) in [
+        (format!("127.0.0.1/{port}"), "out\n"),
+        ("10.0.0.1/80".to_owned(), "out\n"),
+        ("169.254.169.254/80".to_owned(), "out\n"),
+        ("127.0.0.1/3128".to_owned(), "in\n"),
+    ] {
+        let script = dial(&address);
+        assert_eq!(inside.run(&["/bin/bash", "-c", &script]).await.stdout, expected, "{address}");
+    }
+    let devices = inside.sh("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '").await;
+    assert_eq!(devices.ok(), "lo\n");
+    // What is inside can talk to itself.
+    let script = "python3 - <<'P' 2>/dev/null || echo no python
+import socket
+s = socket.create_server(('127.0.0.1', 0)); c = socket.create_connection(s.getsockname()); print('talks')
+P";
+    let own = inside.sh(script).await.ok();
+    assert!(own == "talks\n" || own == "no python\n", "{own}");
+    place.remove().await;
+}
+
+pub async fn connections_wait_for_the_egress_listener(suite: &Suite) {
+    let (place, inside) = Place::started(suite).await;
+    // Nobody accepts yet: the connection stands, and its first words wait.
+    let script = "exec 3<>/dev/tcp/127.0.0.1/3128; echo asked >&3; echo up; cat <&3";
+    let (waiting, line) = inside.start_until_line(script).await;
+    assert_eq!(line, "up");
+    for answer in ["first", "second"] {
+        // Each server that attaches gets a duplicate of the same listener.
+        let listener = TcpListener::from(suite.runtime.egress_listener(place.id).await.unwrap());
+        if answer == "first" {
+            let accepted = tokio::task::spawn_blocking(move || accept(&listener));
+            let (mut stream, asked) = accepted.await.unwrap();
+            assert_eq!(asked, "asked\n");
+            writeln!(stream, "{answer}").unwrap();
+        } else {
+            let again = inside.start_until_line(script).await;
+            let accepted = tokio::task::spawn_blocking(move || accept(&listener));
+            let (mut stream, _) = accepted.await.unwrap();
+            writeln!(stream, "{answer}").unwrap();
+            drop(stream);
+            assert_eq!(again.0.output().await.stdout, "second\n");
+        }
+    }
+    assert_eq!(waiting.output().await.stdout, "first\n");
+    place.remove().await;
+}
+
+/// Accepts a connection and reads its first line.
+fn accept(listener: &TcpListener) -> (TcpStream, String) {
+    listener.set_nonblocking(false).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(PATIENCE.min(Duration::from_secs(30)))).unwrap();
+    let mut asked = String::new();
+    while !asked.ends_with('\n') {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        asked.push(byte[0].into());
+    }
+    (stream, asked)
+}
