@@ -81,8 +81,8 @@ pub(crate) async fn run(
     }
     actor.normal.settle();
     // The last outputs, as long as somebody takes them.
-    while let Some(output) = actor.normal.sink.pop() {
-        if actor.outputs.send(output).await.is_err() {
+    while !actor.normal.sink.is_empty() {
+        if actor.normal.sink.hand_out(&actor.outputs).await.is_err() {
             break;
         }
     }
@@ -212,10 +212,9 @@ impl Actor {
                     let command = command.unwrap_or(Command::Close { grace: Duration::ZERO });
                     return Step::Command(command);
                 }
-                permit = self.outputs.reserve(), if hand_out => {
-                    let Ok(permit) = permit else { return Step::Abandoned };
-                    if let Some(output) = self.normal.sink.pop() {
-                        permit.send(output);
+                handed = self.normal.sink.hand_out(&self.outputs), if hand_out => {
+                    if handed.is_err() {
+                        return Step::Abandoned;
                     }
                 }
                 event = next(&mut self.link), if !hand_out => return match event {

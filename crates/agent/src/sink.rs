@@ -11,11 +11,16 @@ use boatyard_model::{
     event::{NoticeLevel, ToolCall},
 };
 use bytes::Bytes;
+use tokio::sync::mpsc;
 
 use crate::{
     capture::PIECE,
     driver::{Blob, Output},
 };
+
+/// Nobody takes the outputs any more.
+#[derive(Debug)]
+pub(crate) struct Gone;
 
 /// The outputs of a driver that wait to be taken.
 #[derive(Debug, Default)]
@@ -66,8 +71,30 @@ impl Sink {
     }
 
     /// The oldest output.
+    #[cfg(test)]
     pub(crate) fn pop(&mut self) -> Option<Output> {
         self.queue.pop_front()
+    }
+
+    /// Hands the oldest output to the consumer, once it has room. Bytes are handed over only when
+    /// everything before them was taken, so that at most one large piece is on the way. Dropping the
+    /// future loses nothing.
+    ///
+    /// # Errors
+    /// When there is no consumer any more.
+    pub(crate) async fn hand_out(&mut self, to: &mpsc::Sender<Output>) -> Result<(), Gone> {
+        let permit = if matches!(self.queue.front(), Some(Output::Blob(_))) {
+            let mut all = to.reserve_many(to.max_capacity()).await.map_err(|_| Gone)?;
+            all.next()
+        } else {
+            Some(to.reserve().await.map_err(|_| Gone)?)
+        };
+        if let Some(permit) = permit
+            && let Some(output) = self.queue.pop_front()
+        {
+            permit.send(output);
+        }
+        Ok(())
     }
 
     /// Whether all was taken.

@@ -9,12 +9,14 @@ use std::collections::{HashMap, VecDeque};
 use boatyard_model::{BlobId, EventBody};
 
 use crate::{
-    capture::{PIECE, WHOLE, prefix, preview},
+    capture::{PIECE, WHOLE, prefix, preview, suffix},
     sink::Sink,
 };
 
 /// What `message.completed` carries; the rest is in its blob.
 const MESSAGE: usize = 256 << 10;
+/// How much of what was said in a turn is kept for a seed.
+const SAID: usize = 16 << 10;
 /// How many ids are remembered, to tell a repeated one.
 const IDS: usize = 4096;
 /// The longest id that is taken from an agent.
@@ -47,6 +49,8 @@ pub(crate) struct Speech {
     count: u64,
     /// The agent began to answer anew: another id takes the place of the open text.
     retried: bool,
+    /// The ends of the messages that were completed since it was taken last.
+    said: String,
 }
 
 impl Speech {
@@ -102,6 +106,11 @@ impl Speech {
                 EventBody::ThoughtCompleted { thought: open.item, text: preview(&whole, MESSAGE) }
             }
             Kind::Message => {
+                self.said.push_str(suffix(&whole, SAID));
+                self.said.push('\n');
+                if self.said.len() > 4 * SAID {
+                    self.said = suffix(&self.said, SAID).to_owned();
+                }
                 let text = preview(&whole, MESSAGE);
                 let blob = if whole.len() > MESSAGE {
                     Some(sink.blob("text/markdown; charset=utf-8", whole.into()))
@@ -118,6 +127,12 @@ impl Speech {
     /// id takes the place of what came so far.
     pub(crate) fn retry(&mut self) {
         self.retried = self.open.is_some();
+    }
+
+    /// The messages since the last time, the latest 16 KiB of them.
+    pub(crate) fn take_said(&mut self) -> String {
+        let said = std::mem::take(&mut self.said);
+        suffix(&said, SAID).to_owned()
     }
 
     /// What was said last in this turn and is still open.

@@ -76,8 +76,8 @@ pub(crate) async fn run(
         takes_images: false,
     }));
     actor.serve().await;
-    while let Some(output) = actor.sink.pop() {
-        if actor.outputs.send(output).await.is_err() {
+    while !actor.sink.is_empty() {
+        if actor.sink.hand_out(&actor.outputs).await.is_err() {
             break;
         }
     }
@@ -165,10 +165,9 @@ impl Actor {
                 None => tokio::select! {
                     biased;
                     command = self.commands.recv() => command,
-                    permit = self.outputs.reserve(), if !self.sink.is_empty() => {
-                        let Ok(permit) = permit else { return };
-                        if let Some(output) = self.sink.pop() {
-                            permit.send(output);
+                    handed = self.sink.hand_out(&self.outputs), if !self.sink.is_empty() => {
+                        if handed.is_err() {
+                            return;
                         }
                         continue;
                     }
@@ -354,13 +353,8 @@ impl Actor {
                 command = self.commands.recv(), if self.backlog.len() < BACKLOG => {
                     Next::Command(command)
                 }
-                permit = self.outputs.reserve(), if !idle => match permit {
-                    Ok(permit) => {
-                        if let Some(output) = self.sink.pop() {
-                            permit.send(output);
-                        }
-                        continue;
-                    }
+                handed = self.sink.hand_out(&self.outputs), if !idle => match handed {
+                    Ok(()) => continue,
                     Err(_) => Next::Abandoned,
                 },
                 read = run.stdout.reader.read(&mut out), if idle && run.stdout.open => {

@@ -29,6 +29,8 @@ use crate::{
 /// How many messages may wait for the agent to read them. It is we who answer it; an agent that asks
 /// this often without reading the answers is broken.
 const OUTGOING: usize = 256;
+/// How many lines in a row may be no messages. What prints more is no ACP agent, or has lost its mind.
+const GARBAGE: usize = 10_000;
 /// How long the rest of the output of an ended process is waited for: its children may hold the
 /// pipe.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -50,6 +52,8 @@ pub(crate) struct Connection {
     writer: JoinHandle<io::Result<()>>,
     lines: Lines<Reader>,
     end_of_lines: bool,
+    /// Lines in a row that were no messages.
+    garbage: usize,
     stderr: JoinHandle<()>,
     stderr_ended: bool,
     last_words: Arc<Mutex<LastWords>>,
@@ -76,6 +80,7 @@ impl Connection {
             writer,
             lines: Lines::new(process.stdout),
             end_of_lines: false,
+            garbage: 0,
             stderr,
             stderr_ended: false,
             last_words,
@@ -105,6 +110,11 @@ impl Connection {
         }
     }
 
+    /// Whether it is over, or about to be: nothing that is sent now will be answered.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.end_of_lines || self.ended.is_some() || self.broken.is_some()
+    }
+
     /// What comes next. Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Event {
         loop {
@@ -118,7 +128,15 @@ impl Connection {
             tokio::select! {
                 biased;
                 line = self.lines.next(), if !self.end_of_lines => match line {
-                    Ok(Line::Text(line)) => return Event::Message(Incoming::parse(&line)),
+                    Ok(Line::Text(line)) => {
+                        let message = Incoming::parse(&line);
+                        let garbage = matches!(message, Incoming::Garbage(_));
+                        self.garbage = if garbage { self.garbage + 1 } else { 0 };
+                        if self.garbage > GARBAGE {
+                            self.broken = Some(format!("it printed {GARBAGE} lines that are no messages"));
+                        }
+                        return Event::Message(message);
+                    }
                     Ok(Line::TooLong) => {
                         self.broken =
                             Some(format!("it sent a line of more than {} MB", LINE >> 20));

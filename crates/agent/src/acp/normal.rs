@@ -14,7 +14,7 @@ use super::{
     wire::RpcError,
 };
 use crate::{
-    capture::{plain, prefix},
+    capture::{plain, prefix, preview, suffix},
     catalogue::UsageScope,
     driver::Output,
     sink::Sink,
@@ -23,6 +23,9 @@ use crate::{
 
 /// What of an agent's own words an error or notice repeats.
 const QUOTED: usize = 2 << 10;
+
+/// How much of the conversation is kept for a seed.
+const TRANSCRIPT: usize = 64 << 10;
 
 /// The state of a session as far as its events need it.
 #[derive(Debug, Default)]
@@ -42,6 +45,8 @@ pub(crate) struct Normal {
     failure: Option<String>,
     garbage: Option<Garbage>,
     title: Option<String>,
+    /// What was said since the driver started, for an agent that forgets it.
+    transcript: String,
 }
 
 #[derive(Debug)]
@@ -71,6 +76,8 @@ impl Normal {
     /// The turn is over: completes all that is open and says how it ended.
     pub(crate) fn end(&mut self, (outcome, error): Verdict) {
         self.settle();
+        let said = self.speech.take_said();
+        self.remember("The agent", &said);
         if let Some(garbage) = self.garbage.take() {
             self.sink.notice_with(
                 NoticeLevel::Warning,
@@ -90,6 +97,24 @@ impl Normal {
             self.sink.output(Output::TurnEnded { turn, outcome, error });
         }
         self.cancelling = Cancelling::No;
+    }
+
+    /// Remembers what the person said.
+    pub(crate) fn person_said(&mut self, text: &str) {
+        self.remember("The person", text);
+    }
+
+    fn remember(&mut self, who: &str, text: &str) {
+        let text = text.trim();
+        if !text.is_empty() {
+            self.transcript.push_str(&format!("{who}: {}\n\n", preview(text, TRANSCRIPT / 4)));
+            self.transcript = suffix(&self.transcript, TRANSCRIPT).to_owned();
+        }
+    }
+
+    /// What was said since the driver started, the latest 64 KiB of it.
+    pub(crate) fn transcript(&self) -> &str {
+        &self.transcript
     }
 
     /// Completes all that is open.
@@ -137,11 +162,9 @@ impl Normal {
                     self.sink.notice(level, "agent", prefix(text, QUOTED));
                 }
             }
-            "compaction_update" => {
-                if update["status"] == "completed" {
-                    let text = "The agent summed up the conversation to make room in its context.";
-                    self.sink.notice(NoticeLevel::Info, "compaction", text);
-                }
+            "compaction_update" if update["status"] == "completed" => {
+                let text = "The agent summed up the conversation to make room in its context.";
+                self.sink.notice(NoticeLevel::Info, "compaction", text);
             }
             // Commands, modes, options, our own words: nothing to log.
             _ => {}
@@ -414,3 +437,6 @@ pub(crate) fn with_next_step(error: &str) -> String {
     let stop = if error.ends_with(['.', '!', '?']) { "" } else { "." };
     format!("{error}{stop} {next}")
 }
+
+#[cfg(test)]
+mod tests;

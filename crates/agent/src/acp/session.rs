@@ -188,9 +188,10 @@ impl Actor {
             }
             resumed = Resumed::Lost;
         }
-        if resumed == Resumed::Lost || self.launch.resume.is_none() {
-            self.seed = self.launch.seed.clone().filter(|seed| !seed.trim().is_empty());
-        }
+        // What was said before the driver started, and since.
+        let before = self.launch.seed.as_deref().unwrap_or_default();
+        let seed = format!("{before}\n{}", self.normal.transcript());
+        self.seed = Some(seed.trim().to_owned()).filter(|seed| !seed.is_empty());
         let session = match self.call("session/new", place, SESSION).await? {
             Ok(session) => session,
             Err(error) => {

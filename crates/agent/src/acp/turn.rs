@@ -12,11 +12,13 @@
 use std::{collections::HashSet, time::Duration};
 
 use boatyard_model::{PromptId, TurnOutcome, event::NoticeLevel};
+use futures::FutureExt as _;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
     Actor, Step, Stop,
+    connection::Event,
     normal::Verdict,
     tools::Cancelling,
     wire::{self, Incoming, RpcError},
@@ -56,6 +58,7 @@ impl Actor {
     /// # Errors
     /// When the driver is to end after it.
     pub(super) async fn turn(&mut self, number: u32, content: Vec<Input>) -> Result<(), Stop> {
+        self.catch_up();
         self.normal.begin(number);
         let mut turn = Turn::default();
         let (verdict, stop) = match self.run_turn(&mut turn, content).await {
@@ -77,6 +80,18 @@ impl Actor {
             (None, Some(grace)) => Err(Stop::Close { grace }),
             (None, None) => Ok(()),
         }
+    }
+
+    /// Takes what came since the last time, the agent's end above all.
+    fn catch_up(&mut self) {
+        while let Some(link) = &mut self.link {
+            match link.next().now_or_never() {
+                Some(Event::Message(message)) => self.message(message),
+                Some(Event::Gone(_)) => self.link = None,
+                None => break,
+            }
+        }
+        self.link.take_if(|link| link.is_ending());
     }
 
     /// Ends a turn that did not begin.
@@ -246,6 +261,11 @@ impl Actor {
     }
 
     fn prompt(&mut self, turn: &mut Turn, content: Vec<Input>) {
+        for part in &content {
+            if let Input::Text(text) = part {
+                self.normal.person_said(text);
+            }
+        }
         let mut blocks = Vec::new();
         if let Some(seed) = self.seed.take() {
             let text = format!("{SEED}\n\n{seed}\n\n{SEED_END}");

@@ -313,7 +313,7 @@ async fn an_agent_that_takes_no_second_prompt_is_stopped_at_the_tool_boundary() 
     let mut launch = demo(folder.path());
     launch.program.capabilities.steer = boatyard_agent::catalogue::Steer::Restart;
     let mut driver = Driver::start(launch, Arc::<Local>::default());
-    prompt(&driver, 1, "/demo slow 1 slow 600").await;
+    prompt(&driver, 1, "/demo slow 2 slow 600").await;
     let steered = PromptId::new();
     let turn = follow(&mut driver, 1, |output| match output {
         Output::Event { body: EventBody::ToolUpdated { .. }, .. } => {

@@ -1,1 +1,403 @@
+//! ACP agents that do what they should not.
 
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use agent_client_protocol::v1::schema as acp;
+use boatyard_agent::{Command, Driver, Input, Output, Protocol};
+use boatyard_model::{EventBody, TurnOutcome};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf},
+    time::timeout,
+};
+
+use crate::support::{Local, PATIENCE, Played, follow, launch, next, program, prompt, run, send};
+
+fn script(folder: &Path, script: &str) -> Driver {
+    let program = program(Protocol::Acp, &["/bin/sh", "-c", script], "");
+    Driver::start(launch(program, folder), Arc::<Local>::default())
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// The agent's side of a driver, in the test's hands.
+struct Agent {
+    lines: Lines<BufReader<ReadHalf<DuplexStream>>>,
+    writer: WriteHalf<DuplexStream>,
+}
+
+impl Agent {
+    fn start() -> (Driver, Self) {
+        let (ours, agent) = duplex();
+        let program = program(Protocol::Acp, &["played"], "");
+        (Driver::start(launch(program, Path::new("/")), Played::new(vec![ours])), agent)
+    }
+
+    /// The next message, which must be of this method.
+    async fn expect(&mut self, method: &str) -> Value {
+        let line = timeout(PATIENCE, self.lines.next_line()).await.expect("in time").unwrap();
+        let message: Value = serde_json::from_str(&line.expect("the driver goes on")).unwrap();
+        assert_eq!(message["method"], method, "{message}");
+        message
+    }
+
+    async fn say(&mut self, message: Value) {
+        let line = format!("{message}\n");
+        self.writer.write_all(line.as_bytes()).await.unwrap();
+    }
+
+    async fn answer(&mut self, to: &Value, result: Value) {
+        self.say(json!({ "jsonrpc": "2.0", "id": to["id"], "result": result })).await;
+    }
+
+    async fn update(&mut self, update: Value) {
+        let params = json!({ "sessionId": "s", "update": update });
+        self.say(json!({ "jsonrpc": "2.0", "method": "session/update", "params": params })).await;
+    }
+
+    /// Up to the first prompt, whose request is given back.
+    async fn begin(&mut self, can: Value) -> Value {
+        let hello = self.expect("initialize").await;
+        self.answer(&hello, json!({ "protocolVersion": 1, "agentCapabilities": can })).await;
+        let new = self.expect("session/new").await;
+        self.answer(&new, json!({ "sessionId": "s" })).await;
+        self.expect("session/prompt").await
+    }
+}
+
+/// The driver's end of the streams, and the agent at the other.
+fn duplex() -> (DuplexStream, Agent) {
+    let (ours, theirs) = tokio::io::duplex(64 << 10);
+    let (reader, writer) = tokio::io::split(theirs);
+    (ours, Agent { lines: BufReader::new(reader).lines(), writer })
+}
+
+fn chunk(text: &str) -> Value {
+    json!({ "sessionUpdate": "agent_message_chunk", "content": { "type": "text", "text": text } })
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_named() {
+    let folder = folder();
+    let program = program(Protocol::Acp, &["/no/such/agent"], "");
+    let mut driver = Driver::start(launch(program, folder.path()), Arc::<Local>::default());
+    let turn = run(&mut driver, 1, "x").await;
+    assert_eq!(turn.outcome, TurnOutcome::Failed);
+    let error = turn.error.unwrap();
+    assert!(error.contains("Agent `mine`") && error.contains("`/no/such/agent`"), "{error}");
+    assert!(error.contains("[agents.mine]"), "{error}");
+    // Every later prompt is told as well.
+    assert_eq!(run(&mut driver, 2, "x").await.outcome, TurnOutcome::Failed);
+}
+
+#[tokio::test]
+async fn an_agent_that_exits_at_start_is_quoted() {
+    let folder = folder();
+    let mut driver = script(folder.path(), "echo 'no API key is set' >&2; exit 41");
+    let turn = run(&mut driver, 1, "x").await;
+    let error = turn.error.unwrap();
+    assert!(error.contains("exit code 41") && error.contains("no API key is set"), "{error}");
+}
+
+#[tokio::test]
+async fn children_of_a_dead_agent_do_not_keep_it_alive() {
+    let folder = folder();
+    let mut driver = script(folder.path(), "sleep 600 & echo bye >&2; exit 5");
+    let turn = run(&mut driver, 1, "x").await;
+    let error = turn.error.unwrap();
+    assert!(error.contains("exit code 5") && error.contains("bye"), "{error}");
+}
+
+#[tokio::test]
+async fn an_agent_that_prints_for_ever_is_given_up() {
+    let folder = folder();
+    let mut driver = script(folder.path(), "yes");
+    let turn = run(&mut driver, 1, "x").await;
+    assert_eq!(turn.outcome, TurnOutcome::Failed);
+    assert!(turn.error.as_deref().unwrap().contains("no messages"));
+    assert!(turn.notices().contains(&"agent_garbage"));
+}
+
+#[tokio::test]
+async fn an_agent_that_says_nothing_can_be_cancelled_and_closed() {
+    let folder = folder();
+    let mut driver = script(folder.path(), "exec sleep 600");
+    prompt(&driver, 1, "x").await;
+    send(&driver, Command::Cancel { grace: Duration::ZERO }).await;
+    let turn = follow(&mut driver, 1, |_| None).await;
+    assert_eq!(turn.outcome, TurnOutcome::Cancelled);
+    send(&driver, Command::Close { grace: Duration::ZERO }).await;
+    assert_eq!(next(&mut driver).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_never_answers_is_given_up() {
+    let (mut driver, mut agent) = Agent::start();
+    prompt(&driver, 1, "x").await;
+    agent.expect("initialize").await;
+    // Longer than the tests' patience: the time is not the machine's.
+    let turn = loop {
+        match driver.outputs.recv().await.unwrap() {
+            Output::TurnEnded { error, .. } => break error.unwrap(),
+            _ => continue,
+        }
+    };
+    assert!(turn.contains("did not answer `initialize` within 90 s"), "{turn}");
+}
+
+#[tokio::test]
+async fn another_version_of_the_protocol_is_refused() {
+    let (mut driver, mut agent) = Agent::start();
+    prompt(&driver, 1, "x").await;
+    let hello = agent.expect("initialize").await;
+    agent.answer(&hello, json!({ "protocolVersion": 7 })).await;
+    let turn = follow(&mut driver, 1, |_| None).await;
+    assert!(turn.error.unwrap().contains("version 7"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_nobody_takes_the_outputs_the_agent_is_not_read() {
+    let (mut driver, mut agent) = Agent::start();
+    prompt(&driver, 1, "x").await;
+    let request = agent.begin(json!({})).await;
+    let written = Arc::new(AtomicUsize::new(0));
+    let count = written.clone();
+    const CHUNKS: usize = 5000;
+    let flood = tokio::spawn(async move {
+        for n in 0..CHUNKS {
+            let mut update = chunk(&"x".repeat(1000));
+            // Each is a message of its own, so that none is joined with another.
+            update["messageId"] = json!(n.to_string());
+            agent.update(update).await;
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        agent.answer(&request, json!({ "stopReason": "end_turn" })).await;
+        agent
+    });
+    // The clock moves only when nobody can do anything: then all queues are full.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let held = written.load(Ordering::Relaxed);
+    assert!((50..300).contains(&held), "{held} of {CHUNKS} were taken");
+    // A cancel is served all the same; then the rest comes, when somebody listens.
+    let turn = follow(&mut driver, 1, |_| None).await;
+    assert_eq!(turn.outcome, TurnOutcome::Completed);
+    let whole = |event: &&EventBody| matches!(event, EventBody::MessageCompleted { .. });
+    assert_eq!(turn.events().filter(whole).count(), CHUNKS);
+    drop(flood.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_is_served_while_nobody_takes_the_outputs() {
+    let (mut driver, mut agent) = Agent::start();
+    prompt(&driver, 1, "x").await;
+    let request = agent.begin(json!({})).await;
+    for n in 0..60 {
+        let mut update = chunk("x");
+        update["messageId"] = json!(n.to_string());
+        agent.update(update).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    send(&driver, Command::Cancel { grace: Duration::from_secs(5) }).await;
+    agent.expect("session/cancel").await;
+    agent.answer(&request, json!({ "stopReason": "cancelled" })).await;
+    let turn = follow(&mut driver, 1, |_| None).await;
+    assert_eq!(turn.outcome, TurnOutcome::Cancelled);
+}
+
+#[tokio::test]
+async fn an_agent_that_asks_without_reading_is_given_up() {
+    let (mut driver, mut agent) = Agent::start();
+    prompt(&driver, 1, "x").await;
+    let _request = agent.begin(json!({})).await;
+    let asking = tokio::spawn(async move {
+        for id in 0..20_000 {
+            let line =
+                format!("{{\"id\":{id},\"method\":\"fs/read_text_file\",\"params\":{{}}}}\n");
+            if agent.writer.write_all(line.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+        agent
+    });
+    let turn = follow(&mut driver, 1, |_| None).await;
+    assert_eq!(turn.outcome, TurnOutcome::Failed);
+    assert!(turn.error.unwrap().contains("does not read"));
+    drop(asking.await.unwrap());
+}
+
+#[tokio::test]
+async fn what_is_not_offered_is_refused_and_other_sessions_are_not_ours() {
+    let (mut driver, mut agent) = Agent::start();
+    prompt(&driver, 1, "x").await;
+    let request = agent.begin(json!({})).await;
+    for (id, method) in [
+        (json!(0), "fs/write_text_file"),
+        (json!("a"), "terminal/create"),
+        (json!(2.5), "craft/drainMidTurnQueue"),
+    ] {
+        agent.say(json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": {} })).await;
+        let line = agent.lines.next_line().await.unwrap().unwrap();
+        let refusal: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&refusal["id"], &refusal["error"]["code"]), (&id, &json!(-32601)));
+    }
+    let params = json!({ "sessionId": "another", "update": chunk("not for us") });
+    agent.say(json!({ "method": "session/update", "params": params })).await;
+    agent.update(chunk("for us")).await;
+    agent.answer(&request, json!({ "stopReason": "end_turn" })).await;
+    let turn = follow(&mut driver, 1, |_| None).await;
+    assert_eq!((turn.said().as_str(), turn.outcome), ("for us", TurnOutcome::Completed));
+}
+
+#[tokio::test]
+async fn a_text_that_is_said_anew_after_a_retry_takes_the_place_of_the_first() {
+    let (mut driver, mut agent) = Agent::start();
+    prompt(&driver, 1, "x").await;
+    let request = agent.begin(json!({})).await;
+    let part = |id: &str, text: &str| {
+        let mut update = chunk(text);
+        update["messageId"] = json!(id);
+        update
+    };
+    agent.update(part("a", "Hello, w")).await;
+    let error = json!({ "message": "Reconnecting... 1/5", "willRetry": true });
+    let meta = json!({ "codex": { "error": error } });
+    agent.update(json!({ "sessionUpdate": "session_info_update", "_meta": meta })).await;
+    agent.update(part("b", "Hello, world")).await;
+    agent.answer(&request, json!({ "stopReason": "end_turn" })).await;
+    let turn = follow(&mut driver, 1, |_| None).await;
+    assert_eq!(turn.said(), "|Hello, world");
+    assert_eq!(turn.notices(), ["retry"]);
+}
+
+#[tokio::test]
+async fn the_end_of_a_turn_is_not_success() {
+    for (result, outcome, part) in [
+        (json!({ "stopReason": "end_turn" }), TurnOutcome::Completed, ""),
+        (json!({ "stopReason": "refusal" }), TurnOutcome::Refused, "refused"),
+        (json!({ "stopReason": "max_tokens" }), TurnOutcome::LimitReached, "limit"),
+        (json!({}), TurnOutcome::Completed, ""),
+        (
+            json!({ "stopReason": "end_turn", "_meta": { "jetbrains": { "air": { "sessionFailure":
+                { "severity": "error", "title": "Quota is used up" } } } } }),
+            TurnOutcome::Failed,
+            "Quota is used up",
+        ),
+    ] {
+        let (mut driver, mut agent) = Agent::start();
+        prompt(&driver, 1, "x").await;
+        let request = agent.begin(json!({})).await;
+        agent.answer(&request, result).await;
+        let turn = follow(&mut driver, 1, |_| None).await;
+        assert_eq!(turn.outcome, outcome);
+        assert!(turn.error.unwrap_or_default().contains(part));
+    }
+}
+
+#[tokio::test]
+async fn a_lost_agent_fails_the_turn() {
+    let (mut driver, mut agent) = Agent::start();
+    prompt(&driver, 1, "x").await;
+    agent.begin(json!({})).await;
+    agent.update(json!({ "sessionUpdate": "tool_call", "toolCallId": "t", "title": "T" })).await;
+    drop(agent);
+    let turn = follow(&mut driver, 1, |_| None).await;
+    assert_eq!(turn.outcome, TurnOutcome::Failed);
+    assert!(turn.error.unwrap().contains("closed its output"));
+}
+
+#[tokio::test]
+async fn an_agent_that_forgets_is_told_what_was_said() {
+    let (first, mut agent) = duplex();
+    let (second, mut again) = duplex();
+    let program = program(Protocol::Acp, &["played"], "");
+    let spawner = Played::new(vec![first, second]);
+    let mut driver = Driver::start(launch(program, Path::new("/")), spawner);
+    prompt(&driver, 1, "my name is Ada").await;
+    let request = agent.begin(json!({})).await;
+    agent.update(chunk("Hello, Ada")).await;
+    agent.answer(&request, json!({ "stopReason": "end_turn" })).await;
+    follow(&mut driver, 1, |_| None).await;
+    drop(agent);
+    prompt(&driver, 2, "what is my name?").await;
+    let request = again.begin(json!({})).await;
+    let blocks = &request["params"]["prompt"];
+    let seed = blocks[0]["text"].as_str().unwrap();
+    assert!(seed.contains("my name is Ada") && seed.contains("Hello, Ada"), "{seed}");
+    assert_eq!(blocks[1]["text"], "what is my name?");
+    again.answer(&request, json!({ "stopReason": "end_turn" })).await;
+    let turn = follow(&mut driver, 2, |_| None).await;
+    assert!(turn.notices().contains(&"resume_lost"), "{:?}", turn.notices());
+}
+
+/// The official crate's types take every message of the driver.
+#[tokio::test]
+async fn the_driver_speaks_the_protocol() {
+    fn check<T: serde::de::DeserializeOwned + serde::Serialize>(message: &Value) {
+        let parsed: T = serde_json::from_value(message["params"].clone()).unwrap();
+        let again = serde_json::to_value(parsed).unwrap();
+        for (key, value) in message["params"].as_object().unwrap() {
+            // Lists that are empty and fields that are the default may be left out.
+            if let Some(kept) = again.get(key) {
+                assert!(kept.is_object() || kept == value, "{key}: {kept} is not {value}");
+            }
+        }
+    }
+    let (mut driver, mut agent) = Agent::start();
+    let picture = Input::Image { mime: "image/png".into(), bytes: "png".into() };
+    let content = vec![Input::Text("x".into()), picture];
+    send(&driver, Command::Prompt { turn: 1, content }).await;
+    let hello = agent.expect("initialize").await;
+    check::<acp::InitializeRequest>(&hello);
+    let can = json!({ "promptCapabilities": { "image": true } });
+    agent.answer(&hello, json!({ "protocolVersion": 1, "agentCapabilities": can })).await;
+    let new = agent.expect("session/new").await;
+    check::<acp::NewSessionRequest>(&new);
+    let modes = json!({ "currentModeId": "a", "availableModes": [{ "id": "a", "name": "A" }] });
+    let option = json!({ "id": "m", "category": "model", "currentValue": "x", "options": [] });
+    let session = json!({ "sessionId": "s", "modes": modes, "configOptions": [option] });
+    agent.answer(&new, session).await;
+    let request = agent.expect("session/prompt").await;
+    check::<acp::PromptRequest>(&request);
+    assert_eq!(request["params"]["prompt"][1]["type"], "image");
+    send(&driver, Command::SetMode("b".into())).await;
+    check::<acp::SetSessionModeRequest>(&agent.expect("session/set_mode").await);
+    send(&driver, Command::SetModel("y".into())).await;
+    let choice = agent.expect("session/set_config_option").await;
+    check::<acp::SetSessionConfigOptionRequest>(&choice);
+    let call = json!({ "toolCallId": "t", "title": "T" });
+    let options = json!([{ "optionId": "o", "name": "O", "kind": "allow_once" }]);
+    let params = json!({ "sessionId": "s", "toolCall": call, "options": options });
+    agent.say(json!({ "id": 9, "method": "session/request_permission", "params": params })).await;
+    let (permission, option) = loop {
+        if let Output::Event {
+            body: EventBody::PermissionRequested { permission, options, .. },
+            ..
+        } = next(&mut driver).await.unwrap()
+        {
+            break (permission, Some(options[0].id.clone()));
+        }
+    };
+    // One that it does not offer is no answer.
+    let wrong = Command::AnswerPermission { permission, option: Some("no such".into()) };
+    send(&driver, wrong).await;
+    send(&driver, Command::AnswerPermission { permission, option }).await;
+    let line = agent.lines.next_line().await.unwrap().unwrap();
+    let answer: Value = serde_json::from_str(&line).unwrap();
+    let answer: acp::RequestPermissionResponse =
+        serde_json::from_value(answer["result"].clone()).unwrap();
+    let selected = serde_json::to_value(answer.outcome).unwrap();
+    assert_eq!(selected, json!({ "outcome": "selected", "optionId": "o" }));
+    send(&driver, Command::Cancel { grace: PATIENCE }).await;
+    check::<acp::CancelNotification>(&agent.expect("session/cancel").await);
+    agent.answer(&request, json!({ "stopReason": "cancelled" })).await;
+    while !matches!(next(&mut driver).await, Some(Output::TurnEnded { .. })) {}
+}
