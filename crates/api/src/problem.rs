@@ -124,7 +124,7 @@ kinds! {
 #[serde(transparent)]
 pub struct Problem(Box<ProblemFields>);
 
-/// What a [`Problem`] consists of.
+/// Why something could not be done: a problem document (RFC 9457).
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemFields {

@@ -16,9 +16,12 @@ use utoipa::ToSchema;
 macro_rules! text_enum {
     ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* })*) => {$(
         $(#[$doc])*
+        // Not `rename = $text` at each: the schema's derive can't read a macro's fragment. The
+        // test below holds both forms together.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        #[serde(rename_all = "snake_case")]
         pub enum $name {
-            $($(#[$vdoc])* #[serde(rename = $text)] $variant,)*
+            $($(#[$vdoc])* $variant,)*
         }
 
         impl $name {
@@ -261,6 +264,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_text_is_the_one_in_json_and_in_the_schema() {
+        fn check<T: ToSchema + Serialize + std::fmt::Display>(all: &[T]) {
+            let schema = serde_json::to_value(T::schema()).unwrap();
+            let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
+            assert_eq!(serde_json::to_value(all).unwrap(), serde_json::json!(texts));
+            assert_eq!(schema["enum"], serde_json::json!(texts));
+        }
+        check(AttemptState::ALL);
+        check(SessionState::ALL);
+        check(PromptMode::ALL);
+        check(PromptState::ALL);
+        check(TurnOutcome::ALL);
+        check(WorkspaceKind::ALL);
+        check(WorkspaceState::ALL);
+        check(JobState::ALL);
+    }
 
     fn attempt_state() -> impl Strategy<Value = AttemptState> {
         proptest::sample::select(AttemptState::ALL)
