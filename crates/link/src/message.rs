@@ -133,6 +133,7 @@ pub enum FromRunner {
 /// What the server wants. Each is idempotent: asked twice, it is done once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a request lives for a moment, and one at a time")]
 pub enum Request {
     /// What runs here? Answered by [`Reply::Status`].
     Status,

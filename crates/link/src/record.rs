@@ -19,7 +19,7 @@ pub const PREFIX: usize = 8;
 
 /// The largest JSON of a record, in bytes: an event's text is at most 256 KiB, a tool's arguments,
 /// output and diffs stay below this together.
-pub const RECORD_JSON_MAX: usize = 4 << 20;
+pub const RECORD_JSON_MAX: usize = 8 << 20;
 
 /// Why bytes are not a record.
 #[derive(Debug, thiserror::Error)]

@@ -253,7 +253,8 @@ impl<R: ReadAt> Frames<R> {
         let prefix = &self.buffer[self.taken..];
         let length = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]) as usize;
         let sum = [prefix[4], prefix[5], prefix[6], prefix[7]];
-        if length < record::PREFIX || length > RECORD_MAX || !self.fill(FRAME_PREFIX + length)? {
+        let sized = (record::PREFIX..=RECORD_MAX).contains(&length);
+        if !sized || !self.fill(FRAME_PREFIX + length)? {
             return Ok(None);
         }
         let from = self.taken + FRAME_PREFIX;

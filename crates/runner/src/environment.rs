@@ -1,0 +1,67 @@
+//! The environment of everything that runs in a workspace, built in one place from nothing.
+
+use std::collections::BTreeMap;
+
+use crate::layout::Layout;
+
+/// Where programs are looked for.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The only way out: the egress listener inside the workspace.
+const PROXY: &str = "http://127.0.0.1:3128";
+
+/// What never goes through it.
+const NO_PROXY: &str = "localhost,127.0.0.1,::1";
+
+/// What an agent, a command or a setup starts with; `own` is laid over it.
+pub fn worker(
+    layout: &Layout,
+    home: &str,
+    own: &BTreeMap<String, String>,
+) -> Vec<(String, String)> {
+    let mut all: BTreeMap<String, String> = BTreeMap::new();
+    let mut set = |name: &str, value: &str| all.insert(name.to_owned(), value.to_owned());
+    // The tools that the settings add to a workspace stand in the runner's own PATH.
+    set("PATH", &layout.path);
+    set("HOME", home);
+    set("USER", "agent");
+    set("LOGNAME", "agent");
+    set("SHELL", "/bin/sh");
+    set("LANG", "C.UTF-8");
+    set("TERM", "xterm-256color");
+    for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        set(name, PROXY);
+    }
+    for name in ["no_proxy", "NO_PROXY"] {
+        set(name, NO_PROXY);
+    }
+    // Node reads the proxy variables only when told so.
+    set("NODE_USE_ENV_PROXY", "1");
+    // Nobody is there to answer, or to quit a pager.
+    set("GIT_TERMINAL_PROMPT", "0");
+    set("GIT_PAGER", "cat");
+    set("PAGER", "cat");
+    set("GIT_EDITOR", "true");
+    for (name, value) in own {
+        set(name, value);
+    }
+    all.into_iter().collect()
+}
+
+/// What the runner's own git starts with: nothing of the worker's configuration takes part.
+pub fn git(layout: &Layout) -> Vec<(String, String)> {
+    [
+        ("PATH", layout.path.as_str()),
+        ("HOME", layout.home.as_str()),
+        ("LC_ALL", "C"),
+        ("GIT_TERMINAL_PROMPT", "0"),
+        // The system's configuration stays: it says that the folders are safe.
+        ("GIT_CONFIG_GLOBAL", "/dev/null"),
+        ("GIT_ATTR_NOSYSTEM", "1"),
+        ("GIT_OPTIONAL_LOCKS", "0"),
+        ("GIT_NO_REPLACE_OBJECTS", "1"),
+        ("GIT_ADVICE", "0"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}

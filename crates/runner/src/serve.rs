@@ -1,0 +1,325 @@
+//! `serve`: takes links from `init`, one after another, and does what comes over them.
+//!
+//! ```text
+//!            connection                         10 s without link and work
+//!  waiting ─────────────► one live link ─► ended ─► waiting ───────────────► exit 0
+//!                             │ connection: the old link is closed, its streams end
+//!                             └──────► one live link
+//! ```
+//!
+//! Sessions and what they run know nothing of links: they go on when one ends, and what they say
+//! waits in the spool.
+
+use std::{
+    fs::File,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use boatyard_link::{GoAwayCode, Incoming, Link, Options, ResetCode, Role, message::Header};
+use boatyard_model::time::SystemClock;
+use boatyard_sandbox::{cgroup, fds, serve::Connections, spawn::Identity};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, unix::AsyncFd},
+    net::UnixStream,
+    sync::watch,
+    time::timeout,
+};
+
+use crate::{
+    beneath::Folder,
+    blobs::Blobs,
+    events, exec, file,
+    git::{self, Git},
+    ids::Owner,
+    layout::Layout,
+    process::{Group, Starter, readable},
+    sessions::{Context, Sessions, SharedClock},
+    spool::Spool,
+};
+
+mod control;
+
+/// How long `serve` stays without a link and without work.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// How long an ending link may take to hand over what it has.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// Threads that touch the disk for file streams. Each counts against the workspace's processes.
+const BLOCKING_THREADS: usize = 4;
+
+/// How long an unused one of them stays.
+const BLOCKING_KEEP: Duration = Duration::from_secs(2);
+
+/// What a runner is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// The workspace's generation.
+    pub generation: u64,
+    /// Where things are.
+    pub layout: Layout,
+    /// As whom processes are started.
+    pub identity: Identity,
+    /// To whom files that are written here belong; this process if absent.
+    pub owner: Option<Owner>,
+    /// The workspace's control group.
+    pub cgroup: Option<OwnedFd>,
+    /// The spool.
+    pub spool: File,
+    /// How much the spool holds, in bytes.
+    pub spool_capacity: u64,
+}
+
+/// Everything that outlives a link.
+#[derive(Debug)]
+pub struct Runner {
+    generation: u64,
+    layout: Arc<Layout>,
+    starter: Arc<Starter>,
+    git: Arc<Git>,
+    work: Arc<Folder>,
+    blobs: Arc<Blobs>,
+    spool: Arc<Spool>,
+    sessions: Sessions,
+    execs: AtomicU32,
+    /// Groups of commands that left something running.
+    left: std::sync::Mutex<Vec<Arc<Group>>>,
+    broken: watch::Sender<Option<String>>,
+}
+
+/// The program `serve`, as `init` starts it.
+///
+/// # Errors
+/// When what `init` must hand over is missing, or the spool fails.
+pub fn main() -> anyhow::Result<()> {
+    let inherited = boatyard_sandbox::serve::inherit()?;
+    if let Some(group) = &inherited.group {
+        // What the runner before had is dead; what can't be removed is in nobody's way.
+        let _ = cgroup::clear(group.as_fd());
+    }
+    let mut layout = Layout::default();
+    // The settings may add tools to a workspace; `init` then gives a longer path.
+    if let Ok(path) = std::env::var("PATH")
+        && !path.is_empty()
+    {
+        layout.path = path;
+    }
+    let mapped = std::env::var(fds::ENV_IDS).is_ok_and(|ids| ids == "range");
+    let owner = Owner { uid: boatyard_sandbox::WORKER_UID, gid: boatyard_sandbox::WORKER_GID };
+    let setup = Setup {
+        generation: inherited.generation,
+        layout,
+        identity: Identity::Worker,
+        owner: mapped.then_some(owner),
+        cgroup: inherited.group,
+        spool: inherited.spool,
+        spool_capacity: boatyard_link::spool::CAPACITY,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(BLOCKING_KEEP)
+        .build()
+        .context("the async runtime can't be started")?;
+    let outcome = runtime.block_on(async {
+        let runner = Runner::new(setup).await?;
+        run(runner, inherited.connections).await
+    });
+    // A blocking read of a slow disk must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome
+}
+
+/// Serves links until there is nothing left to do.
+async fn run(runner: Arc<Runner>, connections: Connections) -> anyhow::Result<()> {
+    let connections = readable(connections)?;
+    let mut broken = runner.broken.subscribe();
+    let mut live: Option<tokio::task::JoinHandle<()>> = None;
+    let mut current: Option<Link> = None;
+    loop {
+        let linked = live.is_some();
+        tokio::select! {
+            connection = next_connection(&connections) => {
+                let connection = connection.context("`init` passes on no link any more")?;
+                if let Some(old) = current.take() {
+                    old.close(GoAwayCode::REPLACED, Duration::ZERO, "another link came");
+                    if let Some(mut task) = live.take()
+                        && timeout(CLOSING, &mut task).await.is_err()
+                    {
+                        old.abort();
+                    }
+                }
+                let (link, task) = runner.clone().link(connection);
+                (current, live) = (Some(link), Some(task));
+            }
+            // A task that panicked has ended as well.
+            _ = ended(&mut live), if linked => (current, live) = (None, None),
+            () = tokio::time::sleep(LINGER), if !linked => {
+                if !runner.is_busy() {
+                    return Ok(());
+                }
+            }
+            reason = broken.wait_for(Option::is_some) => {
+                let reason = reason.ok().and_then(|reason| reason.clone());
+                return Err(anyhow!(reason.unwrap_or_else(|| "it broke".into())));
+            }
+        }
+    }
+}
+
+async fn ended(task: &mut Option<tokio::task::JoinHandle<()>>) {
+    match task {
+        Some(task) => _ = task.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next connection that `init` passes on.
+async fn next_connection(connections: &AsyncFd<Connections>) -> anyhow::Result<UnixStream> {
+    loop {
+        let mut ready = connections.readable().await?;
+        if let Some(connection) = connections.get_ref().next()? {
+            return Ok(UnixStream::from_std(connection.into())?);
+        }
+        ready.clear_ready();
+    }
+}
+
+impl Runner {
+    /// Takes over the workspace: its spool, and what an earlier runner left in it.
+    ///
+    /// # Errors
+    /// When the spool or the folders can't be opened.
+    pub async fn new(setup: Setup) -> anyhow::Result<Arc<Self>> {
+        let Setup { generation, layout, identity, owner, cgroup, spool, spool_capacity } = setup;
+        let (spool, left) =
+            Spool::open(spool, generation, spool_capacity).context("the spool can't be opened")?;
+        let spool = Arc::new(spool);
+        let folder = |path: &str| {
+            Folder::open(Path::new(path), owner).with_context(|| format!("{path} can't be opened"))
+        };
+        let work = Arc::new(folder(&layout.work)?);
+        let homes = Arc::new(folder(layout.homes())?);
+        let layout = Arc::new(layout);
+        let starter = Arc::new(Starter::new(identity, cgroup));
+        let git = Arc::new(Git::new(layout.clone(), starter.clone(), work.clone()));
+        let blobs = Arc::new(Blobs::default());
+        let broken = watch::Sender::new(None);
+        let context = Arc::new(Context {
+            layout: layout.clone(),
+            starter: starter.clone(),
+            spool: spool.clone(),
+            git: git.clone(),
+            homes,
+            blobs: blobs.clone(),
+            clock: SharedClock(Arc::new(SystemClock)),
+            broken: broken.clone(),
+        });
+        let sessions = Sessions::new(context, left).await;
+        Ok(Arc::new(Self {
+            generation,
+            layout,
+            starter,
+            git,
+            work,
+            blobs,
+            spool,
+            sessions,
+            execs: AtomicU32::new(0),
+            left: std::sync::Mutex::default(),
+            broken,
+        }))
+    }
+
+    /// Serves one link over `io` until it ends. The task ends with it.
+    pub fn link<T>(self: Arc<Self>, io: T) -> (Link, tokio::task::JoinHandle<()>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let software = concat!("boatyard-runner ", env!("CARGO_PKG_VERSION"));
+        let mut options = Options::new(software).epoch(self.generation);
+        // The kernel tells of the server's end, and an idle workspace shall not wake up.
+        options.keepalive = None;
+        let (link, driver) = Link::start(io, Role::Acceptor, options);
+        tokio::spawn(driver);
+        let handle = link.clone();
+        let task = tokio::spawn(async move {
+            while let Some(incoming) = link.accept().await {
+                tokio::spawn(self.clone().stream(incoming));
+            }
+            // Pictures were for prompts of this link.
+            self.blobs.clear();
+        });
+        (handle, task)
+    }
+
+    /// Whether something runs that would end with this program.
+    pub fn is_busy(&self) -> bool {
+        self.sweep();
+        self.sessions.are_alive()
+            || self.execs.load(Ordering::Relaxed) > 0
+            || !self.left().is_empty()
+    }
+
+    async fn stream(self: Arc<Self>, incoming: Incoming) {
+        let header = match incoming.parse::<Header>() {
+            Ok(header) => header,
+            Err(error) => {
+                let text = format!("this runner does not know such a stream: {error}");
+                return incoming.refuse(ResetCode::UNSUPPORTED, &text);
+            }
+        };
+        let stream = incoming.stream;
+        // How a stream ended is seen by the server, which ended it or lost the link; only the
+        // spool's own failure concerns us.
+        match header {
+            Header::Control => control::serve(self, stream).await,
+            Header::Events { after } => {
+                let outcome = events::serve(stream, self.spool.clone(), after).await;
+                if let Err(events::Error::Spool(error)) = outcome {
+                    self.broken.send_replace(Some(crate::failure::chain(&error)));
+                }
+            }
+            Header::Exec(request) => self.exec(stream, request).await,
+            Header::Blob { blob, bytes, .. } => {
+                let _ = self.blobs.receive(stream, blob, bytes).await;
+            }
+            Header::File(request) => {
+                let _ = file::serve(stream, self.work.clone(), request).await;
+            }
+            Header::Git(request) => {
+                let _ = git::stream::serve(stream, &self.git, request).await;
+            }
+        }
+    }
+
+    async fn exec(
+        &self,
+        stream: boatyard_link::Stream,
+        request: boatyard_link::message::ExecRequest,
+    ) {
+        self.execs.fetch_add(1, Ordering::Relaxed);
+        let outcome = exec::serve(stream, &self.layout, &self.starter, request).await;
+        self.execs.fetch_sub(1, Ordering::Relaxed);
+        self.sweep();
+        if let Ok(Some(group)) = outcome {
+            self.left().push(group);
+        }
+    }
+
+    /// Forgets the groups of which nothing runs any more.
+    fn sweep(&self) {
+        self.left().retain(|group| !group.is_empty().unwrap_or(false));
+    }
+
+    fn left(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Group>>> {
+        self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,102 @@
+//! From the server's words to a driver that runs.
+
+use std::{sync::Arc, time::Duration};
+
+use boatyard_agent::{
+    Driver,
+    catalogue::{Capabilities, Program, Protocol, Show, TextStyle},
+    driver::{Launch, PermissionPolicy},
+};
+use boatyard_link::message::{AgentProtocol, Failure, FailureCode, OpenSession};
+use boatyard_model::name::AgentName;
+
+use super::Context;
+use crate::{
+    beneath::{self, Executable},
+    environment, failure,
+    process::{Group, GroupSpawner},
+};
+
+/// How long a permission or question waits for a person (DESIGN, rule 14).
+const ASK_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+/// The largest file that is laid into a home.
+const HOME_FILE_MAX: u64 = 1 << 20;
+
+/// Lays out the home and starts the driver.
+pub(super) fn start(
+    context: &Context,
+    open: &OpenSession,
+    group: Arc<Group>,
+) -> Result<Driver, Failure> {
+    for path in [&open.cwd, &open.home] {
+        if !context.layout.allows_cwd(path) {
+            let message = format!("`{path}` is not below {} or /home", context.layout.work);
+            return Err(Failure { code: FailureCode::Workspace, message });
+        }
+    }
+    lay_home(context, open)?;
+    let launch = Launch {
+        program: program(open)?,
+        env: environment::worker(&context.layout, &open.home, &open.agent.environment),
+        cwd: open.cwd.clone().into(),
+        resume: open.resume.clone(),
+        seed: open.seed.clone(),
+        model: open.agent.model.clone(),
+        mode: open.agent.mode.clone(),
+        permissions: PermissionPolicy::Ask,
+        ask_timeout: ASK_TIMEOUT,
+        clock: context.clock.0.clone(),
+    };
+    Ok(Driver::start(launch, Arc::new(GroupSpawner(group))))
+}
+
+fn program(open: &OpenSession) -> Result<Program, Failure> {
+    let agent = &open.agent;
+    let name: AgentName = agent.name.parse().map_err(|error| Failure {
+        code: FailureCode::Unsupported,
+        message: failure::chain(&error),
+    })?;
+    if agent.command.is_empty() {
+        let message = format!("the agent {name} has no command");
+        return Err(Failure { code: FailureCode::Agent, message });
+    }
+    let (protocol, show) = match agent.protocol {
+        AgentProtocol::Acp => (Protocol::Acp, Show::Message),
+        AgentProtocol::Script => (Protocol::Text, Show::Tool),
+        AgentProtocol::Text => (Protocol::Text, Show::Message),
+    };
+    Ok(Program {
+        name,
+        protocol,
+        argv: agent.command.clone(),
+        // The driver gets the whole environment, with these in it.
+        env: agent.environment.clone(),
+        capabilities: Capabilities::default(),
+        text: TextStyle { show, ..TextStyle::default() },
+        home: Vec::new(),
+    })
+}
+
+/// Makes the home folder and the quiet settings in it, where they are not there yet.
+fn lay_home(context: &Context, open: &OpenSession) -> Result<(), Failure> {
+    let homes = context.layout.homes();
+    let Some(home) = open.home.strip_prefix(homes).and_then(|rest| rest.strip_prefix('/')) else {
+        let message = format!("`{}` is not below {homes}", open.home);
+        return Err(Failure { code: FailureCode::Workspace, message });
+    };
+    context.homes.make_folder(home)?;
+    for (path, text) in &open.agent.files {
+        let path = format!("{home}/{path}");
+        if context.homes.exists(&path)? {
+            continue;
+        }
+        let write = || -> Result<(), beneath::Error> {
+            let mut file = context.homes.write(&path, Executable::No, HOME_FILE_MAX)?;
+            file.write(text.as_bytes())?;
+            file.commit().map(|_| ())
+        };
+        write()?;
+    }
+    Ok(())
+}
