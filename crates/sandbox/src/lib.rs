@@ -29,9 +29,12 @@ pub mod error;
 pub mod fds;
 pub mod init;
 mod inside;
+mod names;
 pub mod protocol;
+pub mod serve;
 pub mod spawn;
 pub mod spawner;
+pub mod supervise;
 mod sys;
 mod tree;
 

@@ -14,9 +14,16 @@ pub(crate) mod socket;
 
 use std::io;
 
+/// What a system call returns: negative when it failed.
+pub(crate) trait Returned: Copy + PartialOrd + Default {}
+
+impl Returned for i32 {}
+impl Returned for i64 {}
+impl Returned for isize {}
+
 /// Turns the result of a system call into a `Result`.
-pub(crate) fn check<T: Into<i64> + Copy>(result: T) -> io::Result<T> {
-    if result.into() < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+pub(crate) fn check<T: Returned>(result: T) -> io::Result<T> {
+    if result < T::default() { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// Repeats a system call that a signal interrupted.

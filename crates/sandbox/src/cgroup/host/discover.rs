@@ -1,0 +1,184 @@
+//! Which hierarchies there are, and which base group is ours to use.
+
+use std::{
+    ffi::{CStr, CString},
+    fs,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use super::{Controller, Host};
+use crate::{
+    Result,
+    error::Step as _,
+    sys::dir,
+};
+
+/// The controllers of version 2 that limits need, and the one that is nice to have.
+const WANTED: [&str; 3] = ["memory", "pids", "cpu"];
+/// Where the server and the spawner sit when the group that they were started in is delegated: a
+/// group with controllers for its children may hold no process itself.
+const CONTROL: &CStr = c"control";
+
+/// A mounted hierarchy.
+struct Hierarchy {
+    mount_point: PathBuf,
+    /// The group that the mount shows as its root.
+    root: PathBuf,
+    /// The controllers of a version 1 hierarchy; none for version 2.
+    controllers: Option<Vec<String>>,
+}
+
+impl Host {
+    /// Finds the hierarchies and makes the base groups of `instance`.
+    ///
+    /// As root: the own group if it is delegated, else a group at the root. As an ordinary user:
+    /// the own group if it is delegated, else none.
+    pub(crate) fn discover(instance: &str, root: bool) -> Result<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").step("read mountinfo")?;
+        let hierarchies: Vec<Hierarchy> = mounts.lines().filter_map(parse).collect();
+        let mut host = Self { unified: None, unified_limits: false, legacy: Vec::new() };
+        if let Some(unified) = hierarchies.iter().find(|one| one.controllers.is_none()) {
+            host.unified = unified_base(unified, instance, root)?;
+        }
+        if let Some(base) = &host.unified {
+            let enabled = dir::read(base.as_fd(), c"cgroup.subtree_control")
+                .step("read cgroup.subtree_control")?;
+            let has = |name: &str| enabled.split_ascii_whitespace().any(|known| known == name);
+            host.unified_limits = has("memory") && has("pids");
+        }
+        if root && !host.unified_limits {
+            let mut wanted =
+                vec![(Controller::Memory, "memory"), (Controller::Pids, "pids"), (Controller::Cpu, "cpu")];
+            if host.unified.is_none() {
+                wanted.push((Controller::Freezer, "freezer"));
+            }
+            for (controller, name) in wanted {
+                let Some(hierarchy) = hierarchies.iter().find(|one| {
+                    one.controllers.as_ref().is_some_and(|list| list.iter().any(|have| have == name))
+                }) else {
+                    continue;
+                };
+                let base = open_below(&hierarchy.mount_point, &instance_group(instance))
+                    .step(&format!("cgroup {name} base group"))?;
+                host.legacy.push((controller, base));
+            }
+        }
+        Ok(host)
+    }
+
+    /// Takes the base groups away once no workspace is left in them.
+    pub(crate) fn remove_base(instance: &str) {
+        let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else { return };
+        for hierarchy in mounts.lines().filter_map(parse) {
+            // Still in use, never made or not ours: all are fine.
+            let _ = fs::remove_dir(hierarchy.mount_point.join(instance_group(instance)));
+        }
+    }
+}
+
+fn instance_group(instance: &str) -> String {
+    format!("boatyard-{instance}")
+}
+
+fn unified_base(hierarchy: &Hierarchy, instance: &str, root: bool) -> Result<Option<OwnedFd>> {
+    if let Some(own) = own_group(hierarchy)
+        && is_delegated(&own, root)
+        && let Ok(base) = open(&own)
+        && move_to_control(base.as_fd()).is_ok()
+    {
+        enable(base.as_fd());
+        return Ok(Some(base));
+    }
+    if !root {
+        return Ok(None);
+    }
+    if let Ok(top) = open(&hierarchy.mount_point) {
+        enable(top.as_fd());
+    }
+    let base = open_below(&hierarchy.mount_point, &instance_group(instance))
+        .step("cgroup base group")?;
+    enable(base.as_fd());
+    Ok(Some(base))
+}
+
+/// The folder of the group that this process is in.
+fn own_group(hierarchy: &Hierarchy) -> Option<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let below = Path::new(path).strip_prefix(&hierarchy.root).ok()?;
+    Some(hierarchy.mount_point.join(below))
+}
+
+/// Whether somebody (systemd says so by an attribute) gave the group `path` to us.
+fn is_delegated(path: &Path, root: bool) -> bool {
+    let Ok(group) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    for attribute in [c"user.delegate", c"trusted.delegate"] {
+        let mut value = [0u8; 8];
+        // SAFETY: C strings and a buffer as long as said.
+        let length = unsafe {
+            libc::getxattr(
+                group.as_ptr(),
+                attribute.as_ptr(),
+                value.as_mut_ptr().cast(),
+                value.len(),
+            )
+        };
+        if length > 0 && value[0] == b'1' {
+            return true;
+        }
+    }
+    // Without the attribute, owning it is as good for an ordinary user; root owns everything.
+    // SAFETY: always sound.
+    let uid = unsafe { libc::geteuid() };
+    !root
+        && fs::metadata(path).is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == uid)
+        && path.parent().is_some()
+}
+
+/// Moves every process of the group into a leaf, and this one's siblings with it.
+fn move_to_control(base: BorrowedFd<'_>) -> std::io::Result<()> {
+    let control = dir::ensure(base, CONTROL, 0o755)?;
+    for pid in dir::read(base, c"cgroup.procs")?.lines() {
+        match dir::write(control.as_fd(), c"cgroup.procs", pid.as_bytes()) {
+            // Ended in the meantime.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Gives the children of `group` every controller that there is; what is missing is seen later.
+fn enable(group: BorrowedFd<'_>) {
+    for name in WANTED {
+        let _ = dir::write(group, c"cgroup.subtree_control", format!("+{name}").as_bytes());
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<OwnedFd> {
+    dir::open_absolute(&CString::new(path.as_os_str().as_bytes())?)
+}
+
+fn open_below(path: &Path, name: &str) -> std::io::Result<OwnedFd> {
+    dir::ensure(open(path)?.as_fd(), &CString::new(name)?, 0o755)
+}
+
+/// A hierarchy from a line of mountinfo: `id parent dev root mountpoint options … - type source
+/// super-options`.
+fn parse(line: &str) -> Option<Hierarchy> {
+    let (before, after) = line.split_once(" - ")?;
+    let mut before = before.split(' ').skip(3);
+    let root = PathBuf::from(before.next()?);
+    let mount_point = PathBuf::from(before.next()?);
+    let mut after = after.split(' ');
+    let controllers = match after.next()? {
+        "cgroup2" => None,
+        "cgroup" => Some(after.nth(1)?.split(',').map(str::to_owned).collect()),
+        _ => return None,
+    };
+    Some(Hierarchy { mount_point, root, controllers })
+}

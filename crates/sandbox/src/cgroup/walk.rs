@@ -1,0 +1,117 @@
+//! Finding a session's processes without control groups: by a variable of their environment and
+//! by descent.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    os::fd::AsFd,
+};
+
+use super::MARKER;
+use crate::{
+    Error, Result, WORKER_GID, WORKER_UID,
+    error::Step as _,
+    sys::process::{pidfd_open, signal},
+};
+
+/// How often the whole of `/proc` is walked before giving up on a group that keeps forking: each
+/// round first stops what it finds, so a round finds only what was forked during the one before.
+const ROUNDS: usize = 64;
+
+/// Kills the members of `name` until none is left.
+pub(super) fn kill(name: &str) -> Result<()> {
+    let mut stopped = HashSet::new();
+    for _ in 0..ROUNDS {
+        let members = members(name)?;
+        let new: Vec<u32> = members.iter().copied().filter(|pid| stopped.insert(*pid)).collect();
+        if new.is_empty() {
+            // Everything is stopped and nothing can fork any more.
+            for pid in members {
+                send(pid, libc::SIGKILL);
+            }
+            return Ok(());
+        }
+        for pid in new {
+            send(pid, libc::SIGSTOP);
+        }
+    }
+    Err(Error::Deadline { step: format!("kill group {name}"), limit_ms: 0 })
+}
+
+/// The processes that carry the marker, and their descendants.
+pub(super) fn members(name: &str) -> Result<Vec<u32>> {
+    let marker = format!("{MARKER}={name}");
+    let mut parents = HashMap::new();
+    let mut members = HashSet::new();
+    let as_worker = AsWorker::begin();
+    for entry in fs::read_dir("/proc").step("list processes")? {
+        let entry = entry.step("list processes")?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // A process may end while it is looked at: then it is no member.
+        let Some(parent) = living_parent(pid) else { continue };
+        parents.insert(pid, parent);
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        if environment.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()) {
+            members.insert(pid);
+        }
+    }
+    drop(as_worker);
+    loop {
+        let found: Vec<u32> = parents
+            .iter()
+            .filter(|(pid, parent)| members.contains(*parent) && !members.contains(*pid))
+            .map(|(pid, _)| *pid)
+            .collect();
+        if found.is_empty() {
+            return Ok(members.into_iter().collect());
+        }
+        members.extend(found);
+    }
+}
+
+/// The parent of `pid`; none when the process is gone or only waits to be reaped.
+fn living_parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    (state != "Z" && state != "X").then_some(parent)
+}
+
+fn send(pid: u32, number: i32) {
+    let Ok(pid) = i32::try_from(pid) else { return };
+    // It may have ended: then there is nothing to signal.
+    if let Ok(pidfd) = pidfd_open(pid) {
+        let _ = signal(pidfd.as_fd(), number);
+    }
+}
+
+/// While it lives, this thread looks at files as the worker does: the environment of a process
+/// is shown to its own user only, and the runner may not trace.
+struct AsWorker {
+    uid: i32,
+    gid: i32,
+}
+
+impl AsWorker {
+    fn begin() -> Self {
+        // SAFETY: both calls take an integer, work on this thread only and return the old value.
+        unsafe {
+            let gid = libc::setfsgid(WORKER_GID);
+            Self { uid: libc::setfsuid(WORKER_UID), gid }
+        }
+    }
+}
+
+impl Drop for AsWorker {
+    fn drop(&mut self) {
+        // SAFETY: as above; the old values are always allowed.
+        unsafe {
+            libc::setfsuid(self.uid.cast_unsigned());
+            libc::setfsgid(self.gid.cast_unsigned());
+        }
+    }
+}

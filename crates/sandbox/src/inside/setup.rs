@@ -1,0 +1,370 @@
+//! The child's way from `clone3` to the first process's program.
+//!
+//! ```text
+//! go (trees) ─► ids ─► root ─► proc, tmp, dev ─► overlay ─► masks ─► pivot ─► network
+//!   ─► gate ─► limits ─► capabilities ─► landlock ─► descriptors ─► seccomp ─► execveat
+//! ```
+//!
+//! The spawner has one thread, so the child may allocate. Whatever fails is told to the spawner
+//! as `errno` and the name of the step; success is told by the end of the socket, which closes on
+//! exec.
+
+use std::{
+    convert::Infallible,
+    ffi::{CStr, CString},
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+use super::{capabilities, network, seccomp};
+use crate::{
+    Error, HOSTNAME, Result,
+    error::Step as _,
+    fds,
+    protocol::Network,
+    sys::{
+        check,
+        mount::{self, Depth},
+        process::{close_on_exec_from, prctl},
+        socket,
+    },
+};
+
+/// The message that brings the trees.
+pub(crate) const GO: u8 = b'g';
+/// The message after which the program may run.
+pub(crate) const GATE: u8 = b'x';
+
+/// `KEYCTL_JOIN_SESSION_KEYRING`.
+const JOIN_SESSION_KEYRING: i32 = 1;
+/// A core dump limit of 1 is the only one that also stops dumps to a program of the host.
+const NO_CORE: u64 = 1;
+/// Open files of one process.
+const OPEN_FILES: u64 = 1 << 16;
+/// Numbers above all that are well known, to park descriptors at.
+pub(crate) const PARKING: RawFd = 32;
+/// Inodes of `/tmp` and `/dev/shm`, each.
+const TMP_INODES: u64 = 1 << 20;
+/// Files of `/proc` that say more about the machine than a sandbox should know.
+const MASKED: [&CStr; 5] = [
+    c"proc/kcore",
+    c"proc/keys",
+    c"proc/timer_list",
+    c"proc/sysrq-trigger",
+    c"proc/config.gz",
+];
+
+/// Everything that the child needs beside the trees.
+#[derive(Debug)]
+pub(crate) struct Setup<'a> {
+    /// Our end of the socket to the spawner, at [`PARKING`] or above.
+    pub(crate) sync: BorrowedFd<'a>,
+    /// The link socket, bound.
+    pub(crate) link: BorrowedFd<'a>,
+    pub(crate) spool: BorrowedFd<'a>,
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    pub(crate) runner: BorrowedFd<'a>,
+    pub(crate) filter: &'a seccomp::Program,
+    /// The overlay's options, paths relative to [`STATE`].
+    pub(crate) overlay: &'a CStr,
+    pub(crate) has_mirror: bool,
+    pub(crate) network: Network,
+    pub(crate) tmp_bytes: u64,
+    /// Set where no control group limits them.
+    pub(crate) rlimits: Option<Rlimits>,
+    pub(crate) ids: Ids,
+    pub(crate) generation: u64,
+}
+
+/// Where the state tree is while the overlay is being mounted, relative to the new root.
+pub(crate) const STATE: &str = "mnt";
+
+/// Limits by process, or by user id, where there are no control groups.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rlimits {
+    pub(crate) processes: u64,
+    pub(crate) data_bytes: u64,
+}
+
+/// Which ids exist inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// 0 to 65535.
+    Range,
+    /// 0 only.
+    Single,
+}
+
+/// Goes all the way; returns only when something failed.
+pub(crate) fn run(setup: &Setup<'_>) -> Result<Infallible> {
+    let (state, mirror) = trees(setup)?;
+    take_ids(setup.ids)?;
+    root()?;
+    file_systems(setup)?;
+    work(setup, &state)?;
+    if let Some(mirror) = mirror {
+        mount::attach_here(mirror.as_fd(), c"mirror").step("mirror mount")?;
+    }
+    for path in MASKED {
+        match mount::bind(c"dev/null", path) {
+            // Not every kernel has every file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => result.step("proc mask")?,
+        }
+    }
+    mount::pivot_here().step("pivot_root")?;
+    let egress = network_inside(setup)?;
+    // SAFETY: always sound; a failure means that there is none to leave, or no support.
+    unsafe {
+        libc::setsid();
+        libc::umask(0o022);
+        libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0);
+    }
+    wait_for(setup.sync, GATE)?;
+    // After the spawner has moved us to our groups, these are the root of what we see.
+    // SAFETY: integers only.
+    check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }).step("cgroup namespace")?;
+    limits(setup)?;
+    harden()?;
+    descriptors(setup, egress)?;
+    seccomp::install(setup.filter).step("seccomp")?;
+    exec(setup)
+}
+
+/// Tells the spawner what failed: errno, then the step.
+pub(crate) fn report(sync: BorrowedFd<'_>, error: &Error) {
+    let mut message = error.errno().unwrap_or(0).to_le_bytes().to_vec();
+    let step = match error {
+        Error::System { step, .. } => step.as_str(),
+        _ => "set up",
+    };
+    message.extend_from_slice(step.as_bytes());
+    // Nobody is left to tell when this fails; the spawner sees the exit.
+    let _ = socket::send(sync, &message, &[]);
+}
+
+/// Waits for the user namespace's maps and the trees that were made through them.
+fn trees(setup: &Setup<'_>) -> Result<(OwnedFd, Option<OwnedFd>)> {
+    let mut byte = [0];
+    let received = socket::receive(setup.sync, &mut byte).step("trees")?;
+    let [state, mirror, ..] = received.fds;
+    match state {
+        Some(state) if received.length == 1 && byte == [GO] => {
+            if setup.has_mirror == mirror.is_some() {
+                Ok((state, mirror))
+            } else {
+                Err(ended("trees"))
+            }
+        }
+        _ => Err(ended("trees")),
+    }
+}
+
+fn wait_for(sync: BorrowedFd<'_>, expected: u8) -> Result<()> {
+    let mut byte = [0];
+    let received = socket::receive(sync, &mut byte).step("gate")?;
+    if received.length == 1 && byte == [expected] { Ok(()) } else { Err(ended("gate")) }
+}
+
+/// The spawner has gone.
+fn ended(step: &str) -> Error {
+    Error::system(step, io::Error::from_raw_os_error(libc::EPIPE))
+}
+
+fn take_ids(ids: Ids) -> Result<()> {
+    // SAFETY: integers and a null list of length 0.
+    unsafe {
+        if ids == Ids::Range {
+            check(libc::setgroups(0, std::ptr::null())).step("setgroups")?;
+        }
+        check(libc::setresgid(0, 0, 0)).step("setresgid")?;
+        check(libc::setresuid(0, 0, 0)).step("setresuid")?;
+    }
+    Ok(())
+}
+
+/// A copy of the template over itself, entered: a mount that belongs to this namespace, as
+/// `pivot_root` wants it.
+///
+/// The template is the working folder, which the kernel has exchanged for its copy in our
+/// namespace; a descriptor would still mean the spawner's, which can't be touched from here.
+fn root() -> Result<()> {
+    let root = mount::copy_absolute(c".", Depth::All).step("root bind")?;
+    mount::attach_here(root.as_fd(), c".").step("root bind")?;
+    mount::enter(root.as_fd()).step("root bind")
+}
+
+fn file_systems(setup: &Setup<'_>) -> Result<()> {
+    let plain = libc::MS_NOSUID | libc::MS_NODEV;
+    mount::mount(c"proc", c"proc", plain | libc::MS_NOEXEC, c"").step("proc mount")?;
+    let options = |bytes: u64| {
+        CString::new(format!("mode=1777,size={bytes},nr_inodes={TMP_INODES}"))
+            .map_err(|_| Error::invalid("zero byte"))
+    };
+    mount::mount(c"tmpfs", c"tmp", plain, &options(setup.tmp_bytes)?).step("tmp mount")?;
+    mount::mount(c"tmpfs", c"dev/shm", plain, &options(setup.tmp_bytes)?).step("shm mount")?;
+    mount::mount(
+        c"devpts",
+        c"dev/pts",
+        libc::MS_NOSUID | libc::MS_NOEXEC,
+        c"newinstance,ptmxmode=0666,mode=0620",
+    )
+    .step("devpts mount")
+}
+
+/// The workspace's files: one overlay, its `work` shown at `/work` and its `home` at `/home`.
+///
+/// Mounted from inside, since an overlay that the host's root mounts over trees with other ids
+/// is read-only; and from an attached tree, since a detached one can't be a layer.
+fn work(setup: &Setup<'_>, state: &OwnedFd) -> Result<()> {
+    mount::attach_here(state.as_fd(), c"mnt").step("state mount")?;
+    mount::mount(c"overlay", c"work", libc::MS_NOSUID | libc::MS_NODEV, setup.overlay)
+        .step("overlay mount")?;
+    let here = |path: &CStr| mount::copy_absolute(path, Depth::One).step("work bind");
+    let (work, home) = (here(c"work/work")?, here(c"work/home")?);
+    mount::detach(c"work").step("work bind")?;
+    mount::detach(c"mnt").step("state unmount")?;
+    mount::attach_here(work.as_fd(), c"work").step("work bind")?;
+    mount::attach_here(home.as_fd(), c"home").step("home bind")
+}
+
+fn network_inside(setup: &Setup<'_>) -> Result<Option<OwnedFd>> {
+    // SAFETY: a buffer of the length given.
+    check(unsafe { libc::sethostname(HOSTNAME.as_ptr().cast(), HOSTNAME.len()) })
+        .step("hostname")?;
+    network::loopback_up().step("loopback")?;
+    // Here, and not where it was bound: the peers of a socket are told who listened.
+    // SAFETY: an open socket.
+    check(unsafe { libc::listen(setup.link.as_raw_fd(), 128) }).step("link listen")?;
+    match setup.network {
+        Network::None => Ok(None),
+        Network::Egress => network::egress_listener().step("egress listener").map(Some),
+    }
+}
+
+fn limits(setup: &Setup<'_>) -> Result<()> {
+    set_limit(libc::RLIMIT_CORE, NO_CORE)?;
+    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `files` is writable.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut files) }).step("rlimits")?;
+    set_limit(libc::RLIMIT_NOFILE, files.rlim_max.min(OPEN_FILES))?;
+    if let Some(rlimits) = setup.rlimits {
+        // Counted in this user namespace, so that sandboxes of one user do not add up.
+        set_limit(libc::RLIMIT_NPROC, rlimits.processes)?;
+        set_limit(libc::RLIMIT_DATA, rlimits.data_bytes)?;
+    }
+    Ok(())
+}
+
+fn set_limit(resource: libc::__rlimit_resource_t, value: u64) -> Result<()> {
+    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+    // SAFETY: `limit` is valid for the call.
+    check(unsafe { libc::setrlimit(resource, &raw const limit) }).step("rlimits")?;
+    Ok(())
+}
+
+fn harden() -> Result<()> {
+    capabilities::bound(capabilities::KEPT).step("capability bounds")?;
+    capabilities::set(capabilities::KEPT).step("capabilities")?;
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).step("no_new_privs")?;
+    landlock()
+}
+
+/// Everything below the new root and nothing else, no mounts, and (from ABI 6 on) no signals or
+/// abstract sockets out of here: what the namespaces say already, said by another part of the
+/// kernel. Where Landlock is missing, the probe says so.
+fn landlock() -> Result<()> {
+    use landlock::{
+        ABI, Access as _, AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset,
+        RulesetAttr as _, RulesetCreatedAttr as _, Scope,
+    };
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::system(format!("landlock: {error}"), io::Error::last_os_error())
+    };
+    let all = AccessFs::from_all(ABI::V6);
+    let root = PathFd::new("/").map_err(|error| failed(&error))?;
+    Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(all)
+        .and_then(|rules| rules.scope(Scope::from_all(ABI::V6)))
+        .and_then(Ruleset::create)
+        .and_then(|rules| rules.add_rule(PathBeneath::new(root, all)))
+        .and_then(landlock::RulesetCreated::restrict_self)
+        .map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+/// Puts the well-known descriptors in their places and marks all others to be closed.
+fn descriptors(setup: &Setup<'_>, egress: Option<OwnedFd>) -> Result<()> {
+    // SAFETY: a constant C string; the result is a new descriptor.
+    let null = unsafe {
+        let fd = check(libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC));
+        OwnedFd::from_raw_fd(fd.step("open /dev/null")?)
+    };
+    let wanted = [
+        (0, Some(null.as_fd())),
+        (1, Some(null.as_fd())),
+        (2, Some(null.as_fd())),
+        (fds::LINK_LISTENER, Some(setup.link)),
+        (fds::SPOOL, Some(setup.spool)),
+        (fds::EGRESS_LISTENER, egress.as_ref().map(AsFd::as_fd)),
+        (fds::CGROUP, setup.cgroup),
+        (fds::RUNNER, Some(setup.runner)),
+    ];
+    // First all out of the way, since a source may sit on another's place.
+    let mut parked = Vec::with_capacity(wanted.len());
+    for (target, source) in wanted {
+        let copy = match source {
+            None => None,
+            // SAFETY: integers; the result is a new descriptor.
+            Some(source) => Some(unsafe {
+                let fd = check(libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, PARKING));
+                OwnedFd::from_raw_fd(fd.step("descriptors")?)
+            }),
+        };
+        parked.push((target, copy));
+    }
+    for (target, source) in &parked {
+        match source {
+            // SAFETY: what sat at `target` was parked above or is not needed any more.
+            Some(source) => unsafe {
+                check(libc::dup2(source.as_raw_fd(), *target)).step("descriptors")?;
+            },
+            // SAFETY: as above; it may not be open at all.
+            None => unsafe {
+                libc::close(*target);
+            },
+        }
+    }
+    close_on_exec_from(fds::RUNNER + 1).step("descriptors")?;
+    // The owners of what is closed on exec stay out of the way of their numbers.
+    std::mem::forget((null, egress, parked));
+    Ok(())
+}
+
+fn exec(setup: &Setup<'_>) -> Result<Infallible> {
+    let ids = match setup.ids {
+        Ids::Range => "range",
+        Ids::Single => "single",
+    };
+    let text = |text: String| CString::new(text).map_err(|_| Error::invalid("zero byte"));
+    let environment = [
+        text(format!("{}={}", fds::ENV_GENERATION, setup.generation))?,
+        text(format!("{}={ids}", fds::ENV_IDS))?,
+    ];
+    let environment =
+        [environment[0].as_ptr(), environment[1].as_ptr(), std::ptr::null()];
+    let arguments = [c"boatyard-runner".as_ptr(), c"init".as_ptr(), std::ptr::null()];
+    // SAFETY: an open descriptor, C strings, null-terminated arrays of such.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            fds::RUNNER,
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    Err(Error::last("exec of the runner"))
+}

@@ -1,0 +1,155 @@
+//! What the first process leaves to `serve`: connections, the spool, the group, and how the one
+//! before ended.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+use crate::{
+    Error, Result, cgroup,
+    error::Step as _,
+    fds,
+    sys::{
+        process::{close_on_exec_from, prctl},
+        socket,
+    },
+};
+
+/// What `serve` was born with.
+#[derive(Debug)]
+pub struct Inherited {
+    /// Link connections come here.
+    pub connections: Connections,
+    /// The spool, for reading and writing.
+    pub spool: File,
+    /// The workspace's own group, the parent of every session's; none where there is no
+    /// version 2.
+    pub group: Option<OwnedFd>,
+    /// How many times the workspace was started.
+    pub generation: u64,
+    /// How many times `serve` was started in this generation, from 1.
+    pub starts: u32,
+    /// How the one before ended.
+    pub last: Last,
+}
+
+/// How the `serve` before this one ended, in this generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// This is the first.
+    None,
+    /// It ended by itself; with another code than 0, what ran was lost.
+    Exited(i32),
+    /// A signal ended it, and what ran was lost.
+    Signaled(i32),
+}
+
+impl Last {
+    /// Whether agents and terminals were lost with it.
+    pub const fn lost_work(self) -> bool {
+        !matches!(self, Self::None | Self::Exited(0))
+    }
+
+    /// From the text in [`fds::ENV_SERVE_LAST`].
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let last = match (words.next()?, words.next().map(str::parse)) {
+            ("none", None) => Self::None,
+            ("exit", Some(Ok(code))) => Self::Exited(code),
+            ("signal", Some(Ok(number))) => Self::Signaled(number),
+            _ => return None,
+        };
+        words.next().is_none().then_some(last)
+    }
+}
+
+/// The socket on which the first process passes link connections on.
+///
+/// A connection that was not taken when `serve` ends is given to the next, so `serve` may end
+/// whenever it likes without losing one.
+#[derive(Debug)]
+pub struct Connections {
+    socket: OwnedFd,
+}
+
+impl Connections {
+    /// The next connection (a non-blocking stream socket whose greeting was read); none when
+    /// there is none at the moment.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub fn next(&self) -> Result<Option<OwnedFd>> {
+        let mut byte = [0];
+        match socket::receive(self.socket.as_fd(), &mut byte) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            result => {
+                let [connection, ..] = result.step("receive a connection")?.fds;
+                Ok(connection)
+            }
+        }
+    }
+}
+
+impl AsFd for Connections {
+    /// Readable when there is a connection.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Connections {
+    fn as_raw_fd(&self) -> i32 {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Takes over what the first process has left; call it once, before anything else opens a file.
+///
+/// Also makes this process unreadable to the worker (no tracing, no look at its memory).
+///
+/// # Errors
+/// This process was not started by [`crate::init`].
+pub fn inherit() -> Result<Inherited> {
+    prctl(libc::PR_SET_DUMPABLE, 0, 0).step("hide from the worker")?;
+    close_on_exec_from(3).step("descriptors")?;
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let wrong = || Error::invalid("`serve` is started by the first process of a workspace only");
+    let generation = number(fds::ENV_GENERATION).ok_or_else(wrong)?;
+    let starts = number(fds::ENV_SERVE_STARTS)
+        .and_then(|starts| u32::try_from(starts).ok())
+        .ok_or_else(wrong)?;
+    let last = std::env::var(fds::ENV_SERVE_LAST)
+        .ok()
+        .and_then(|text| Last::parse(&text))
+        .ok_or_else(wrong)?;
+    // SAFETY: the first process leaves both open, and nobody else in this process knows them.
+    let (connections, spool) = unsafe {
+        (OwnedFd::from_raw_fd(fds::CONNECTIONS), File::from_raw_fd(fds::SPOOL))
+    };
+    Ok(Inherited {
+        connections: Connections { socket: connections },
+        spool,
+        group: cgroup::inherited(),
+        generation,
+        starts,
+        last,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_one_before_is_understood() {
+        assert_eq!(Last::parse("none"), Some(Last::None));
+        assert_eq!(Last::parse("exit 0"), Some(Last::Exited(0)));
+        assert_eq!(Last::parse("signal 9"), Some(Last::Signaled(9)));
+        assert_eq!(Last::parse("signal"), None);
+        assert_eq!(Last::parse("exit 1 2"), None);
+        assert!(!Last::Exited(0).lost_work() && !Last::None.lost_work());
+        assert!(Last::Exited(1).lost_work() && Last::Signaled(9).lost_work());
+    }
+}

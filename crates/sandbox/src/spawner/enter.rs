@@ -1,0 +1,220 @@
+//! The spawner's first steps: namespaces of its own, the data folder, what an earlier one left.
+
+use std::{
+    collections::HashMap,
+    ffi::{CStr, CString},
+    fs, io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    Config, IdsSetting,
+    ids::Ids,
+    meta::{self, Meta},
+    state::{Level, Phase, Sandbox, State},
+};
+use crate::{
+    Error, Result,
+    cgroup::host::{Frozen, Host},
+    error::Step as _,
+    inside::{
+        capabilities, seccomp,
+        template::{self, WorkerIs},
+    },
+    names,
+    sys::{check, dir, mount},
+};
+
+mod user;
+
+/// How long the spawner before this one may take to end.
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
+/// How often the lock is tried meanwhile.
+const LOCK_STEP: Duration = Duration::from_millis(5);
+
+/// Does everything that comes before the first request.
+pub(super) fn enter(config: Config, runner: OwnedFd) -> Result<State> {
+    let level = namespaces(&config)?;
+    let everything = dir::open_absolute(c"/").step("open /")?;
+    mount::make_private(everything.as_fd()).step("private mounts")?;
+    drop(everything);
+
+    let data = CString::new(config.data.as_os_str().as_bytes())
+        .map_err(|_| Error::invalid("zero byte in the data folder's path"))?;
+    let data = dir::open_absolute(&data).step("open the data folder")?;
+    let sandboxes = dir::ensure(data.as_fd(), c"sandboxes", 0o700).step("open sandboxes")?;
+    verify_ours(sandboxes.as_fd())?;
+    let lock = lock(sandboxes.as_fd())?;
+    let folder = |name: &CStr, mode| dir::ensure(sandboxes.as_fd(), name, mode);
+    let place = folder(c"root", 0o700).step("open sandboxes/root")?;
+    folder(c"empty", 0o755).step("open sandboxes/empty")?;
+    let layers = folder(c"layers", 0o755).step("open layers")?;
+    let workspaces = folder(c"ws", 0o755).step("open workspaces")?;
+    let trash = folder(c"trash", 0o700).step("open trash")?;
+    ensure_run(data.as_fd(), &config, level)?;
+
+    let sources = template::Sources {
+        tools: &config.tools,
+        runner: config.runner.as_deref(),
+        data: &config.data,
+        worker_is_root: if level == Level::UserSingle { WorkerIs::Root } else { WorkerIs::Itself },
+    };
+    let template = template::build(place.as_fd(), &sources)?;
+    // Where every child begins.
+    mount::enter(template.as_fd()).step("enter the template")?;
+    let instance = config.instance();
+    let host = Host::discover(&instance, level == Level::Root)?;
+    let boot = meta::boot().step("read boot id")?;
+    let running = adopt(workspaces.as_fd(), &boot)?;
+    let ids = Ids::open(sandboxes.as_fd(), &instance, |ws| {
+        dir::exists(workspaces.as_fd(), &names::workspace(ws)).unwrap_or(true)
+    })?;
+    let mut state = State {
+        config,
+        level,
+        host,
+        boot,
+        runner,
+        filter: seccomp::program(),
+        data,
+        sandboxes,
+        layers,
+        workspaces,
+        trash,
+        _lock: lock,
+        ids,
+        running,
+        copying: std::collections::HashSet::new(),
+        discarded: 0,
+        left_groups: Vec::new(),
+    };
+    tidy(&mut state)?;
+    Ok(state)
+}
+
+/// Makes the mount namespace, and as an ordinary user the user namespace that it belongs to.
+fn namespaces(config: &Config) -> Result<Level> {
+    let map = fs::read_to_string("/proc/self/uid_map").step("read uid_map")?;
+    let owns_all_ids = map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+    // SAFETY: always sound.
+    let uid = unsafe { libc::geteuid() };
+    if uid == 0 && owns_all_ids && capabilities::has(capabilities::SYS_ADMIN).step("capabilities")? {
+        // SAFETY: integers only; this process has one thread.
+        check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).step("mount namespace")?;
+        return Ok(Level::Root);
+    }
+    user::enter(config.ids == IdsSetting::Single)
+}
+
+/// `D/sandboxes` must be what a spawner made, and nobody else's: the server could have put
+/// another folder there.
+fn verify_ours(sandboxes: BorrowedFd<'_>) -> Result<()> {
+    let stat = dir::stat(sandboxes, c"").step("stat sandboxes")?;
+    // SAFETY: always sound.
+    let uid = unsafe { libc::geteuid() };
+    if stat.st_uid == uid && stat.st_mode & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(Error::invalid(
+            "the folder `sandboxes` in the data folder belongs to another user or is open to others",
+        ))
+    }
+}
+
+/// A lock of this process (not of the open file, which sandboxes would inherit).
+fn lock(sandboxes: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let file = dir::create_file(sandboxes, c"lock", libc::O_RDWR, 0o600).step("open lock")?;
+    let deadline = Instant::now() + LOCK_LIMIT;
+    loop {
+        // SAFETY: all-zero is a valid flock: the whole file.
+        let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+        lock.l_type = libc::F_WRLCK as libc::c_short;
+        // SAFETY: an open file and a valid structure.
+        let result = check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const lock) });
+        match result {
+            Ok(_) => return Ok(file),
+            Err(error) if Instant::now() > deadline => {
+                return Err(Error::system("lock (another spawner uses this data folder)", error));
+            }
+            // The one before is ending: it saw its server go. Nothing announces that.
+            Err(_) => std::thread::sleep(LOCK_STEP),
+        }
+    }
+}
+
+/// `D/run`, where the server finds the link sockets.
+fn ensure_run(data: BorrowedFd<'_>, config: &Config, level: Level) -> Result<()> {
+    match dir::make(data, c"run", 0o711) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        result => result.step("make run")?,
+    }
+    if level == Level::Root {
+        let run = dir::open_dir(data, c"run").step("open run")?;
+        dir::own(run.as_fd(), config.server_uid, config.server_gid).step("own run")?;
+    }
+    Ok(())
+}
+
+/// The sandboxes that an earlier spawner started and that still run.
+fn adopt(workspaces: BorrowedFd<'_>, boot: &meta::Boot) -> Result<HashMap<u128, Sandbox>> {
+    let mut running = HashMap::new();
+    for entry in dir::list(workspaces).step("list workspaces")? {
+        let Some(ws) = entry.folder_name().and_then(names::parse_workspace) else { continue };
+        let folder = dir::open_dir(workspaces, &entry.name).step("open workspace")?;
+        let Some(meta) = Meta::read(folder.as_fd()).step("read meta")? else { continue };
+        if let Some(pidfd) = meta.process(boot) {
+            let sandbox = Sandbox {
+                pid: meta.pid,
+                pidfd,
+                generation: meta.generation,
+                phase: Phase::Running,
+            };
+            running.insert(ws, sandbox);
+        }
+    }
+    Ok(running)
+}
+
+/// Clears away what an earlier spawner was in the middle of when it ended.
+fn tidy(state: &mut State) -> Result<()> {
+    let known = |name: &str| {
+        names::parse_workspace(name).is_some_and(|ws| {
+            state.running.contains_key(&ws) && !names::is_throw_away(ws)
+        })
+    };
+    state.left_groups = state.host.clear_unknown(known)?;
+    let throw_away: Vec<u128> =
+        state.running.keys().copied().filter(|ws| names::is_throw_away(*ws)).collect();
+    for ws in throw_away {
+        if let Some(sandbox) = state.running.remove(&ws) {
+            // It may have ended meanwhile.
+            let _ = crate::sys::process::signal(sandbox.pidfd.as_fd(), libc::SIGKILL);
+        }
+    }
+    for (ws, sandbox) in &state.running {
+        debug_assert!(sandbox.pid > 0);
+        // A copy that was cut short has left it frozen; whoever froze it on purpose does so again.
+        if state.host.tracks() || state.host.has_legacy() {
+            let _ = state.host.set_frozen(&names::workspace(*ws), Frozen::No);
+        }
+    }
+    let folder = state.workspaces.try_clone().step("open workspaces")?;
+    for entry in dir::list(folder.as_fd()).step("list workspaces")? {
+        let id = entry.folder_name().and_then(names::parse_workspace);
+        if id.is_some_and(names::is_throw_away) {
+            state.discard(folder.as_fd(), &entry.name)?;
+        }
+    }
+    let folder = state.layers.try_clone().step("open layers")?;
+    for entry in dir::list(folder.as_fd()).step("list layers")? {
+        // A copy that was cut short.
+        if entry.name.to_bytes().starts_with(b".new-") {
+            state.discard(folder.as_fd(), &entry.name)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! Real sandboxes, made by a real spawner, as root and as an ordinary user.
+//!
+//! The program on the other side is `examples/sandbox_helper.rs`.
+#![allow(unsafe_code, reason = "tests look at processes as the kernel shows them")]
+
+mod escape;
+mod harness;
+mod life;
+mod limits;
+mod programs;
+mod snapshots;
+mod survival;
