@@ -1,0 +1,250 @@
+//! What every request passes on its way in and out.
+//!
+//! ```text
+//! request id ─► meant for us? ─► a free place? ─► who? ─► route ─► problem document ─► log, figures
+//! ```
+//!
+//! One middleware does all of it, so that a request pays for one layer. A route (or the framework)
+//! that fails leaves the [`Problem`] in the answer's extensions; it is written here, with the
+//! request id, and its cause is logged here and nowhere else. Neither query nor body is ever
+//! logged: they may hold a key.
+
+use std::{
+    error::Error as _,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    body::Body,
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use boatyard_api::{Problem, ProblemKind, problem};
+use http::{HeaderValue, Method, StatusCode, header};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::{
+    auth::{Auth, Hosts, Refusal},
+    metrics,
+    request_id::{self, RequestId},
+    routes::answer::Failure,
+};
+
+/// Requests that may be worked on at a time. More than the bench's thousand workspaces at once,
+/// few enough that their bodies fit into memory.
+pub const REQUESTS_MAX: usize = 4096;
+
+/// What `Retry-After` says when there is no free place, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// What every request passes.
+pub struct Gate {
+    /// Who calls.
+    pub auth: Auth,
+    /// Whether a request was meant for this server.
+    pub hosts: Hosts,
+    /// No new work is taken once this is cancelled.
+    pub stopping: CancellationToken,
+    under_way: AtomicUsize,
+    most: usize,
+}
+
+impl Gate {
+    /// A gate that lets [`REQUESTS_MAX`] requests in at a time.
+    pub fn new(auth: Auth, hosts: Hosts, stopping: CancellationToken) -> Self {
+        Self { auth, hosts, stopping, under_way: AtomicUsize::new(0), most: REQUESTS_MAX }
+    }
+
+    /// Requests under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    /// A place for one more request, until it is dropped.
+    fn place(&self) -> Result<Place<'_>, Problem> {
+        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
+        let place = Place(&self.under_way);
+        if before < self.most {
+            return Ok(place);
+        }
+        let detail = format!("{} requests are under way", self.most);
+        Err(Problem::new(ProblemKind::TooManyRequests, detail).advised())
+    }
+
+    async fn admit(&self, request: &mut Request) -> Result<(), Problem> {
+        self.hosts.check(request.uri(), request.headers())?;
+        if self.stopping.is_cancelled() && !request.method().is_safe() {
+            return Err(Problem::unavailable("the server is going down; no new work is taken")
+                .with_next("Try again in a few seconds."));
+        }
+        let access = access(request.uri().path());
+        let known = match self.auth.identify(request.method(), request.headers()).await? {
+            Ok(known) => Some(known),
+            // A browser with an old cookie must still be able to sign in and to see the page.
+            Err(refusal) if access == Access::Key => return Err(refusal.problem()),
+            Err(Refusal::Missing | Refusal::Unknown | Refusal::Csrf) => None,
+        };
+        if let Some(known) = known {
+            request.extensions_mut().insert(known);
+        }
+        Ok(())
+    }
+}
+
+struct Place<'g>(&'g AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What an address asks of the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// To be known.
+    Key,
+    /// Nothing.
+    Open,
+}
+
+/// Everything of the API but the sign-in needs a caller; the page's files, the summary for agents
+/// and the bare health don't.
+fn access(path: &str) -> Access {
+    let api = path == "/api" || path.starts_with("/api/");
+    match path {
+        "/api/auth/login" | "/api/auth/logout" => Access::Open,
+        "/metrics" => Access::Key,
+        _ if api => Access::Key,
+        _ => Access::Open,
+    }
+}
+
+/// The middleware.
+pub async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId::of(request.headers());
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let span = tracing::info_span!("request", request.id = %id);
+    let work = async {
+        let place = gate.place();
+        let mut response = match place {
+            Ok(_place) => match gate.admit(&mut request).await {
+                Ok(()) => next.run(request).await,
+                Err(problem) => Failure(problem).into_response(),
+            },
+            Err(problem) => Failure(problem).into_response(),
+        };
+        if response.status().is_client_error() || response.status().is_server_error() {
+            response = rendered(response, &id, &method);
+        }
+        let headers = response.headers_mut();
+        headers.insert(request_id::HEADER, id.header());
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        log(&method, &path, response.status(), started.elapsed());
+        response
+    };
+    let response = work.instrument(span).await;
+    let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    metrics::request(&method, route, response.status(), started.elapsed());
+    response
+}
+
+fn log(method: &Method, path: &str, status: StatusCode, took: Duration) {
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let status = status.as_u16();
+    // Reads that went well are many and of little interest.
+    if method.is_safe() && status < 400 {
+        tracing::debug!(target: "boatyard::access", %method, path, status, micros);
+    } else {
+        tracing::info!(target: "boatyard::access", %method, path, status, micros);
+    }
+}
+
+/// The answer as a problem document.
+fn rendered(response: Response, id: &RequestId, method: &Method) -> Response {
+    let (mut parts, _) = response.into_parts();
+    let mut problem = parts.extensions.remove::<Problem>().unwrap_or_else(|| bare(parts.status));
+    if problem.status >= 500 {
+        let mut chain = String::new();
+        let mut cause = problem.source();
+        while let Some(error) = cause {
+            if !chain.is_empty() {
+                chain.push_str(": ");
+            }
+            chain.push_str(&error.to_string());
+            cause = error.source();
+        }
+        tracing::error!(problem.kind = %problem.kind, detail = %problem.detail, cause = chain, "request failed");
+    }
+    problem.request_id = Some(id.to_string());
+    if problem.is(ProblemKind::TooManyRequests) || problem.is(ProblemKind::Unavailable) {
+        parts.headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+    }
+    if problem.is(ProblemKind::Unauthenticated) {
+        let bearer = HeaderValue::from_static("Bearer realm=\"boatyard\"");
+        parts.headers.insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let mime = HeaderValue::from_static(problem::MEDIA_TYPE);
+    parts.headers.insert(header::CONTENT_TYPE, mime);
+    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    parts.status = status;
+    // A problem is texts and a number: it can be written.
+    let json = serde_json::to_vec(&problem).unwrap_or_default();
+    let body = if *method == Method::HEAD { Body::empty() } else { Body::from(json) };
+    Response::from_parts(parts, body)
+}
+
+/// A problem for an answer of the framework's own, which tells a status only.
+fn bare(status: StatusCode) -> Problem {
+    let kind = ProblemKind::ALL.iter().copied().find(|kind| kind.status() == status.as_u16());
+    let fallback =
+        if status.is_server_error() { ProblemKind::Internal } else { ProblemKind::Invalid };
+    let mut problem = Problem::new(kind.unwrap_or(fallback), "").advised();
+    if kind.is_none() {
+        problem.status = status.as_u16();
+    }
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_needs_a_caller_and_the_page_does_not() {
+        for path in ["/api", "/api/", "/api/tasks", "/api/auth/me", "/api/docs", "/metrics", "/api/x"]
+        {
+            assert_eq!(access(path), Access::Key, "{path}");
+        }
+        for path in ["/", "/health", "/skill.md", "/tasks/x", "/assets/a.js", "/api/auth/login"] {
+            assert_eq!(access(path), Access::Open, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_the_framework_becomes_a_problem() {
+        let id = RequestId::of(&http::HeaderMap::new());
+        for (status, kind) in [
+            (StatusCode::METHOD_NOT_ALLOWED, ProblemKind::MethodNotAllowed),
+            (StatusCode::NOT_FOUND, ProblemKind::NotFound),
+            (StatusCode::PAYLOAD_TOO_LARGE, ProblemKind::TooLarge),
+            (StatusCode::IM_A_TEAPOT, ProblemKind::Invalid),
+        ] {
+            assert!(bare(status).is(kind));
+            let response = rendered(status.into_response(), &id, &Method::GET);
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()[header::CONTENT_TYPE], problem::MEDIA_TYPE);
+        }
+    }
+}

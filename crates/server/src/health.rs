@@ -1,0 +1,85 @@
+//! How the server is: in a word for everybody, in full for a caller.
+
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use boatyard_api::system::{
+    DatabaseHealth, Health, HealthDetails, HealthStatus, RuntimeCheck, RuntimeHealth,
+};
+use boatyard_runtime::capabilities::Outcome;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+
+/// How long the database may take to answer before it counts as ill.
+const DATABASE_DEADLINE: Duration = Duration::from_secs(2);
+
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Remembers the moment of the start.
+pub fn begin() {
+    LazyLock::force(&STARTED);
+}
+
+/// Time since the start.
+pub fn uptime() -> Duration {
+    STARTED.elapsed()
+}
+
+/// How the server is, in a word.
+pub async fn brief(app: &App, stopping: &CancellationToken) -> Health {
+    let status = match database(app).await.ok {
+        _ if stopping.is_cancelled() => HealthStatus::Stopping,
+        true => HealthStatus::Ok,
+        false => HealthStatus::Degraded,
+    };
+    Health { status, details: None }
+}
+
+/// How the server is, in full.
+pub async fn full(app: &App, stopping: &CancellationToken) -> Health {
+    let database = database(app).await;
+    let runtime = runtime(app);
+    let status = match database.ok && runtime.ready {
+        _ if stopping.is_cancelled() => HealthStatus::Stopping,
+        true => HealthStatus::Ok,
+        false => HealthStatus::Degraded,
+    };
+    let details = HealthDetails {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime: uptime().as_secs(),
+        database,
+        runtimes: vec![runtime],
+    };
+    Health { status, details: Some(details) }
+}
+
+async fn database(app: &App) -> DatabaseHealth {
+    let schema = tokio::time::timeout(DATABASE_DEADLINE, app.store.schema()).await;
+    let schema = schema.ok().and_then(Result::ok);
+    DatabaseHealth { kind: "sqlite".to_owned(), ok: schema.is_some(), schema }
+}
+
+fn runtime(app: &App) -> RuntimeHealth {
+    let capabilities = app.runtime.capabilities();
+    let blocked = capabilities.checks.iter().any(|check| check.outcome == Outcome::Blocks);
+    let checks = capabilities.checks.iter().map(|check| RuntimeCheck {
+        name: check.name.clone(),
+        outcome: match check.outcome {
+            Outcome::Works => "works",
+            Outcome::Missing => "missing",
+            Outcome::Blocks => "blocks",
+        }
+        .to_owned(),
+        detail: check.detail.clone(),
+        hint: check.hint.clone(),
+    });
+    RuntimeHealth {
+        name: app.runtime.name().to_owned(),
+        ready: !blocked,
+        isolation: Some(capabilities.isolation.to_string()),
+        checks: checks.collect(),
+    }
+}

@@ -1,0 +1,104 @@
+//! Figures for Prometheus.
+//!
+//! Anybody in the server counts with the macros of the `metrics` crate; here is the recorder
+//! behind them and the figures of HTTP. Names begin with `boatyard_`. There is one recorder in a
+//! process.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Method, StatusCode};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+/// Bounds of the histograms, in seconds.
+const SECONDS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    10.0, 60.0,
+];
+
+/// After so many requests what was observed is put into its buckets, so that it does not pile up
+/// where nobody asks for it.
+const UPKEEP: u32 = 1024;
+
+static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Begins to record. Where another recorder is installed already, that one records, and
+/// [`render`] gives nothing.
+pub fn install() {
+    RECORDER.get_or_init(|| {
+        // Bounds are there, so that it can't fail.
+        let builder = PrometheusBuilder::new().set_buckets(SECONDS).ok()?;
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).ok()?;
+        describe();
+        Some(handle)
+    });
+}
+
+fn describe() {
+    metrics::describe_counter!("boatyard_http_requests_total", "Requests answered.");
+    metrics::describe_histogram!("boatyard_http_request_seconds", "Time until the answer began.");
+    metrics::describe_gauge!("boatyard_http_requests_under_way", "Requests being worked on.");
+    metrics::describe_gauge!("boatyard_watchers", "Streams of events that are followed.");
+    metrics::describe_gauge!("boatyard_uptime_seconds", "Seconds since the start.");
+    metrics::describe_gauge!("boatyard_build_info", "The version, as a label.");
+    metrics::describe_gauge!("process_resident_memory_bytes", "Memory of the server.");
+    metrics::describe_gauge!("process_open_fds", "Descriptors of the server.");
+}
+
+/// Counts a request.
+pub fn request(method: &Method, route: &str, status: StatusCode, took: Duration) {
+    static SEEN: AtomicU32 = AtomicU32::new(0);
+    let class = match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    };
+    // Words of the protocol's own only: a label must not grow with what clients invent.
+    let method = match method.as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
+        _ => "other",
+    };
+    let labels = [
+        ("method", method.to_owned()),
+        ("route", route.to_owned()),
+        ("status", class.to_owned()),
+    ];
+    metrics::counter!("boatyard_http_requests_total", &labels).increment(1);
+    metrics::histogram!("boatyard_http_request_seconds", "route" => route.to_owned())
+        .record(took.as_secs_f64());
+    if SEEN.fetch_add(1, Ordering::Relaxed) % UPKEEP == UPKEEP - 1
+        && let Some(Some(handle)) = RECORDER.get()
+    {
+        handle.run_upkeep();
+    }
+}
+
+/// Everything that was recorded, in the text form of Prometheus.
+pub fn render() -> String {
+    process();
+    RECORDER.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// The server's own process, as the kernel sees it.
+fn process() {
+    metrics::gauge!("boatyard_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    let resident = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()
+    });
+    if let Some(kib) = resident {
+        metrics::gauge!("process_resident_memory_bytes").set(kib * 1024.0);
+    }
+    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        metrics::gauge!("process_open_fds").set(open.count() as f64);
+    }
+}

@@ -1,0 +1,123 @@
+//! The API over HTTP: one file per resource, each route parse → operation → answer.
+//!
+//! A route does nothing but take its arguments out of the request ([`extract`]), call
+//! `operations::<resource>::<name>` and shape what comes back ([`answer`]). Its name is the
+//! operation id of the OpenAPI document. Every request passes the [gate](crate::gate) first.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRef},
+    middleware,
+};
+use boatyard_api::{Problem, identity::LoginLink};
+use boatyard_model::KeyId;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{app::App, auth::cookie::Transport, gate::Gate, sse::Watchers};
+
+mod agents;
+pub mod answer;
+mod blobs;
+mod documents;
+mod events;
+pub mod extract;
+mod files;
+mod identity;
+mod jobs;
+mod repositories;
+mod sessions;
+mod tasks;
+mod workspaces;
+
+/// Lines of context around a change, where nobody asks for another number.
+const CONTEXT_DEFAULT: u32 = 3;
+
+/// The most lines of context.
+const CONTEXT_MAX: u32 = 1000;
+
+/// What the routes share.
+#[derive(Clone)]
+pub struct Api {
+    /// The application.
+    pub app: App,
+    /// What every request passes.
+    pub gate: Arc<Gate>,
+    /// Everybody who follows something.
+    pub watchers: Arc<Watchers>,
+    /// The address that links begin with, without a slash at its end.
+    pub url: Arc<str>,
+    /// Whether browsers reach the server over https only.
+    pub transport: Transport,
+}
+
+impl FromRef<Api> for App {
+    fn from_ref(api: &Api) -> Self {
+        api.app.clone()
+    }
+}
+
+impl Api {
+    /// The routes' state for a server that is reached at `url` (`http://127.0.0.1:7070`).
+    pub fn new(app: App, gate: Gate, url: &str) -> Self {
+        let url = url.trim_end_matches('/');
+        let transport =
+            if url.starts_with("https://") { Transport::Tls } else { Transport::Plain };
+        let watchers = Arc::new(Watchers::new(&app.store, &gate.stopping));
+        Self { app, gate: Arc::new(gate), watchers, url: url.into(), transport }
+    }
+
+    /// A link that signs a browser in once, for the owner of this key.
+    pub fn login_link(&self, key: KeyId) -> LoginLink {
+        let (code, expires) = self.gate.auth.issue_code(key);
+        LoginLink { url: format!("{}/?code={code}", self.url), expires }
+    }
+}
+
+/// All routes with their description.
+fn described() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .merge(tasks::router())
+        .merge(workspaces::router())
+        .merge(files::router())
+        .merge(sessions::router())
+        .merge(events::router())
+        .merge(repositories::router())
+        .merge(blobs::router())
+        .merge(agents::router())
+        .merge(jobs::router())
+        .merge(identity::router())
+        .merge(documents::router())
+}
+
+/// The paths and types of the API, as the routes describe them.
+pub(crate) fn description() -> OpenApi {
+    described().into_openapi()
+}
+
+/// The whole HTTP interface.
+pub fn router(api: Api) -> Router {
+    crate::metrics::install();
+    crate::health::begin();
+    let (router, _) = described().split_for_parts();
+    let gate = Arc::clone(&api.gate);
+    router
+        .fallback(documents::fallback)
+        // Each route that takes a body bounds it itself.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(gate, crate::gate::pass))
+        .with_state(api)
+}
+
+/// Lines of context around a change.
+fn context(wanted: Option<u32>) -> Result<u32, Problem> {
+    match wanted {
+        None => Ok(CONTEXT_DEFAULT),
+        Some(n) if n <= CONTEXT_MAX => Ok(n),
+        Some(n) => {
+            Err(Problem::invalid("query.context", format!("{n} is not between 0 and {CONTEXT_MAX}")))
+        }
+    }
+}
