@@ -230,9 +230,13 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let Some(mut group) = lock(&self.inner).take() else { return };
+        // Whoever drops it with something running gave up on it. Without that, what a command left
+        // in the background is not touched.
+        if self.has_leader() {
+            let _ = group.kill();
+        }
         // The kernel takes a group away only once its dead are gone, which is a moment after the
         // kill; what is left then is removed with the workspace's own group.
-        let _ = group.kill();
         for _ in 0..REMOVE_TRIES {
             match group.remove() {
                 Ok(()) => return,
