@@ -21,6 +21,9 @@ const LIVE_EVERY: Duration = Duration::from_secs(1);
 /// Beyond [`LIVE`], how much of the end is shown.
 const LIVE_PIECE: usize = 2 << 10;
 
+/// The line that stands for what is left out is not longer.
+const MARK: usize = 64;
+
 /// The longest prefix of at most `max` bytes that ends between characters.
 pub(crate) fn prefix(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max.min(text.len()))]
@@ -31,12 +34,14 @@ pub(crate) fn suffix(text: &str, max: usize) -> &str {
     &text[text.ceil_char_boundary(text.len().saturating_sub(max))..]
 }
 
-/// Head and tail of a text that is too long, with a line between them that says so.
+/// Head and tail of a text that is too long, with a line between them that says so; of at most `max`
+/// bytes altogether, where that is enough for the line.
 pub(crate) fn preview(text: &str, max: usize) -> String {
     if text.len() <= max {
         return text.to_owned();
     }
-    join(prefix(text, max / 2), suffix(text, max / 2), text.len())
+    let half = max.saturating_sub(MARK) / 2;
+    join(prefix(text, half), suffix(text, half), text.len())
 }
 
 fn join(head: &str, tail: &str, total: usize) -> String {
@@ -59,7 +64,7 @@ pub(crate) struct Capture {
 
 /// What is left of a [`Capture`] at its end.
 pub(crate) struct Captured {
-    /// At most [`PREVIEW`] bytes and a line.
+    /// At most [`PREVIEW`] bytes.
     pub(crate) text: Option<String>,
     /// All that was kept, where `text` is not all.
     pub(crate) whole: Option<Bytes>,
@@ -131,7 +136,7 @@ impl Capture {
         if self.total <= PREVIEW {
             return Captured { text: Some(self.whole + &self.tail), whole: None };
         }
-        let half = PREVIEW / 2;
+        let half = (PREVIEW - MARK) / 2;
         let end =
             if self.tail.is_empty() { suffix(&self.whole, half) } else { suffix(&self.tail, half) };
         let text = join(prefix(&self.whole, half), end, self.total);
@@ -275,7 +280,7 @@ mod tests {
         assert!(shown <= LIVE + PIECE + 200, "{shown}");
         let captured = capture.finish();
         let text = captured.text.unwrap();
-        assert!(text.len() < PREVIEW + 100 && text.contains("bytes left out"));
+        assert!(text.len() <= PREVIEW && text.contains("bytes left out"));
         assert!(text.ends_with("0123456789abcde\n"));
         let whole = captured.whole.unwrap();
         assert!(whole.len() <= WHOLE + 3 * PREVIEW && whole.ends_with(b"0123456789abcde\n"));

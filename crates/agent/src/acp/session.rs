@@ -75,7 +75,8 @@ impl Actor {
     /// Starts the agent and gets a session.
     pub(super) async fn connect(&mut self) -> Result<(), Stop> {
         let result = self.try_connect().await;
-        if result.is_err() {
+        // One that is to be closed may end by itself.
+        if matches!(&result, Err(stop) if !matches!(stop, Stop::Close { .. })) {
             self.link = None;
         }
         result

@@ -29,6 +29,8 @@ const ID_LEN: usize = 200;
 const INPUT: usize = 64 << 10;
 /// One side of a diff in an event: files come from git, this is what the agent says.
 const DIFF: usize = 64 << 10;
+/// All diffs of a call together; what comes after is told by its path only.
+const DIFFS: usize = 256 << 10;
 /// How many diffs, locations and pictures of one call are kept.
 const PARTS: usize = 64;
 /// A title.
@@ -230,7 +232,9 @@ impl Tool {
             }
         }
         let content = update["content"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let diffs: Vec<ToolDiff> = content.iter().filter_map(diff_of).take(PARTS).collect();
+        let mut room = DIFFS;
+        let diffs = content.iter().filter_map(|part| diff_of(part, &mut room));
+        let diffs: Vec<ToolDiff> = diffs.take(PARTS).collect();
         if !diffs.is_empty() && self.call.diffs != diffs {
             self.call.diffs.clone_from(&diffs);
             told.diffs = diffs;
@@ -346,14 +350,19 @@ fn kind_of(kind: Option<&str>) -> Option<ToolKind> {
     })
 }
 
-fn diff_of(part: &Value) -> Option<ToolDiff> {
+fn diff_of(part: &Value, room: &mut usize) -> Option<ToolDiff> {
     if part["type"] != "diff" {
         return None;
     }
+    let mut side = |text: &str| {
+        let side = if *room == 0 { String::new() } else { preview(text, DIFF.min(*room)) };
+        *room = room.saturating_sub(side.len());
+        side
+    };
     Some(ToolDiff {
         path: prefix(part["path"].as_str()?, TITLE).to_owned(),
-        old: part["oldText"].as_str().filter(|t| !t.is_empty()).map(|t| preview(t, DIFF)),
-        new: preview(part["newText"].as_str().unwrap_or_default(), DIFF),
+        old: part["oldText"].as_str().filter(|text| !text.is_empty()).map(&mut side),
+        new: side(part["newText"].as_str().unwrap_or_default()),
     })
 }
 

@@ -62,7 +62,9 @@ impl Incoming {
             let shown = &line[..line.len().min(200)];
             Self::Garbage(crate::capture::plain(&String::from_utf8_lossy(shown)).trim().to_owned())
         };
-        let Ok(Value::Object(mut message)) = serde_json::from_slice::<Value>(line) else {
+        let parsed = serde_json::from_slice::<Value>(line)
+            .or_else(|error| mend(line).map_or(Err(error), |line| serde_json::from_str(&line)));
+        let Ok(Value::Object(mut message)) = parsed else {
             return garbage();
         };
         let id = message.remove("id").filter(|id| !id.is_null());
@@ -89,6 +91,43 @@ impl Incoming {
             (None, None) => garbage(),
         }
     }
+}
+
+/// A line that is almost a message, made one: bytes that are no text, and halves of characters that
+/// agents in JavaScript leave when they cut a text between them (`\ud83d` without its other half).
+/// None where nothing can be mended.
+fn mend(line: &[u8]) -> Option<String> {
+    if line.first() != Some(&b'{') {
+        return None;
+    }
+    let text = String::from_utf8_lossy(line);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_ref();
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        // An escaped backslash or quote: two characters. A code unit: six; a pair of them: twelve.
+        let len = match (unit(rest), rest.get(6..).and_then(unit)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                out.push(char::REPLACEMENT_CHARACTER);
+                rest = &rest[6..];
+                continue;
+            }
+            (Some(_), _) => 6,
+            (None, _) => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+        };
+        out.push_str(&rest[..len]);
+        rest = &rest[len..];
+    }
+    out.push_str(rest);
+    (out.as_bytes() != line).then_some(out)
+}
+
+/// The code unit that a text begins with in JSON's form: `\u` and four digits.
+fn unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
 }
 
 /// A request as a line.
@@ -238,5 +277,32 @@ mod tests {
             assert!(matches!(parse(garbage), Incoming::Garbage(_)), "{garbage}");
         }
         assert!(matches!(Incoming::parse(&[0xff, 0, 1]), Incoming::Garbage(_)));
+    }
+
+    #[test]
+    fn almost_messages_are_mended() {
+        let text = |line: &[u8]| match Incoming::parse(line) {
+            Incoming::Notification { params, .. } => params.as_str().unwrap().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        let line = |text: &str| format!(r#"{{"method":"m","params":"{text}"}}"#).into_bytes();
+        assert_eq!(text(&line(r"a\\ud83d\n\ud83d\ude00\\")), "a\\ud83d\n😀\\");
+        let halves = line(r"half \\ud83d, \ud83d and \ude00");
+        assert_eq!(text(&halves), "half \\ud83d, \u{fffd} and \u{fffd}");
+        assert_eq!(text(&line(r"\ud83d\ud83d\ude00")), "\u{fffd}😀");
+        assert_eq!(text(b"{\"method\":\"m\",\"params\":\"x\xffy\"}"), "x\u{fffd}y");
+        assert!(matches!(Incoming::parse(b"{\"method\": \\"), Incoming::Garbage(_)));
+        assert!(matches!(Incoming::parse(b"{\\u"), Incoming::Garbage(_)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_understood_or_refused(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+            text in r#"\{("method":"[\\ud8e0-9]{0,16}",?)*\}?"#,
+        ) {
+            Incoming::parse(&bytes);
+            Incoming::parse(text.as_bytes());
+        }
     }
 }

@@ -315,6 +315,32 @@ async fn a_lost_agent_fails_the_turn() {
 }
 
 #[tokio::test]
+async fn dropping_the_driver_kills_the_agent() {
+    let folder = folder();
+    let fifo = folder.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let driver = script(folder.path(), "exec 3> fifo; exec sleep 600");
+    // Opens when the agent has, ends when it has ended.
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut file = std::fs::File::open(fifo).unwrap();
+        drop(driver);
+        std::io::Read::read_to_end(&mut file, &mut Vec::new()).unwrap()
+    });
+    assert_eq!(timeout(PATIENCE, ended).await.unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn closing_lets_the_agent_end_by_itself() {
+    let folder = folder();
+    let last = "cat > /dev/null; echo done > ended; sleep 0.2; echo really >> ended";
+    let mut driver = script(folder.path(), last);
+    send(&driver, Command::Close { grace: PATIENCE }).await;
+    assert_eq!(next(&mut driver).await, None);
+    let ended = std::fs::read_to_string(folder.path().join("ended")).unwrap();
+    assert_eq!(ended, "done\nreally\n");
+}
+
+#[tokio::test]
 async fn an_agent_that_forgets_is_told_what_was_said() {
     let (first, mut agent) = duplex();
     let (second, mut again) = duplex();
