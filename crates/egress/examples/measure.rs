@@ -85,10 +85,11 @@ fn tunnel(proxy: u16, port: u16) -> std::io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     write!(stream, "CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: x\r\n\r\n")?;
     let mut head = Vec::new();
-    let mut buffer = [0; 256];
+    // Not a byte more: what follows may be the origin's.
+    let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
-        let count = stream.read(&mut buffer)?;
-        head.extend(&buffer[..count]);
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
     }
     assert!(head.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&head));
     Ok(stream)

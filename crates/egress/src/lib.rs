@@ -9,6 +9,7 @@
 //!   resolve   names to addresses, and which of them may be dialled
 //!   dial      how the server itself gets out (upstream proxy, offline)
 //!   proxy     HTTP: CONNECT and plain requests, limits, denials that say why
+//!   tls       the name that a tunnel's client really asks for
 //!   relay     bytes between two sockets
 //!   log       one record for each try
 //! ```
@@ -25,6 +26,7 @@ mod proxy;
 mod relay;
 pub mod resolve;
 pub mod rules;
+mod tls;
 
 pub use self::{
     cidr::Cidr,

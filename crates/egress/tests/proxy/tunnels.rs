@@ -231,20 +231,32 @@ async fn curl_reaches_a_tls_server_through_the_proxy() {
             break address.rsplit(':').next().unwrap().parse().unwrap();
         }
     };
-    let fixture = Fixture::start(settings(), vec![rule("tls", "origin.example", port)]);
+    let mut fixture = Fixture::start(settings(), vec![rule("tls", "origin.example", port)]);
+    let proxy = fixture.address;
     let curl = |host: &str| {
         let mut command = Command::new("curl");
         command
             .current_dir(&folder)
             .env_clear()
             .args(["-sS", "--max-time", "20", "--cacert", "cert.pem", "--proxy"])
-            .arg(format!("http://{}", fixture.address))
+            .arg(format!("http://{proxy}"))
             .arg(format!("https://{host}:{port}/"));
         command
     };
     let fetched = soon(curl("origin.example").output()).await.unwrap();
     assert!(fetched.status.success(), "{fetched:?}");
     assert!(String::from_utf8_lossy(&fetched.stdout).contains("s_server"), "{fetched:?}");
+    // The tunnel is for the allowed name; what is asked for inside it is not.
+    let mut fronted = curl("other.example");
+    fronted.args(["--connect-to", &format!("other.example:{port}:origin.example:{port}")]);
+    let refused = soon(fronted.output()).await.unwrap();
+    assert!(!refused.status.success(), "{refused:?}");
+    let reasons: Vec<_> = [fixture.record().await, fixture.record().await]
+        .into_iter()
+        .map(|record| record.outcome)
+        .collect();
+    let reason = "its TLS asks for `other.example` and not for `origin.example`".to_owned();
+    assert_eq!(reasons, [Outcome::Passed { status: 200 }, Outcome::Denied { reason }]);
     let denied = soon(curl("other.example").output()).await.unwrap();
     let said = String::from_utf8_lossy(&denied.stderr);
     assert!(!denied.status.success() && said.contains("403"), "{said}");
