@@ -1,1 +1,66 @@
-//! TBD
+//! The database: all SQL, the migrations, one [`Store`] handle.
+//!
+//! - [`store`]: opening, backup, check, closing.
+//! - [`writer`]: the one task that writes. [`Store::write`] runs a closure over a [`Tx`] in one
+//!   transaction; everything that changes rows is a method of [`Tx`], so that a change and the job
+//!   that follows from it are stored together. Reading is a method of [`Store`].
+//! - [`events`], [`feed`] and [`follow`]: a session's log, the organization's feed, and how to
+//!   follow them live without a gap.
+//! - [`jobs`]: durable background work.
+//! - [`tasks`], [`sessions`], [`prompts`], [`decisions`], [`workspaces`], [`repositories`],
+//!   [`layers`], [`blobs`], [`keys`], [`idempotency`]: one group of tables each.
+//!
+//! What holds here:
+//!
+//! - One SQL text for every database; what differs is in a file of its own under `conn`.
+//! - When a write returns, it is on the disk.
+//! - Each state is checked twice: by the model's table of transitions, and by the database.
+//! - Every row has an [`Owner`], itself or by the session that it belongs to.
+
+pub mod blobs;
+mod bulk;
+mod conn;
+pub mod decisions;
+mod error;
+pub mod events;
+pub mod feed;
+pub mod follow;
+pub mod idempotency;
+pub mod jobs;
+pub mod keys;
+pub mod layers;
+pub mod migrations;
+mod owner;
+pub mod prompts;
+pub mod repositories;
+mod row;
+pub mod sessions;
+mod state;
+pub mod store;
+pub mod tasks;
+pub mod workspaces;
+pub mod writer;
+
+pub use blobs::{BlobRow, NewBlob};
+pub use decisions::{PermissionRow, PermissionState, QuestionRow, QuestionState, Resolution};
+pub use error::{Error, Result};
+pub use events::{Appended, EventFollower, JOB_TURN_COMPLETED, NewEvent, Origin, StoredEvent};
+pub use feed::{FeedEntry, FeedFollower};
+pub use follow::Follower;
+pub use idempotency::IdempotencyKey;
+pub use jobs::{
+    DEFAULT_QUEUE, Enqueued, JobFilter, JobOutcome, JobRow, Lease, NewJob, Settlement, WasRunning,
+};
+pub use keys::{KeyRow, NewKey};
+pub use layers::{LayerKind, LayerRow, LayerState, NewLayer};
+pub use owner::{BUILT_IN_MEMBER, BUILT_IN_ORGANIZATION, Owner};
+pub use prompts::{Delivery, NewPrompt, PromptRow, Restarted};
+pub use repositories::{RepositoryKind, RepositoryRow, RepositoryState};
+pub use sessions::{NewSession, SessionFilter, SessionRow, TurnRow};
+pub use store::{Before, Options, Store};
+pub use tasks::{
+    AttemptRow, AttemptUpdate, Begin, Created, JOB_ATTEMPT, NewTask, OrderRow, Phase, Reason,
+    TaskDetail, TaskFilter, TaskRow,
+};
+pub use workspaces::{NewWorkspace, WorkspaceRow, WorkspaceUpdate};
+pub use writer::Tx;

@@ -1,0 +1,243 @@
+//! Statements of many rows.
+//!
+//! A row at a time costs a round to the driver's thread each; about a hundred rows in a statement
+//! make that small. The number of rows in a statement is one of [`SIZES`], so that a handful of
+//! prepared statements serve every amount.
+//!
+//! Parameters are written `?` here and not `$n`: SQLite looks up a numbered parameter's name by a
+//! walk over all of them, which makes binding a large statement quadratic. A driver that must have
+//! `$n` numbers them in [`placeholders`].
+
+use std::{fmt::Write as _, sync::Arc};
+
+use boatyard_model::{JobId, Timestamp};
+
+use crate::{
+    Error, Result,
+    conn::{Conn, sql},
+    jobs::Lease,
+    writer::{Answer, Reply},
+};
+
+/// Rows that a statement may have.
+const SIZES: [usize; 4] = [128, 32, 8, 1];
+
+/// `items` in parts, each of one of [`SIZES`].
+pub(crate) fn chunks<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = SIZES.into_iter().find(|size| *size <= items.len())?;
+        let (part, rest) = items.split_at(size);
+        items = rest;
+        Some(part)
+    })
+}
+
+/// `rows` times `template`, with commas.
+fn placeholders(into: &mut String, template: &str, rows: usize) {
+    for row in 0..rows {
+        if row > 0 {
+            into.push(',');
+        }
+        into.push_str(template);
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Value {
+    Text(String),
+    Shared(Arc<str>),
+    Int(i64),
+    Null,
+}
+
+/// Rows to be inserted into one table.
+pub(crate) struct Rows {
+    /// `INSERT INTO … VALUES `.
+    head: String,
+    /// `(?,?,…)`, one row.
+    template: &'static str,
+    /// `ON CONFLICT …`, or nothing.
+    tail: &'static str,
+    /// Parameters of one row.
+    width: usize,
+    values: Vec<Value>,
+}
+
+/// Takes the values of one row.
+pub(crate) struct RowValues<'a>(&'a mut Vec<Value>);
+
+impl RowValues<'_> {
+    pub(crate) fn text(&mut self, text: impl Into<String>) -> &mut Self {
+        self.0.push(Value::Text(text.into()));
+        self
+    }
+
+    pub(crate) fn shared(&mut self, text: &Arc<str>) -> &mut Self {
+        self.0.push(Value::Shared(Arc::clone(text)));
+        self
+    }
+
+    pub(crate) fn maybe(&mut self, text: Option<String>) -> &mut Self {
+        self.0.push(text.map_or(Value::Null, Value::Text));
+        self
+    }
+
+    pub(crate) fn maybe_shared(&mut self, text: Option<&Arc<str>>) -> &mut Self {
+        self.0.push(text.map_or(Value::Null, |text| Value::Shared(Arc::clone(text))));
+        self
+    }
+
+    pub(crate) fn int(&mut self, int: i64) -> &mut Self {
+        self.0.push(Value::Int(int));
+        self
+    }
+
+    pub(crate) fn maybe_int(&mut self, int: Option<i64>) -> &mut Self {
+        self.0.push(int.map_or(Value::Null, Value::Int));
+        self
+    }
+}
+
+impl Rows {
+    /// `head` is `INSERT INTO … VALUES `, `template` a row as `(?,'x',?)`.
+    pub(crate) fn new(head: &str, template: &'static str, tail: &'static str) -> Self {
+        let width = template.matches('?').count();
+        Self { head: head.to_owned(), template, tail, width, values: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, fill: impl FnOnce(&mut RowValues<'_>)) {
+        fill(&mut RowValues(&mut self.values));
+        debug_assert_eq!(self.values.len() % self.width, 0, "a row of {}", self.head);
+    }
+
+    /// Inserts them all.
+    pub(crate) async fn flush(&mut self, conn: &mut Conn) -> Result<()> {
+        let rows = self.values.len() / self.width;
+        if rows == 0 {
+            return Ok(());
+        }
+        let mut values = std::mem::take(&mut self.values).into_iter();
+        let mut left = rows;
+        while let Some(size) = SIZES.into_iter().find(|size| *size <= left) {
+            self.insert(conn, size, values.by_ref().take(size * self.width)).await?;
+            left -= size;
+        }
+        Ok(())
+    }
+
+    /// Inserts the row that was added last unless it conflicts: whether it was inserted.
+    pub(crate) async fn insert_last_or_nothing(&mut self, conn: &mut Conn) -> Result<bool> {
+        let last = self.values.split_off(self.values.len().saturating_sub(self.width));
+        self.flush(conn).await?;
+        let tail = std::mem::replace(&mut self.tail, " ON CONFLICT DO NOTHING");
+        let inserted = self.insert(conn, 1, last.into_iter()).await;
+        self.tail = tail;
+        inserted.map(|rows| rows > 0)
+    }
+
+    async fn insert(
+        &self,
+        conn: &mut Conn,
+        rows: usize,
+        values: impl Iterator<Item = Value>,
+    ) -> Result<u64> {
+        let mut text = String::with_capacity(
+            self.head.len() + rows * (self.template.len() + 1) + self.tail.len(),
+        );
+        text.push_str(&self.head);
+        placeholders(&mut text, self.template, rows);
+        text.push_str(self.tail);
+        match conn {
+            Conn::Sqlite(conn) => {
+                let mut query = sqlx::query(sql(text));
+                for value in values {
+                    query = match value {
+                        Value::Text(text) => query.bind(text),
+                        Value::Shared(text) => query.bind(text),
+                        Value::Int(int) => query.bind(int),
+                        Value::Null => query.bind(None::<i64>),
+                    };
+                }
+                Ok(query.execute(&mut *conn).await?.rows_affected())
+            }
+        }
+    }
+}
+
+/// Ends jobs well that are still held under these leases: those that were.
+pub(crate) async fn end_jobs(
+    conn: &mut Conn,
+    now: Timestamp,
+    leases: &[Lease],
+) -> Result<Vec<JobId>> {
+    let mut text = String::from(
+        "UPDATE job SET state = 'done', ended = ?, error = NULL, lease_owner = NULL,
+         lease_until = NULL FROM (VALUES ",
+    );
+    placeholders(&mut text, "(?,?)", leases.len());
+    text.push_str(
+        ") AS settled WHERE job.id = settled.column1 AND job.generation = settled.column2
+         AND job.state = 'running'",
+    );
+    let touched = match &mut *conn {
+        Conn::Sqlite(conn) => {
+            let mut query = sqlx::query(sql(text)).bind(now.0);
+            for lease in leases {
+                query = query.bind(lease.job.to_string());
+                query = query.bind(i64::try_from(lease.generation).unwrap_or(i64::MAX));
+            }
+            query.execute(&mut *conn).await?.rows_affected()
+        }
+    };
+    if touched == leases.len() as u64 {
+        return Ok(leases.iter().map(|lease| lease.job).collect());
+    }
+    // Some are lost, or one is named twice: which are done by us?
+    let mut text =
+        String::from("SELECT id FROM job WHERE state = 'done' AND ended = ? AND id IN (");
+    placeholders(&mut text, "?", leases.len());
+    text.push(')');
+    let ended: Vec<(String,)> = match conn {
+        Conn::Sqlite(conn) => {
+            let mut query = sqlx::query_as(sql(text)).bind(now.0);
+            for lease in leases {
+                query = query.bind(lease.job.to_string());
+            }
+            query.fetch_all(&mut *conn).await?
+        }
+    };
+    Ok(ended.into_iter().filter_map(|(id,)| id.parse().ok()).collect())
+}
+
+/// `SELECT … IN (…)` over any number of texts: the parts of the text and its parameters.
+pub(crate) fn in_list(head: &str, count: usize) -> String {
+    let mut text = String::with_capacity(head.len() + count * 2 + 2);
+    // Writing to a string can't fail.
+    let _ = write!(text, "{head} IN (");
+    placeholders(&mut text, "?", count);
+    text.push(')');
+    text
+}
+
+/// Gives each caller of a group its part of the outcomes, once they are committed. Fails as the
+/// whole failed.
+pub(crate) fn deal<T: Send + 'static>(
+    outcome: Result<Vec<T>>,
+    replies: Vec<(usize, Reply<Vec<T>>)>,
+    answers: &mut Vec<Answer>,
+) -> Result<()> {
+    let (mut outcomes, result) = match outcome {
+        Ok(outcomes) => (outcomes.into_iter(), Ok(())),
+        Err(error) => (Vec::new().into_iter(), Err(error)),
+    };
+    for (count, reply) in replies {
+        let part: Vec<T> = outcomes.by_ref().take(count).collect();
+        let whole = part.len() == count;
+        answers.push(Box::new(move |committed| {
+            let answer = committed.and(if whole { Ok(part) } else { Err(Error::Closed) });
+            // A caller that went away doesn't want to know.
+            let _ = reply.send(answer);
+        }));
+    }
+    result
+}

@@ -1,0 +1,246 @@
+//! The drivers: one enum of connections, one of reader pools, and macros that write a statement
+//! once for each of them.
+//!
+//! The SQL text is the same for all. What differs is in [`dialect`]: one file per driver with the
+//! tokens of the migrations, how a transaction begins, how a row is locked. A second driver adds a
+//! variant here, an arm in each of the macros, and its dialect file.
+
+pub(crate) mod sqlite;
+
+use std::borrow::Cow;
+
+use boatyard_model::{
+    AttemptId, AttemptState, BlobId, JobId, JobState, KeyId, LayerId, MemberId, OrganizationId,
+    PermissionId, PromptId, PromptMode, PromptState, QuestionId, RepositoryId, SessionId,
+    SessionState, TaskId, Timestamp, TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceState,
+};
+use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
+
+/// The connection that writes.
+pub(crate) enum Conn {
+    Sqlite(SqliteConnection),
+}
+
+/// The connections that read.
+#[derive(Clone)]
+pub(crate) enum Readers {
+    Sqlite(SqlitePool),
+}
+
+/// The text of a statement. Every text in this crate is put together from constants of this
+/// crate; values are bound.
+pub(crate) fn sql(text: impl Into<Cow<'static, str>>) -> AssertSqlSafe<Cow<'static, str>> {
+    AssertSqlSafe(text.into())
+}
+
+// The parameters are bound before the connection is borrowed, so that they may use the
+// transaction, as `self.now()` does.
+
+/// Runs a statement in a transaction: the number of rows that it touched.
+macro_rules! exec {
+    ($tx:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
+        match &$tx.conn {
+            $crate::conn::Conn::Sqlite(_) => {
+                let query = sqlx::query::<sqlx::Sqlite>($crate::conn::sql($sql))
+                    $(.bind($crate::conn::Bind::sql(&$bind)))*;
+                let $crate::conn::Conn::Sqlite(conn) = &mut $tx.conn;
+                let done = query.execute(&mut *conn).await;
+                done.map(|done| done.rows_affected()).map_err($crate::Error::from)
+            }
+        }
+    };
+}
+
+/// Runs a statement in a transaction: its first row, if it has any.
+macro_rules! find {
+    ($tx:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
+        match &$tx.conn {
+            $crate::conn::Conn::Sqlite(_) => {
+                let query = sqlx::query_as::<sqlx::Sqlite, $row>($crate::conn::sql($sql))
+                    $(.bind($crate::conn::Bind::sql(&$bind)))*;
+                let $crate::conn::Conn::Sqlite(conn) = &mut $tx.conn;
+                query.fetch_optional(&mut *conn).await.map_err($crate::Error::from)
+            }
+        }
+    };
+}
+
+/// Runs a statement in a transaction: all its rows.
+macro_rules! list {
+    ($tx:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
+        match &$tx.conn {
+            $crate::conn::Conn::Sqlite(_) => {
+                let query = sqlx::query_as::<sqlx::Sqlite, $row>($crate::conn::sql($sql))
+                    $(.bind($crate::conn::Bind::sql(&$bind)))*;
+                let $crate::conn::Conn::Sqlite(conn) = &mut $tx.conn;
+                query.fetch_all(&mut *conn).await.map_err($crate::Error::from)
+            }
+        }
+    };
+}
+
+/// Reads outside a transaction: the first row, if there is any.
+macro_rules! read_one {
+    ($store:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
+        match $store.readers() {
+            $crate::conn::Readers::Sqlite(pool) => sqlx::query_as::<_, $row>($crate::conn::sql($sql))
+                $(.bind($crate::conn::Bind::sql(&$bind)))*
+                .fetch_optional(pool)
+                .await
+                .map_err($crate::Error::from),
+        }
+    };
+}
+
+/// Reads outside a transaction: all rows.
+macro_rules! read_all {
+    ($store:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
+        match $store.readers() {
+            $crate::conn::Readers::Sqlite(pool) => sqlx::query_as::<_, $row>($crate::conn::sql($sql))
+                $(.bind($crate::conn::Bind::sql(&$bind)))*
+                .fetch_all(pool)
+                .await
+                .map_err($crate::Error::from),
+        }
+    };
+}
+
+pub(crate) use {exec, find, list, read_all, read_one};
+
+/// A value as all drivers take it: text, a number of 64 bits, or nothing.
+pub(crate) trait Bind {
+    type Sql<'a>
+    where
+        Self: 'a;
+
+    fn sql(&self) -> Self::Sql<'_>;
+}
+
+impl<T: Bind> Bind for Option<T> {
+    type Sql<'a>
+        = Option<T::Sql<'a>>
+    where
+        T: 'a;
+
+    fn sql(&self) -> Self::Sql<'_> {
+        self.as_ref().map(T::sql)
+    }
+}
+
+impl<T: Bind + ?Sized> Bind for &T {
+    type Sql<'a>
+        = T::Sql<'a>
+    where
+        Self: 'a;
+
+    fn sql(&self) -> Self::Sql<'_> {
+        T::sql(self)
+    }
+}
+
+impl Bind for str {
+    type Sql<'a> = &'a str;
+
+    fn sql(&self) -> &str {
+        self
+    }
+}
+
+impl Bind for String {
+    type Sql<'a> = &'a str;
+
+    fn sql(&self) -> &str {
+        self
+    }
+}
+
+impl Bind for bool {
+    type Sql<'a> = bool;
+
+    fn sql(&self) -> bool {
+        *self
+    }
+}
+
+impl Bind for Timestamp {
+    type Sql<'a> = i64;
+
+    fn sql(&self) -> i64 {
+        self.0
+    }
+}
+
+macro_rules! ints {
+    ($($ty:ty),*) => {$(
+        impl Bind for $ty {
+            type Sql<'a> = i64;
+
+            /// Counters and sizes: none of ours comes near the limit of 63 bits.
+            fn sql(&self) -> i64 {
+                i64::try_from(*self).unwrap_or(i64::MAX)
+            }
+        }
+    )*};
+}
+
+ints!(i64, u64, u32, usize);
+
+macro_rules! ids {
+    ($($ty:ty),*) => {$(
+        impl Bind for $ty {
+            type Sql<'a> = String;
+
+            fn sql(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+
+ids!(
+    AttemptId,
+    BlobId,
+    JobId,
+    KeyId,
+    LayerId,
+    MemberId,
+    OrganizationId,
+    PermissionId,
+    PromptId,
+    QuestionId,
+    RepositoryId,
+    SessionId,
+    TaskId,
+    WorkspaceId
+);
+
+macro_rules! states {
+    ($($ty:ty),*) => {$(
+        impl Bind for $ty {
+            type Sql<'a> = &'static str;
+
+            fn sql(&self) -> &'static str {
+                self.as_str()
+            }
+        }
+    )*};
+}
+
+states!(
+    AttemptState,
+    JobState,
+    PromptMode,
+    PromptState,
+    SessionState,
+    TurnOutcome,
+    WorkspaceKind,
+    WorkspaceState
+);
+states!(
+    crate::repositories::RepositoryKind,
+    crate::repositories::RepositoryState,
+    crate::layers::LayerKind,
+    crate::layers::LayerState,
+    crate::decisions::PermissionState,
+    crate::decisions::QuestionState
+);

@@ -1,0 +1,79 @@
+//! What is SQLite's own: how it is opened, how a transaction begins, the words of the migrations.
+
+use std::{path::Path, time::Duration};
+
+use sqlx::{
+    ConnectOptions as _, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+/// The automatically numbered primary key. AUTOINCREMENT, so that the number of a removed row is
+/// never given again.
+pub(crate) const SERIAL: &str = "INTEGER PRIMARY KEY AUTOINCREMENT";
+
+/// Takes the write lock at once, so that a transaction can't fail half way because another
+/// program wrote in between.
+pub(crate) const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// Added to a `SELECT` that picks rows to claim: one writer needs no lock.
+pub(crate) const CLAIM_LOCK: &str = "";
+
+/// How long a statement waits for another program's lock (a backup, `sqlite3` in a shell).
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Statements that a connection keeps prepared: more than this crate has.
+const STATEMENTS: usize = 400;
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY)
+        .foreign_keys(true)
+        .statement_cache_capacity(STATEMENTS)
+        // A busy hour's log is cut back to this when it starts from the beginning again.
+        .pragma("journal_size_limit", "67108864")
+        .disable_statement_logging()
+}
+
+/// The one connection that writes. It never copies the log into the database by itself, because
+/// that is the slowest part of a commit: the checkpoint task does.
+pub(crate) async fn open_writer(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    options(path)
+        .pragma("wal_autocheckpoint", "0")
+        // 16 MiB: the interior pages of the large tables stay in memory.
+        .pragma("cache_size", "-16384")
+        .thread_name(|_| "store-write".to_owned())
+        .connect()
+        .await
+}
+
+/// A connection for checkpoints, backups and checks, beside the one that writes.
+pub(crate) async fn open_side(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    options(path)
+        .pragma("wal_autocheckpoint", "0")
+        .thread_name(|_| "store-side".to_owned())
+        .connect()
+        .await
+}
+
+/// The connections that read, at most `count`; one that is idle for a minute is closed.
+pub(crate) async fn open_readers(path: &Path, count: u32) -> Result<SqlitePool, sqlx::Error> {
+    SqlitePoolOptions::new()
+        .max_connections(count)
+        .min_connections(1)
+        .idle_timeout(Duration::from_secs(60))
+        .max_lifetime(None)
+        .acquire_timeout(BUSY)
+        .test_before_acquire(false)
+        .connect_with(
+            options(path)
+                .create_if_missing(false)
+                .read_only(true)
+                .row_buffer_size(256)
+                .thread_name(|n| format!("store-read-{n}")),
+        )
+        .await
+}

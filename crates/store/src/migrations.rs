@@ -1,0 +1,115 @@
+//! The schema's history, embedded in the program and run when a database is opened.
+//!
+//! A migration that was shipped is never edited: its checksum is kept in the database, and a
+//! database whose history differs from the program's is refused. So is one that is newer.
+
+use std::collections::BTreeMap;
+
+use boatyard_model::Timestamp;
+use sqlx::AssertSqlSafe;
+
+use crate::{
+    Error, Result,
+    conn::{Conn, sqlite},
+};
+
+/// Every migration, in order: number, name, text.
+const ALL: &[(i64, &str, &str)] = &[(1, "first", include_str!("migrations/0001_first.sql"))];
+
+/// The migrations that a database lacks.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// The newest that was run; 0 for a new database.
+    pub found: i64,
+    /// The newest that this program has.
+    pub known: i64,
+}
+
+impl Pending {
+    /// Whether the database is new: nothing in it that could be lost.
+    pub const fn is_new(&self) -> bool {
+        self.found == 0
+    }
+
+    /// Whether there is nothing to do.
+    pub const fn is_empty(&self) -> bool {
+        self.found == self.known
+    }
+}
+
+/// Changes when a character of a shipped migration does: FNV-1a over its text.
+fn checksum(text: &str) -> String {
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+pub(crate) async fn pending(conn: &mut Conn) -> Result<Pending> {
+    let rows: Vec<(i64, String)> = match conn {
+        Conn::Sqlite(conn) => {
+            sqlx::query(
+                "CREATE TABLE IF NOT EXISTS schema_migration (
+                    version BIGINT PRIMARY KEY,
+                    name TEXT NOT NULL,
+                    checksum TEXT NOT NULL,
+                    applied BIGINT NOT NULL
+                )",
+            )
+            .execute(&mut *conn)
+            .await?;
+            sqlx::query_as("SELECT version, checksum FROM schema_migration")
+                .fetch_all(&mut *conn)
+                .await?
+        }
+    };
+    let run: BTreeMap<i64, String> = rows.into_iter().collect();
+    let found = run.keys().next_back().copied().unwrap_or(0);
+    let known = ALL.last().map_or(0, |(version, ..)| *version);
+    if found > known {
+        return Err(Error::Newer { found, known });
+    }
+    for (version, _, text) in ALL.iter().filter(|(version, ..)| *version <= found) {
+        if run.get(version).is_none_or(|sum| *sum != checksum(text)) {
+            return Err(Error::Altered { version: *version });
+        }
+    }
+    Ok(Pending { found, known })
+}
+
+/// Runs what is pending, each migration in a transaction of its own; the schema's number then.
+pub(crate) async fn run(conn: &mut Conn, pending: &Pending, now: Timestamp) -> Result<i64> {
+    for (version, name, shipped) in ALL.iter().filter(|(version, ..)| *version > pending.found) {
+        match conn {
+            Conn::Sqlite(conn) => {
+                let text = shipped.replace("{{serial}}", sqlite::SERIAL);
+                let mut transaction = sqlx::Connection::begin(&mut *conn).await?;
+                sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut *transaction).await?;
+                sqlx::query(
+                    "INSERT INTO schema_migration (version, name, checksum, applied)
+                     VALUES ($1, $2, $3, $4)",
+                )
+                .bind(version)
+                .bind(name)
+                .bind(checksum(shipped))
+                .bind(now.0)
+                .execute(&mut *transaction)
+                .await?;
+                transaction.commit().await?;
+            }
+        }
+    }
+    Ok(pending.known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_follow_each_other() {
+        for (place, (version, ..)) in (1..).zip(ALL) {
+            assert_eq!(*version, place);
+        }
+    }
+}

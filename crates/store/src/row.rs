@@ -1,0 +1,246 @@
+//! From a database's row to a record of ours.
+//!
+//! [`record!`] makes a struct together with the list of its columns, so that a `SELECT` and the
+//! struct that takes its rows can't differ. A column's value is a [`Cell`], whichever the driver;
+//! [`Column`] makes a typed value of it. A second driver adds one `StoreRow` and nothing else.
+
+use std::{borrow::Cow, error::Error as StdError};
+
+use boatyard_model::{
+    AttemptId, AttemptState, BlobId, Content, JobId, JobState, KeyId, LayerId, MemberId,
+    OrganizationId, PermissionId, PromptId, PromptMode, PromptState, QuestionId, RepositoryId,
+    SessionId, SessionState, TaskId, TaskLimits, Timestamp, TurnOutcome, WorkspaceId,
+    WorkspaceKind, WorkspaceLimits, WorkspaceState,
+    event::{PermissionOption, Usage},
+};
+use sqlx::{Decode, Row, Sqlite, TypeInfo, ValueRef, sqlite::SqliteRow};
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// One value of a row.
+#[derive(Debug)]
+pub(crate) enum Cell<'r> {
+    Null,
+    Int(i64),
+    Text(Cow<'r, str>),
+}
+
+/// A row of one of the drivers.
+pub(crate) trait StoreRow {
+    fn cell(&self, index: usize) -> Result<Cell<'_>, sqlx::Error>;
+
+    fn get<T: Column>(&self, index: usize) -> Result<T, sqlx::Error> {
+        T::from_cell(self.cell(index)?)
+            .map_err(|source| sqlx::Error::ColumnDecode { index: index.to_string(), source })
+    }
+}
+
+impl StoreRow for SqliteRow {
+    fn cell(&self, index: usize) -> Result<Cell<'_>, sqlx::Error> {
+        let raw = self.try_get_raw(index)?;
+        if raw.is_null() {
+            return Ok(Cell::Null);
+        }
+        let decoded = match raw.type_info().name() {
+            "TEXT" => <&str as Decode<Sqlite>>::decode(raw).map(|text| Cell::Text(text.into())),
+            _ => <i64 as Decode<Sqlite>>::decode(raw).map(Cell::Int),
+        };
+        decoded.map_err(|source| sqlx::Error::ColumnDecode { index: index.to_string(), source })
+    }
+}
+
+/// A type that is kept in one column.
+pub(crate) trait Column: Sized {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, BoxError>;
+}
+
+impl<T: Column> Column for Option<T> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, BoxError> {
+        match cell {
+            Cell::Null => Ok(None),
+            cell => T::from_cell(cell).map(Some),
+        }
+    }
+}
+
+fn text(cell: Cell<'_>) -> Result<Cow<'_, str>, BoxError> {
+    match cell {
+        Cell::Text(text) => Ok(text),
+        other => Err(format!("expected text, found {other:?}").into()),
+    }
+}
+
+fn int(cell: &Cell<'_>) -> Result<i64, BoxError> {
+    match cell {
+        Cell::Int(int) => Ok(*int),
+        other => Err(format!("expected a number, found {other:?}").into()),
+    }
+}
+
+impl Column for String {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, BoxError> {
+        text(cell).map(Cow::into_owned)
+    }
+}
+
+impl Column for bool {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, BoxError> {
+        int(&cell).map(|int| int != 0)
+    }
+}
+
+impl Column for Timestamp {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, BoxError> {
+        int(&cell).map(Self)
+    }
+}
+
+macro_rules! int_columns {
+    ($($ty:ty),*) => {$(
+        impl Column for $ty {
+            fn from_cell(cell: Cell<'_>) -> Result<Self, BoxError> {
+                Ok(Self::try_from(int(&cell)?)?)
+            }
+        }
+    )*};
+}
+
+int_columns!(i64, u64, u32, i32);
+
+macro_rules! text_columns {
+    ($($ty:ty),*) => {$(
+        impl Column for $ty {
+            fn from_cell(cell: Cell<'_>) -> Result<Self, BoxError> {
+                Ok(text(cell)?.parse()?)
+            }
+        }
+    )*};
+}
+
+text_columns!(
+    AttemptId,
+    BlobId,
+    JobId,
+    KeyId,
+    LayerId,
+    MemberId,
+    OrganizationId,
+    PermissionId,
+    PromptId,
+    QuestionId,
+    RepositoryId,
+    SessionId,
+    TaskId,
+    WorkspaceId,
+    AttemptState,
+    JobState,
+    PromptMode,
+    PromptState,
+    SessionState,
+    TurnOutcome,
+    WorkspaceKind,
+    WorkspaceState
+);
+text_columns!(
+    crate::repositories::RepositoryKind,
+    crate::repositories::RepositoryState,
+    crate::layers::LayerKind,
+    crate::layers::LayerState,
+    crate::decisions::PermissionState,
+    crate::decisions::QuestionState
+);
+
+macro_rules! json_columns {
+    ($($ty:ty),*) => {$(
+        impl Column for $ty {
+            fn from_cell(cell: Cell<'_>) -> Result<Self, BoxError> {
+                Ok(serde_json::from_str(&text(cell)?)?)
+            }
+        }
+    )*};
+}
+
+json_columns!(
+    Vec<Content>,
+    Vec<LayerId>,
+    Vec<PermissionOption>,
+    Vec<String>,
+    Vec<crate::tasks::Phase>,
+    TaskLimits,
+    WorkspaceLimits,
+    Usage,
+    crate::tasks::Reason,
+    serde_json::Value
+);
+
+/// A struct whose fields are, in this order, the columns that its `SELECT` names.
+///
+/// With `[owned]` it begins with `owner`, which is in two columns.
+macro_rules! record {
+    ($(#[$meta:meta])* pub struct $name:ident [owned] {
+        $($(#[$fmeta:meta])* pub $field:ident: $ty:ty,)*
+    }) => {
+        $(#[$meta])*
+        pub struct $name {
+            /// Whose it is.
+            pub owner: $crate::Owner,
+            $($(#[$fmeta])* pub $field: $ty,)*
+        }
+
+        impl $name {
+            /// The columns, for `SELECT` and `RETURNING`.
+            pub(crate) const COLUMNS: &'static str =
+                $crate::row::record!(@join organization, owner $(, $field)*);
+        }
+
+        $crate::row::record!(@owned sqlx::sqlite::SqliteRow, $name { $($field),* });
+    };
+    (@owned $row:ty, $name:ident { $($field:ident),* }) => {
+        impl sqlx::FromRow<'_, $row> for $name {
+            fn from_row(row: &$row) -> Result<Self, sqlx::Error> {
+                let owner = $crate::Owner {
+                    organization: $crate::row::StoreRow::get(row, 0)?,
+                    member: $crate::row::StoreRow::get(row, 1)?,
+                };
+                let mut index = 2..;
+                Ok(Self {
+                    owner,
+                    $($field: $crate::row::StoreRow::get(row, index.next().unwrap_or_default())?,)*
+                })
+            }
+        }
+    };
+    ($(#[$meta:meta])* $vis:vis struct $name:ident {
+        $($(#[$fmeta:meta])* $fvis:vis $field:ident: $ty:ty,)*
+    }) => {
+        $(#[$meta])*
+        $vis struct $name { $($(#[$fmeta])* $fvis $field: $ty,)* }
+
+        impl $name {
+            /// The columns, for `SELECT` and `RETURNING`.
+            pub(crate) const COLUMNS: &'static str = $crate::row::record!(@join $($field),*);
+        }
+
+        $crate::row::record!(@row sqlx::sqlite::SqliteRow, $name { $($field),* });
+    };
+    (@join $first:ident $(, $rest:ident)*) => {
+        concat!(stringify!($first) $(, ", ", stringify!($rest))*)
+    };
+    (@row $row:ty, $name:ident { $($field:ident),* }) => {
+        impl sqlx::FromRow<'_, $row> for $name {
+            fn from_row(row: &$row) -> Result<Self, sqlx::Error> {
+                let mut index = 0..;
+                Ok(Self {
+                    $($field: $crate::row::StoreRow::get(row, index.next().unwrap_or_default())?,)*
+                })
+            }
+        }
+    };
+}
+
+pub(crate) use record;
+
+/// JSON as it is kept in a column.
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, serde_json::Error> {
+    serde_json::to_string(value)
+}

@@ -1,0 +1,178 @@
+//! The one writer: every change of the database is an operation that it runs.
+//!
+//! ```text
+//!  callers ──ops──► [bounded queue] ──► gather ─► BEGIN ─► run each ─► serve waiting claims ─► COMMIT
+//!                                         ▲                                                       │
+//!                                         └────────── what arrived meanwhile ◄── replies, wake-ups ┘
+//! ```
+//!
+//! One transaction takes all operations that arrived while the one before was being made durable,
+//! so the cost of the disk is shared and nobody waits for a timer: an operation that comes alone
+//! is committed at once. Operations are run in the order of arrival; neighbours of the same kind
+//! (appends, enqueues) become statements of many rows. A closure ([`Store::write`]) has a
+//! savepoint of its own when it shares the transaction, so its failure is its own.
+//!
+//! A caller that goes away doesn't undo its operation: it is done wholly or not at all.
+//! After the commit, and only then, followers see the events and callers get their answers.
+
+mod batch;
+mod claims;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use boatyard_model::{OrganizationId, SessionId, Timestamp, time::Clock};
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    Error, Result, Store,
+    conn::Conn,
+    events::{Appended, Heads, Prepared},
+    feed::FeedEntry,
+    jobs::{Enqueued, NewJob, Settlement},
+    store::Shared,
+};
+
+pub(crate) use batch::{Answer, Writer};
+pub(crate) use claims::ClaimRequest;
+
+/// Operations that wait for the writer at most; whoever comes after waits for a place.
+pub(crate) const QUEUE: usize = 4096;
+
+/// How long one closure may take. Everybody else waits meanwhile.
+pub(crate) const CLOSURE_LIMIT: Duration = Duration::from_secs(20);
+
+/// A transaction. What changes the database is a method of it, so that several changes can be
+/// made in one: [`Store::write`].
+pub struct Tx {
+    pub(crate) conn: Conn,
+    pub(crate) heads: Heads,
+    pub(crate) effects: Effects,
+    clock: Arc<dyn Clock>,
+}
+
+/// What is to be done when the transaction is durable.
+#[derive(Default)]
+pub(crate) struct Effects {
+    pub(crate) feed: Vec<(OrganizationId, FeedEntry)>,
+    pub(crate) events: Vec<Published>,
+    /// Queues that got a job whose time has come, or will come.
+    pub(crate) queues: Vec<String>,
+}
+
+/// A stored event, and the last number that its session had given before.
+pub(crate) struct Published {
+    pub(crate) session: SessionId,
+    pub(crate) before: u64,
+    pub(crate) seq: u64,
+    pub(crate) event: Prepared,
+}
+
+impl Tx {
+    pub(crate) fn new(conn: Conn, clock: Arc<dyn Clock>) -> Self {
+        Self { conn, heads: Heads::default(), effects: Effects::default(), clock }
+    }
+
+    /// The time by the store's clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// One operation of the writer.
+pub(crate) enum Op {
+    /// A caller's closure.
+    Run(Box<dyn Work>),
+    /// Events, and jobs that follow from them.
+    Append { events: Vec<Prepared>, follow_up: Vec<NewJob>, reply: Reply<Vec<Appended>> },
+    /// Jobs.
+    Enqueue { jobs: Vec<NewJob>, reply: Reply<Vec<Enqueued>> },
+    /// A worker's wish for jobs.
+    Claim(ClaimRequest),
+    /// What became of jobs.
+    Settle { jobs: Vec<Settlement>, reply: Reply<Vec<Result<()>>> },
+    /// The rest of a checkpoint, between two transactions.
+    Checkpoint { reply: Reply<()> },
+    /// Look at the clock again.
+    Poke,
+    /// This is the last one.
+    Close,
+}
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// A closure with a place for its result.
+pub(crate) trait Work: Send {
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<()>>;
+
+    /// Gives the caller the result, or why there is none.
+    fn settle(self: Box<Self>, committed: Result<()>);
+}
+
+struct Closure<T, F> {
+    closure: Option<F>,
+    value: Option<T>,
+    reply: Reply<T>,
+}
+
+impl<T, F> Work for Closure<T, F>
+where
+    T: Send + 'static,
+    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+{
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<()>> {
+        Box::pin(async move {
+            let closure = self.closure.take().ok_or(Error::Closed)?;
+            self.value = Some(closure(tx).await?);
+            Ok(())
+        })
+    }
+
+    fn settle(self: Box<Self>, committed: Result<()>) {
+        let Self { value, reply, .. } = *self;
+        let result = committed.and_then(|()| value.ok_or(Error::Closed));
+        // A caller that went away doesn't want to know.
+        let _ = reply.send(result);
+    }
+}
+
+impl Store {
+    /// Runs `closure` in one transaction: all that it does is stored together with its return, or
+    /// nothing if it returns an error.
+    ///
+    /// ```ignore
+    /// store.write(move |tx| Box::pin(async move {
+    ///     tx.set_workspace_state(id, WorkspaceState::Awake, None).await?;
+    ///     tx.enqueue(job).await
+    /// })).await
+    /// ```
+    ///
+    /// The closure must await nothing but the transaction's methods: everybody else waits for it.
+    /// Dropping the returned future doesn't take the work back.
+    ///
+    /// # Errors
+    /// The closure's own, or why it could not be committed.
+    pub async fn write<T, F>(&self, closure: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.send(Op::Run(Box::new(Closure { closure: Some(closure), value: None, reply })))
+            .await?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    pub(crate) async fn send(&self, op: Op) -> Result<()> {
+        self.ops().send(op).await.map_err(|_| Error::Closed)
+    }
+}
+
+/// What the writer is made of.
+pub(crate) struct WriterParts {
+    pub(crate) path: PathBuf,
+    pub(crate) conn: Conn,
+    pub(crate) ops: mpsc::Receiver<Op>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
