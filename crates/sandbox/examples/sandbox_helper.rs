@@ -88,13 +88,21 @@ struct Answer {
 
 fn small_serve() {
     let inherited = serve::inherit().expect("started by init");
+    let notes = inherited.spool.try_clone().expect("spool");
+    // Nobody sees the standard error of `serve`; a test that fails finds this in the spool.
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = (&notes).write_all(panic.to_string().as_bytes());
+    }));
     let mut groups: HashMap<String, SessionGroup> = HashMap::new();
     if let Some(parent) = &inherited.group {
         boatyard_sandbox::cgroup::clear(parent.as_fd()).expect("clear groups");
     }
     loop {
-        let mut poll =
-            libc::pollfd { fd: inherited.connections.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut poll = libc::pollfd {
+            fd: inherited.connections.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
         // SAFETY: one pollfd.
         unsafe { libc::poll(&raw mut poll, 1, -1) };
         let Some(connection) = inherited.connections.next().expect("connections") else { continue };
@@ -107,7 +115,10 @@ fn small_serve() {
         }
         let order: Order = serde_json::from_str(&line).expect("a valid order");
         let answer = obey(order, &inherited, &mut groups).unwrap_or_else(|error| Answer {
-            error: format!("{error}: {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default()),
+            error: format!(
+                "{error}: {}",
+                std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default()
+            ),
             ..Answer::default()
         });
         let mut text = serde_json::to_string(&answer).expect("an answer");

@@ -87,9 +87,7 @@ impl SessionGroup {
     /// The kernel refuses, or (without control groups) processes remain after many rounds.
     pub fn kill(&self) -> Result<()> {
         match &self.dirs {
-            Some((_, group)) => {
-                dir::write(group.as_fd(), c"cgroup.kill", b"1").step("kill group")
-            }
+            Some((_, group)) => dir::write(group.as_fd(), c"cgroup.kill", b"1").step("kill group"),
             None => walk::kill(&self.name),
         }
     }
@@ -149,9 +147,7 @@ impl SessionGroup {
     /// `cgroup.procs`, open for writing.
     pub(crate) fn procs(&self) -> Result<Option<OwnedFd>> {
         let Some((_, group)) = &self.dirs else { return Ok(None) };
-        dir::open_file(group.as_fd(), c"cgroup.procs", libc::O_WRONLY)
-            .step("open group")
-            .map(Some)
+        dir::open_file(group.as_fd(), c"cgroup.procs", libc::O_WRONLY).step("open group").map(Some)
     }
 
     /// The variable that marks members where there are no control groups.

@@ -156,8 +156,7 @@ impl Init {
             }
             Kind::Egress => {
                 if let Some(egress) = &self.egress {
-                    let _ =
-                        socket::send(connection.as_fd(), &[EGRESS_OK], &[egress.as_raw_fd()]);
+                    let _ = socket::send(connection.as_fd(), &[EGRESS_OK], &[egress.as_raw_fd()]);
                 }
             }
             Kind::Link => {
@@ -257,7 +256,8 @@ fn children() -> std::io::Result<OwnedFd> {
         libc::sigemptyset(&raw mut mask);
         libc::sigaddset(&raw mut mask, libc::SIGCHLD);
         check(libc::sigprocmask(libc::SIG_BLOCK, &raw const mask, std::ptr::null_mut()))?;
-        let fd = check(libc::signalfd(-1, &raw const mask, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
+        let fd =
+            check(libc::signalfd(-1, &raw const mask, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
         Ok(OwnedFd::from_raw_fd(fd))
     }
 }

@@ -16,7 +16,9 @@
 mod codec;
 mod report;
 
-pub use codec::{REPLY_MAX, REQUEST_MAX, decode_reply, decode_request, encode_reply, encode_request};
+pub use codec::{
+    REPLY_MAX, REQUEST_MAX, decode_reply, decode_request, encode_reply, encode_request,
+};
 pub use report::{Check, Failure, FailureKind, Isolation, LimitsBy, Outcome, Report};
 
 /// The most lower layers that one workspace may stand on.

@@ -125,9 +125,8 @@ pub fn inherit() -> Result<Inherited> {
         .and_then(|text| Last::parse(&text))
         .ok_or_else(wrong)?;
     // SAFETY: the first process leaves both open, and nobody else in this process knows them.
-    let (connections, spool) = unsafe {
-        (OwnedFd::from_raw_fd(fds::CONNECTIONS), File::from_raw_fd(fds::SPOOL))
-    };
+    let (connections, spool) =
+        unsafe { (OwnedFd::from_raw_fd(fds::CONNECTIONS), File::from_raw_fd(fds::SPOOL)) };
     Ok(Inherited {
         connections: Connections { socket: connections },
         spool,

@@ -72,11 +72,7 @@ pub fn is_spawner() -> bool {
 pub fn main() -> ! {
     // SAFETY: `launch` leaves exactly these three open; nothing else has run in this process.
     let (socket, config, runner) = unsafe {
-        (
-            OwnedFd::from_raw_fd(SOCKET),
-            OwnedFd::from_raw_fd(CONFIG),
-            OwnedFd::from_raw_fd(RUNNER),
-        )
+        (OwnedFd::from_raw_fd(SOCKET), OwnedFd::from_raw_fd(CONFIG), OwnedFd::from_raw_fd(RUNNER))
     };
     let code = match run(&socket, config, runner) {
         Ok(()) => 0,

@@ -112,12 +112,9 @@ impl Signals {
             }
             check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut before))
                 .step("block signals")?;
-            let fd = check(libc::signalfd(
-                -1,
-                &raw const set,
-                libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
-            ))
-            .step("make a signal descriptor")?;
+            let fd =
+                check(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))
+                    .step("make a signal descriptor")?;
             Ok(Self { fd: OwnedFd::from_raw_fd(fd), before })
         }
     }

@@ -52,16 +52,37 @@ fn call(number: libc::c_long, arguments: [usize; 5]) -> io::Result<()> {
 fn mounts() {
     let tmpfs = CString::new("tmpfs").unwrap();
     let target = CString::new("/tmp").unwrap();
-    say("mount tmpfs", call(libc::SYS_mount, [tmpfs.as_ptr() as usize, target.as_ptr() as usize, tmpfs.as_ptr() as usize, 0, 0]));
+    say(
+        "mount tmpfs",
+        call(
+            libc::SYS_mount,
+            [tmpfs.as_ptr() as usize, target.as_ptr() as usize, tmpfs.as_ptr() as usize, 0, 0],
+        ),
+    );
     say("umount /tmp", call(libc::SYS_umount2, [target.as_ptr() as usize, 0, 0, 0, 0]));
     say("fsopen", call(libc::SYS_fsopen, [tmpfs.as_ptr() as usize, 0, 0, 0, 0]));
     let at = libc::AT_FDCWD as isize as usize;
     say("open_tree clone", call(libc::SYS_open_tree, [at, target.as_ptr() as usize, 1, 0, 0]));
     say("mount_setattr", call(libc::SYS_mount_setattr, [at, target.as_ptr() as usize, 0, 0, 0]));
-    say("pivot_root", call(libc::SYS_pivot_root, [target.as_ptr() as usize, target.as_ptr() as usize, 0, 0, 0]));
+    say(
+        "pivot_root",
+        call(libc::SYS_pivot_root, [target.as_ptr() as usize, target.as_ptr() as usize, 0, 0, 0]),
+    );
     say("chroot", call(libc::SYS_chroot, [target.as_ptr() as usize, 0, 0, 0, 0]));
     let device = CString::new("/tmp/device").unwrap();
-    say("mknod block device", call(libc::SYS_mknod, [device.as_ptr() as usize, (libc::S_IFBLK | 0o666) as usize, libc::makedev(254, 0) as usize, 0, 0]));
+    say(
+        "mknod block device",
+        call(
+            libc::SYS_mknod,
+            [
+                device.as_ptr() as usize,
+                (libc::S_IFBLK | 0o666) as usize,
+                libc::makedev(254, 0) as usize,
+                0,
+                0,
+            ],
+        ),
+    );
 }
 
 fn namespaces() {
@@ -85,14 +106,18 @@ fn namespaces() {
     arguments[0] = libc::CLONE_NEWUSER as u64;
     arguments[4] = libc::SIGCHLD as u64;
     // SAFETY: a valid clone_args; without a stack this is a fork.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size_of_val(&arguments)) };
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size_of_val(&arguments)) };
     if pid == 0 {
         // SAFETY: always sound.
         unsafe { libc::_exit(0) };
     }
     say("clone3", check(pid));
     let own = fs::File::open("/proc/self/ns/net").expect("own namespace");
-    say("setns", call(libc::SYS_setns, [std::os::fd::AsRawFd::as_raw_fd(&own) as usize, 0, 0, 0, 0]));
+    say(
+        "setns",
+        call(libc::SYS_setns, [std::os::fd::AsRawFd::as_raw_fd(&own) as usize, 0, 0, 0, 0]),
+    );
 }
 
 fn kernel() {
@@ -100,12 +125,24 @@ fn kernel() {
     let pointer = room.as_mut_ptr() as usize;
     say("io_uring_setup", call(libc::SYS_io_uring_setup, [8, pointer, 0, 0, 0]));
     say("bpf", call(libc::SYS_bpf, [0, pointer, 120, 0, 0]));
-    say("perf_event_open", call(libc::SYS_perf_event_open, [pointer, 0, usize::MAX, usize::MAX, 0]));
+    say(
+        "perf_event_open",
+        call(libc::SYS_perf_event_open, [pointer, 0, usize::MAX, usize::MAX, 0]),
+    );
     say("userfaultfd", call(libc::SYS_userfaultfd, [1, 0, 0, 0, 0]));
     say("keyctl", call(libc::SYS_keyctl, [0, -3_isize as usize, 0, 0, 0]));
     let text = CString::new("user").unwrap();
-    say("add_key", call(libc::SYS_add_key, [text.as_ptr() as usize, text.as_ptr() as usize, pointer, 4, -3_isize as usize]));
-    say("open_by_handle_at", call(libc::SYS_open_by_handle_at, [libc::AT_FDCWD as isize as usize, pointer, 0, 0, 0]));
+    say(
+        "add_key",
+        call(
+            libc::SYS_add_key,
+            [text.as_ptr() as usize, text.as_ptr() as usize, pointer, 4, -3_isize as usize],
+        ),
+    );
+    say(
+        "open_by_handle_at",
+        call(libc::SYS_open_by_handle_at, [libc::AT_FDCWD as isize as usize, pointer, 0, 0, 0]),
+    );
     say("init_module", call(libc::SYS_init_module, [pointer, 0, text.as_ptr() as usize, 0, 0]));
     say("kexec_load", call(libc::SYS_kexec_load, [0, 0, 0, 0, 0]));
     say("reboot", call(libc::SYS_reboot, [0, 0, 0, 0, 0]));
@@ -119,7 +156,10 @@ fn kernel() {
         say("x32 getpid", call(0x4000_0000 + libc::SYS_getpid, [0; 5]));
     }
     say("personality 32-bit", call(libc::SYS_personality, [8, 0, 0, 0, 0]));
-    say("no randomization", call(libc::SYS_personality, [libc::ADDR_NO_RANDOMIZE as usize, 0, 0, 0, 0]));
+    say(
+        "no randomization",
+        call(libc::SYS_personality, [libc::ADDR_NO_RANDOMIZE as usize, 0, 0, 0, 0]),
+    );
     // SAFETY: a byte to take.
     say("TIOCSTI", check(i64::from(unsafe { libc::ioctl(0, libc::TIOCSTI, b"x".as_ptr()) })));
 }
@@ -204,16 +244,27 @@ fn files() {
         };
         say(&format!("read {path}"), result);
     }
-    for path in ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/vm/drop_caches"] {
+    for path in ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/vm/drop_caches"]
+    {
         let open = fs::OpenOptions::new().write(true).open(path);
         // The mask is a device that swallows everything.
-        let masked = open.as_ref().is_ok_and(|file| {
-            file.metadata().is_ok_and(|meta| meta.rdev() == libc::makedev(1, 3))
-        });
-        let result = if masked { Err(io::Error::from_raw_os_error(libc::ENOENT)) } else { open.map(drop) };
+        let masked = open
+            .as_ref()
+            .is_ok_and(|file| file.metadata().is_ok_and(|meta| meta.rdev() == libc::makedev(1, 3)));
+        let result =
+            if masked { Err(io::Error::from_raw_os_error(libc::ENOENT)) } else { open.map(drop) };
         say(&format!("write {path}"), result);
     }
-    for path in ["/usr/bin/x", "/etc/x", "/x", "/dev/x", "/mirror/x", "/opt/boatyard/x", "/home/x", "/mnt/x"] {
+    for path in [
+        "/usr/bin/x",
+        "/etc/x",
+        "/x",
+        "/dev/x",
+        "/mirror/x",
+        "/opt/boatyard/x",
+        "/home/x",
+        "/mnt/x",
+    ] {
         say(&format!("make {path}"), fs::write(path, "x"));
     }
     for path in ["/work/x", "/home/agent/x", "/tmp/x", "/dev/shm/x"] {

@@ -159,8 +159,16 @@ pub(crate) fn program() -> Program {
             allow(),
         ],
     );
-    when(&mut program, libc::SYS_ioctl, &one_of(1, &TERMINAL_INJECTION, refuse(libc::EPERM), allow()));
-    when(&mut program, libc::SYS_personality, &one_of(0, &PERSONALITIES, allow(), refuse(libc::EPERM)));
+    when(
+        &mut program,
+        libc::SYS_ioctl,
+        &one_of(1, &TERMINAL_INJECTION, refuse(libc::EPERM), allow()),
+    );
+    when(
+        &mut program,
+        libc::SYS_personality,
+        &one_of(0, &PERSONALITIES, allow(), refuse(libc::EPERM)),
+    );
     when(&mut program, libc::SYS_socket, &socket());
     let count = DENIED.len();
     for (index, number) in DENIED.iter().enumerate() {

@@ -46,13 +46,8 @@ pub(crate) const PARKING: RawFd = 32;
 /// Inodes of `/tmp` and `/dev/shm`, each.
 const TMP_INODES: u64 = 1 << 20;
 /// Files of `/proc` that say more about the machine than a sandbox should know.
-const MASKED: [&CStr; 5] = [
-    c"proc/kcore",
-    c"proc/keys",
-    c"proc/timer_list",
-    c"proc/sysrq-trigger",
-    c"proc/config.gz",
-];
+const MASKED: [&CStr; 5] =
+    [c"proc/kcore", c"proc/keys", c"proc/timer_list", c"proc/sysrq-trigger", c"proc/config.gz"];
 
 /// Everything that the child needs beside the trees.
 #[derive(Debug)]
@@ -125,7 +120,7 @@ pub(crate) fn run(setup: &Setup<'_>) -> Result<Infallible> {
     // SAFETY: integers only.
     check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }).step("cgroup namespace")?;
     limits(setup)?;
-    harden()?;
+    harden(setup.cgroup)?;
     descriptors(setup, egress)?;
     seccomp::install(setup.filter).step("seccomp")?;
     exec(setup)
@@ -263,17 +258,17 @@ fn set_limit(resource: libc::__rlimit_resource_t, value: u64) -> Result<()> {
     Ok(())
 }
 
-fn harden() -> Result<()> {
+fn harden(cgroup: Option<BorrowedFd<'_>>) -> Result<()> {
     capabilities::bound(capabilities::KEPT).step("capability bounds")?;
     capabilities::set(capabilities::KEPT).step("capabilities")?;
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).step("no_new_privs")?;
-    landlock()
+    landlock(cgroup)
 }
 
-/// Everything below the new root and nothing else, no mounts, and (from ABI 6 on) no signals or
+/// Everything below the new root and the workspace's group, nothing else, no mounts, and (from ABI 6 on) no signals or
 /// abstract sockets out of here: what the namespaces say already, said by another part of the
 /// kernel. Where Landlock is missing, the probe says so.
-fn landlock() -> Result<()> {
+fn landlock(cgroup: Option<BorrowedFd<'_>>) -> Result<()> {
     use landlock::{
         ABI, Access as _, AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset,
         RulesetAttr as _, RulesetCreatedAttr as _, Scope,
@@ -289,6 +284,10 @@ fn landlock() -> Result<()> {
         .and_then(|rules| rules.scope(Scope::from_all(ABI::V6)))
         .and_then(Ruleset::create)
         .and_then(|rules| rules.add_rule(PathBeneath::new(root, all)))
+        .and_then(|rules| match cgroup {
+            Some(cgroup) => rules.add_rule(PathBeneath::new(cgroup, all)),
+            None => Ok(rules),
+        })
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(|error| failed(&error))?;
     Ok(())
@@ -352,8 +351,7 @@ fn exec(setup: &Setup<'_>) -> Result<Infallible> {
         text(format!("{}={}", fds::ENV_GENERATION, setup.generation))?,
         text(format!("{}={ids}", fds::ENV_IDS))?,
     ];
-    let environment =
-        [environment[0].as_ptr(), environment[1].as_ptr(), std::ptr::null()];
+    let environment = [environment[0].as_ptr(), environment[1].as_ptr(), std::ptr::null()];
     let arguments = [c"boatyard-runner".as_ptr(), c"init".as_ptr(), std::ptr::null()];
     // SAFETY: an open descriptor, C strings, null-terminated arrays of such.
     unsafe {

@@ -140,7 +140,8 @@ pub(crate) fn build(place: BorrowedFd<'_>, sources: &Sources<'_>) -> Result<Owne
 /// The root of what is mounted on the folder `below`.
 fn reopen(below: &OwnedFd) -> Result<OwnedFd> {
     let path = fs::read_link(format!("/proc/self/fd/{}", below.as_raw_fd())).step("root tmpfs")?;
-    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::invalid("zero byte"))?;
+    let path =
+        CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::invalid("zero byte"))?;
     dir::open_absolute(&path).step("root tmpfs")
 }
 
@@ -260,7 +261,8 @@ fn check_tool(tool: &Path, data: &Path) -> Result<()> {
     let plain = tool.is_absolute()
         && tool.components().count() > 1
         && tool.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    let hidden = ["/proc", "/sys", "/dev", "/run", "/tmp", "/work", "/home/agent", "/mirror", "/etc"];
+    let hidden =
+        ["/proc", "/sys", "/dev", "/run", "/tmp", "/work", "/home/agent", "/mirror", "/etc"];
     let forbidden = hidden.iter().any(|path| tool.starts_with(path))
         || tool.starts_with(data)
         || data.starts_with(tool);

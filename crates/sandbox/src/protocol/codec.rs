@@ -445,7 +445,11 @@ impl Reader<'_> {
         std::str::from_utf8(text).map(str::to_owned).map_err(|_| malformed("text is not UTF-8"))
     }
 
-    fn list<T>(&mut self, max: usize, mut each: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+    fn list<T>(
+        &mut self,
+        max: usize,
+        mut each: impl FnMut(&mut Self) -> Result<T>,
+    ) -> Result<Vec<T>> {
         let count = usize::from(self.u16()?);
         if count > max {
             return Err(malformed("list too long"));

@@ -102,7 +102,10 @@ fn namespaces(config: &Config) -> Result<Level> {
     let owns_all_ids = map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
     // SAFETY: always sound.
     let uid = unsafe { libc::geteuid() };
-    if uid == 0 && owns_all_ids && capabilities::has(capabilities::SYS_ADMIN).step("capabilities")? {
+    if uid == 0
+        && owns_all_ids
+        && capabilities::has(capabilities::SYS_ADMIN).step("capabilities")?
+    {
         // SAFETY: integers only; this process has one thread.
         check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).step("mount namespace")?;
         return Ok(Level::Root);
@@ -134,7 +137,8 @@ fn lock(sandboxes: BorrowedFd<'_>) -> Result<OwnedFd> {
         let mut lock: libc::flock = unsafe { std::mem::zeroed() };
         lock.l_type = libc::F_WRLCK as libc::c_short;
         // SAFETY: an open file and a valid structure.
-        let result = check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const lock) });
+        let result =
+            check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const lock) });
         match result {
             Ok(_) => return Ok(file),
             Err(error) if Instant::now() > deadline => {
@@ -182,9 +186,8 @@ fn adopt(workspaces: BorrowedFd<'_>, boot: &meta::Boot) -> Result<HashMap<u128, 
 /// Clears away what an earlier spawner was in the middle of when it ended.
 fn tidy(state: &mut State) -> Result<()> {
     let known = |name: &str| {
-        names::parse_workspace(name).is_some_and(|ws| {
-            state.running.contains_key(&ws) && !names::is_throw_away(ws)
-        })
+        names::parse_workspace(name)
+            .is_some_and(|ws| state.running.contains_key(&ws) && !names::is_throw_away(ws))
     };
     state.left_groups = state.host.clear_unknown(known)?;
     let throw_away: Vec<u128> =

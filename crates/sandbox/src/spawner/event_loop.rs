@@ -212,9 +212,8 @@ impl<'a> Loop<'a> {
 
     /// How long nothing needs to be done without an event.
     fn timeout(&self) -> Option<Duration> {
-        let timer = self.timers.peek().map(|Reverse((at, _))| {
-            at.saturating_duration_since(Instant::now())
-        });
+        let timer =
+            self.timers.peek().map(|Reverse((at, _))| at.saturating_duration_since(Instant::now()));
         let cleanup = (!self.cleanups.is_empty()).then_some(GROUPS_STEP);
         timer.into_iter().chain(cleanup).min()
     }
@@ -267,7 +266,9 @@ impl<'a> Loop<'a> {
             Request::Freeze { ws } => {
                 self.state.alive(ws).and_then(|_| self.work(id, Task::Freeze(ws)))
             }
-            Request::Thaw { ws } => self.state.alive(ws).and_then(|_| self.work(id, Task::Thaw(ws))),
+            Request::Thaw { ws } => {
+                self.state.alive(ws).and_then(|_| self.work(id, Task::Thaw(ws)))
+            }
             Request::Snapshot { ws, layer, mode: SnapshotMode::Rename } => {
                 self.state.freeze_into_layer(ws, layer).map(Some)
             }
@@ -328,7 +329,11 @@ impl<'a> Loop<'a> {
         if !self.state.running.contains_key(&ws) {
             return Ok(Some(Reply::Done));
         }
-        self.end(ws, Waiting::Kill(request), plain(FailureKind::NotRunning, "killed while it started"))?;
+        self.end(
+            ws,
+            Waiting::Kill(request),
+            plain(FailureKind::NotRunning, "killed while it started"),
+        )?;
         Ok(None)
     }
 

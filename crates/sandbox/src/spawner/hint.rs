@@ -44,7 +44,9 @@ fn hint(step: &str, errno: i32) -> String {
                 .into()
         }
         ("user namespace" | "clone", libc::EPERM | libc::EACCES) => user_namespaces(),
-        (_, libc::ENOSYS) => format!("this kernel lacks a call that `{step}` needs; Linux 5.19 is the oldest that will do"),
+        (_, libc::ENOSYS) => format!(
+            "this kernel lacks a call that `{step}` needs; Linux 5.19 is the oldest that will do"
+        ),
         ("id-mapped mount", _) => {
             "the data folder's file system can't show ids through a map: ext4, xfs and btrfs can, \
              from Linux 5.19 on; or run Boatyard as an ordinary user"
@@ -55,15 +57,18 @@ fn hint(step: &str, errno: i32) -> String {
                 .into()
         }
         ("overlay mount", libc::ENODEV) => "load the kernel module: modprobe overlay".into(),
-        ("overlay mount", libc::ENOENT) => "a layer or the workspace's own folder is missing".into(),
+        ("overlay mount", libc::ENOENT) => {
+            "a layer or the workspace's own folder is missing".into()
+        }
         ("proc mount", libc::EPERM) => {
             "parts of /proc are masked here, as in a container without privileges: use the docker \
              runtime, or run the container with an unmasked /proc"
                 .into()
         }
-        ("write /proc/self/uid_map" | "private mounts" | "root tmpfs" | "loopback" | "setgroups", libc::EPERM | libc::EACCES) => {
-            restricted_namespaces()
-        }
+        (
+            "write /proc/self/uid_map" | "private mounts" | "root tmpfs" | "loopback" | "setgroups",
+            libc::EPERM | libc::EACCES,
+        ) => restricted_namespaces(),
         ("newuidmap", _) => {
             "newuidmap refused the ranges in /etc/subuid and /etc/subgid; mend those or set ids = \
              \"single\""
@@ -76,7 +81,9 @@ fn hint(step: &str, errno: i32) -> String {
         }
         (_, libc::EMFILE | libc::ENFILE) => "raise the limit on open files (ulimit -n)".into(),
         (_, libc::EAGAIN) => "raise kernel.pid_max and the limit on processes".into(),
-        (_, libc::ENOSPC | libc::EDQUOT) => "the disk is full: boatyard gc frees what nothing needs".into(),
+        (_, libc::ENOSPC | libc::EDQUOT) => {
+            "the disk is full: boatyard gc frees what nothing needs".into()
+        }
         (_, libc::ENOMEM) => "there is not enough memory for another sandbox".into(),
         _ => String::new(),
     }

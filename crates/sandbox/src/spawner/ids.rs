@@ -11,11 +11,7 @@ use std::{
     os::{fd::BorrowedFd, unix::fs::FileExt as _},
 };
 
-use crate::{
-    Error, Result,
-    error::Step as _,
-    sys::dir,
-};
+use crate::{Error, Result, error::Step as _, sys::dir};
 
 /// The first id of the first range.
 const FIRST: u32 = 0x4000_0000;
@@ -49,12 +45,8 @@ impl Ids {
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         file.read_exact_at(&mut bytes, 0).step("read ids")?;
         let start = u32::from_str_radix(instance.get(..8).unwrap_or("0"), 16).unwrap_or(0);
-        let mut ids = Self {
-            file,
-            by_workspace: HashMap::new(),
-            taken: reserved()?,
-            next: start % COUNT,
-        };
+        let mut ids =
+            Self { file, by_workspace: HashMap::new(), taken: reserved()?, next: start % COUNT };
         for (slot, record) in (0..).zip(bytes.chunks_exact(RECORD)) {
             let workspace = record.try_into().map(u128::from_le_bytes).unwrap_or(0);
             if workspace != 0 && exists(workspace) && ids.taken.insert(slot) {

@@ -66,12 +66,7 @@ pub fn launch(config: &Config, runner: Runner<'_>, program: Option<&Path>) -> Re
     let numbers: Vec<RawFd> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
     let program = program.map_or_else(|| PathBuf::from("/proc/self/exe"), Path::to_path_buf);
     let mut command = Command::new(program);
-    command
-        .arg(ARGUMENT)
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
+    command.arg(ARGUMENT).env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
     // SAFETY: between fork and exec only dup2 is called.
     unsafe {
         command.pre_exec(move || {

@@ -95,8 +95,8 @@ fn live(state: &mut State, ws: u128, since: Instant) -> Result<Duration> {
 }
 
 fn until_it_answers(state: &State, ws: u128, begun: &Begun) -> Result<()> {
-    if let Some(error) = wait(&begun.sync, "start of the throw-away sandbox")
-        .map(|()| told_by_child(&begun.sync))?
+    if let Some(error) =
+        wait(&begun.sync, "start of the throw-away sandbox").map(|()| told_by_child(&begun.sync))?
     {
         return Err(error);
     }
@@ -104,12 +104,7 @@ fn until_it_answers(state: &State, ws: u128, begun: &Begun) -> Result<()> {
     // SAFETY: an open socket and buffers of the lengths given.
     check(unsafe {
         let hello = Hello { kind: Kind::Ping }.encode();
-        libc::send(
-            connection.as_raw_fd(),
-            hello.as_ptr().cast(),
-            HELLO_LENGTH,
-            libc::MSG_NOSIGNAL,
-        )
+        libc::send(connection.as_raw_fd(), hello.as_ptr().cast(), HELLO_LENGTH, libc::MSG_NOSIGNAL)
     })
     .step("hello")?;
     wait(&connection, "answer of the first process")?;
@@ -143,12 +138,10 @@ fn remove(state: &mut State, ws: u128) -> Result<()> {
 
 fn connect(state: &State, ws: u128) -> Result<OwnedFd> {
     let run = dir::open_dir(state.data.as_fd(), c"run").step("open run")?;
-    let path = format!(
-        "/proc/self/fd/{}/{}",
-        run.as_raw_fd(),
-        names::socket(ws).to_string_lossy()
-    );
-    std::os::unix::net::UnixStream::connect(path).step("connect to the first process").map(Into::into)
+    let path = format!("/proc/self/fd/{}/{}", run.as_raw_fd(), names::socket(ws).to_string_lossy());
+    std::os::unix::net::UnixStream::connect(path)
+        .step("connect to the first process")
+        .map(Into::into)
 }
 
 fn wait(fd: &OwnedFd, step: &str) -> Result<()> {
@@ -161,8 +154,12 @@ fn wait(fd: &OwnedFd, step: &str) -> Result<()> {
 
 fn ids(level: Level) -> Check {
     match level {
-        Level::Root => works("ids", "a range of 65,536 for each workspace, shown by id-mapped mounts"),
-        Level::UserRange => weaker("ids", "one range of 65,536, shared by all workspaces of this user"),
+        Level::Root => {
+            works("ids", "a range of 65,536 for each workspace, shown by id-mapped mounts")
+        }
+        Level::UserRange => {
+            weaker("ids", "one range of 65,536, shared by all workspaces of this user")
+        }
         Level::UserSingle => weaker(
             "ids",
             "only this user's own id: inside, an agent could end the runner, and packages that \
@@ -175,10 +172,9 @@ fn ids(level: Level) -> Check {
 fn groups(limits: LimitsBy, tracks: bool) -> Check {
     match (limits, tracks) {
         (LimitsBy::CgroupV2, _) => works("cgroup", "version 2 limits memory, processes and cpu"),
-        (LimitsBy::CgroupV1, true) => weaker(
-            "cgroup",
-            "version 1 limits (starting is slower), version 2 tracks and kills",
-        ),
+        (LimitsBy::CgroupV1, true) => {
+            weaker("cgroup", "version 1 limits (starting is slower), version 2 tracks and kills")
+        }
         (LimitsBy::CgroupV1, false) => weaker(
             "cgroup",
             "version 1 limits (starting is slower); no version 2 is mounted to track sessions with",
@@ -222,7 +218,10 @@ fn quota(state: &State) -> Check {
             && (line.contains("prjquota") || line.contains("pquota"))
     });
     let found = if has { "project quota is mounted but not used yet" } else { "none" };
-    weaker("disk quota", &format!("{found}: the limit on disk is watched, not enforced by the file system"))
+    weaker(
+        "disk quota",
+        &format!("{found}: the limit on disk is watched, not enforced by the file system"),
+    )
 }
 
 fn works(name: &str, detail: &str) -> Check {

@@ -86,7 +86,10 @@ impl State {
         for layer in &start.lowers {
             if !dir::exists(self.layers.as_fd(), &names::layer(*layer)).step("find layer")? {
                 let name = names::layer(*layer);
-                return Err(refuse(FailureKind::Missing, &format!("layer {}", name.to_string_lossy())));
+                return Err(refuse(
+                    FailureKind::Missing,
+                    &format!("layer {}", name.to_string_lossy()),
+                ));
             }
         }
         let mirror = start.mirror.map(|id| self.mirror(id)).transpose()?;
@@ -122,7 +125,11 @@ impl State {
             overlay: &overlay,
             has_mirror: mirror.is_some(),
             network: start.network,
-            tmp_bytes: if limits.tmp_bytes == 0 { limits.memory_bytes / 8 } else { limits.tmp_bytes },
+            tmp_bytes: if limits.tmp_bytes == 0 {
+                limits.memory_bytes / 8
+            } else {
+                limits.tmp_bytes
+            },
             rlimits: (self.host.limits_by() == LimitsBy::Rlimits).then_some(Rlimits {
                 processes: u64::from(limits.processes),
                 data_bytes: limits.memory_bytes,
@@ -246,7 +253,8 @@ impl State {
                 _ => {}
             }
             let path = std::ffi::OsString::from_vec(
-                [format!("/proc/self/fd/{}/", run.as_raw_fd()).as_bytes(), name.to_bytes()].concat(),
+                [format!("/proc/self/fd/{}/", run.as_raw_fd()).as_bytes(), name.to_bytes()]
+                    .concat(),
             );
             bind(&socket, &path)
         })

@@ -13,10 +13,7 @@ use crate::{
     Result,
     cgroup::host::Host,
     error::Step as _,
-    inside::{
-        seccomp,
-        setup::{Ids as InsideIds},
-    },
+    inside::{seccomp, setup::Ids as InsideIds},
     names,
     protocol::Isolation,
     sys::dir,

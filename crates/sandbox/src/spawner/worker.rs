@@ -7,11 +7,7 @@ use std::{
     time::Instant,
 };
 
-use super::{
-    files::UPPER,
-    hint,
-    state::State,
-};
+use super::{files::UPPER, hint, state::State};
 use crate::{
     Result,
     cgroup::host::Frozen,

@@ -74,10 +74,8 @@ fn open(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32) -> io::Result<O
 pub(crate) fn open_absolute(path: &CStr) -> io::Result<OwnedFd> {
     // SAFETY: a C string; the result is a new descriptor.
     unsafe {
-        let fd = check(libc::open(
-            path.as_ptr(),
-            libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC,
-        ))?;
+        let fd =
+            check(libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC))?;
         Ok(OwnedFd::from_raw_fd(fd))
     }
 }
@@ -201,7 +199,9 @@ impl Entries {
         let own = open(dir, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
         // SAFETY: the stream takes the descriptor over.
         let stream = unsafe { libc::fdopendir(own.into_raw_fd()) };
-        std::ptr::NonNull::new(stream).map(|stream| Self { stream }).ok_or_else(io::Error::last_os_error)
+        std::ptr::NonNull::new(stream)
+            .map(|stream| Self { stream })
+            .ok_or_else(io::Error::last_os_error)
     }
 }
 

@@ -89,11 +89,7 @@ pub(crate) fn map_ids(tree: BorrowedFd<'_>, userns: BorrowedFd<'_>) -> io::Resul
     set_attributes(tree, &attributes, Depth::One)
 }
 
-fn set_attributes(
-    tree: BorrowedFd<'_>,
-    attributes: &MountAttr,
-    depth: Depth,
-) -> io::Result<()> {
+fn set_attributes(tree: BorrowedFd<'_>, attributes: &MountAttr, depth: Depth) -> io::Result<()> {
     // SAFETY: an open tree, an empty path, a valid structure of the size given.
     check(unsafe {
         libc::syscall(
@@ -125,21 +121,10 @@ pub(crate) fn attach_here(tree: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
 }
 
 /// `mount(2)`: a new file system of type `kind` at `target`.
-pub(crate) fn mount(
-    kind: &CStr,
-    target: &CStr,
-    flags: u64,
-    options: &CStr,
-) -> io::Result<()> {
+pub(crate) fn mount(kind: &CStr, target: &CStr, flags: u64, options: &CStr) -> io::Result<()> {
     // SAFETY: C strings; the options are text for every type that is used here.
     check(unsafe {
-        libc::mount(
-            kind.as_ptr(),
-            target.as_ptr(),
-            kind.as_ptr(),
-            flags,
-            options.as_ptr().cast(),
-        )
+        libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, options.as_ptr().cast())
     })?;
     Ok(())
 }

@@ -43,8 +43,7 @@ pub(crate) fn pair(blocking: Blocking) -> io::Result<(OwnedFd, OwnedFd)> {
 pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
     assert!(fds.len() <= FDS_MAX, "too many descriptors for one message");
     let mut control: Control = [0; 8];
-    let mut iov =
-        libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: all-zero is a valid msghdr (null pointers, zero lengths).
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut iov;
@@ -69,9 +68,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd]) -> io::R
     }
     let sent = retry(|| {
         // SAFETY: `message` points to `iov` and `control`, which live until the call returns.
-        check(unsafe {
-            libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
-        })
+        check(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) })
     })?;
     if usize::try_from(sent) == Ok(bytes.len()) {
         Ok(())

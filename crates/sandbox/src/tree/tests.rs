@@ -68,12 +68,8 @@ fn copies_everything_an_overlay_needs() {
     let source = open(&from);
     // SAFETY: C strings and integers; a whiteout, as the overlay makes them.
     let whiteouts = unsafe {
-        libc::mknodat(
-            std::os::fd::AsRawFd::as_raw_fd(&source),
-            c"gone".as_ptr(),
-            libc::S_IFCHR,
-            0,
-        ) == 0
+        libc::mknodat(std::os::fd::AsRawFd::as_raw_fd(&source), c"gone".as_ptr(), libc::S_IFCHR, 0)
+            == 0
     };
     // SAFETY: C strings and a value of one byte.
     let attributes = unsafe {

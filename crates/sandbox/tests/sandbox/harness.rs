@@ -159,7 +159,10 @@ impl Host {
         let mut stream = self.link(ws);
         writeln!(stream, "{order}").unwrap();
         let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).unwrap();
+        if let Err(error) = BufReader::new(stream).read_line(&mut line) {
+            let spool = self.config.data.join("sandboxes/ws").join(name(ws)).join("spool");
+            panic!("{order}: {error}: {:?}", fs::read_to_string(spool));
+        }
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{order}: {line:?}: {error}"))
     }
 
@@ -211,7 +214,12 @@ pub(crate) fn plain_start(ws: u128, generation: u64) -> Start {
         generation,
         lowers: Vec::new(),
         mirror: None,
-        limits: Limits { memory_bytes: 1 << 30, processes: 128, cpu_millis: 0, tmp_bytes: 64 << 20 },
+        limits: Limits {
+            memory_bytes: 1 << 30,
+            processes: 128,
+            cpu_millis: 0,
+            tmp_bytes: 64 << 20,
+        },
         network: Network::Egress,
     }
 }

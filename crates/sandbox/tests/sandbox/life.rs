@@ -26,7 +26,9 @@ fn a_workspace_runs_commands_and_forgets_nothing_when_it_sleeps() {
         host.kill(ws);
         assert_eq!(host.call(&Request::Remove { ws }), Reply::Done);
         let left = host.try_call(&Request::Start(plain_start(ws, 3)));
-        assert!(matches!(left, Err(Error::Refused(failure)) if failure.kind == FailureKind::Missing));
+        assert!(
+            matches!(left, Err(Error::Refused(failure)) if failure.kind == FailureKind::Missing)
+        );
     }
 }
 
@@ -80,17 +82,18 @@ fn serve_is_started_when_needed_and_its_death_is_told_to_the_next() {
         assert_eq!(host.ping(ws).unwrap().serve_pid, story["pid"].as_u64().unwrap() as u32);
 
         // What it started dies with it.
-        let sleeper = host.order(
-            ws,
-            &json!({ "op": "run", "argv": ["/bin/sleep", "1000"], "detach": true }),
-        );
+        let sleeper =
+            host.order(ws, &json!({ "op": "run", "argv": ["/bin/sleep", "1000"], "detach": true }));
         assert!(sleeper["pid"].as_u64().unwrap() > 1);
         let mut stream = host.link(ws);
         std::io::Write::write_all(&mut stream, b"{\"op\":\"exit\",\"code\":3}\n").unwrap();
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
         let text = host.order(ws, &json!({ "op": "story" }))["output"].to_string();
         assert!(text.contains("starts 2 last Exited(3)"), "{text}");
-        assert_eq!(host.sh(ws, "ps -e -o args= 2>/dev/null | grep -c '^sleep 1000' || true").trim(), "0");
+        assert_eq!(
+            host.sh(ws, "ps -e -o args= 2>/dev/null | grep -c '^sleep 1000' || true").trim(),
+            "0"
+        );
     }
 }
 
@@ -222,10 +225,7 @@ fn the_egress_listener_is_handed_out_and_reached_from_inside() {
             let (mut connection, _) = listener.accept().unwrap();
             std::io::Write::write_all(&mut connection, b"from the host\n").unwrap();
         });
-        let text = host.run(
-            ws,
-            &["/bin/bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/3128; cat <&3"],
-        );
+        let text = host.run(ws, &["/bin/bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/3128; cat <&3"]);
         assert_eq!(text, "from the host\n");
         server.join().unwrap();
     }

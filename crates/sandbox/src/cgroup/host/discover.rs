@@ -11,11 +11,7 @@ use std::{
 };
 
 use super::{Controller, Host};
-use crate::{
-    Result,
-    error::Step as _,
-    sys::dir,
-};
+use crate::{Result, error::Step as _, sys::dir};
 
 /// The controllers of version 2 that limits need, and the one that is nice to have.
 const WANTED: [&str; 3] = ["memory", "pids", "cpu"];
@@ -51,14 +47,19 @@ impl Host {
             host.unified_limits = has("memory") && has("pids");
         }
         if root && !host.unified_limits {
-            let mut wanted =
-                vec![(Controller::Memory, "memory"), (Controller::Pids, "pids"), (Controller::Cpu, "cpu")];
+            let mut wanted = vec![
+                (Controller::Memory, "memory"),
+                (Controller::Pids, "pids"),
+                (Controller::Cpu, "cpu"),
+            ];
             if host.unified.is_none() {
                 wanted.push((Controller::Freezer, "freezer"));
             }
             for (controller, name) in wanted {
                 let Some(hierarchy) = hierarchies.iter().find(|one| {
-                    one.controllers.as_ref().is_some_and(|list| list.iter().any(|have| have == name))
+                    one.controllers
+                        .as_ref()
+                        .is_some_and(|list| list.iter().any(|have| have == name))
                 }) else {
                     continue;
                 };
@@ -99,8 +100,8 @@ fn unified_base(hierarchy: &Hierarchy, instance: &str, root: bool) -> Result<Opt
     if let Ok(top) = open(&hierarchy.mount_point) {
         enable(top.as_fd());
     }
-    let base = open_below(&hierarchy.mount_point, &instance_group(instance))
-        .step("cgroup base group")?;
+    let base =
+        open_below(&hierarchy.mount_point, &instance_group(instance)).step("cgroup base group")?;
     enable(base.as_fd());
     Ok(Some(base))
 }

@@ -64,10 +64,7 @@ pub(super) fn enter(single: bool) -> Result<Level> {
     match reap(child.pidfd.as_fd(), Wait::Block).step("map ids")? {
         Some(Status::Exited(0)) => {}
         _ => {
-            return Err(Error::system(
-                "newuidmap",
-                io::Error::from_raw_os_error(libc::EPERM),
-            ));
+            return Err(Error::system("newuidmap", io::Error::from_raw_os_error(libc::EPERM)));
         }
     }
     // SAFETY: integers only: the ids that were just mapped.

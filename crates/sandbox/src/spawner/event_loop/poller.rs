@@ -53,18 +53,12 @@ impl Poller {
     pub(super) fn wait(&self, timeout: Option<Duration>) -> Result<Vec<u64>> {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
         // Rounded up, so that a wait does not end just short of its time.
-        let timeout = timeout.map_or(-1, |left| {
-            i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
-        });
+        let timeout = timeout
+            .map_or(-1, |left| i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX));
         let count = retry(|| {
             // SAFETY: room for as many events as said.
             check(unsafe {
-                libc::epoll_wait(
-                    self.epoll.as_raw_fd(),
-                    events.as_mut_ptr(),
-                    BATCH as i32,
-                    timeout,
-                )
+                libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), BATCH as i32, timeout)
             })
         })
         .step("epoll wait")?;
@@ -93,7 +87,8 @@ pub(super) fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: integers only.
     unsafe {
         let flags = check(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL)).step("fcntl")?;
-        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK)).step("fcntl")?;
+        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK))
+            .step("fcntl")?;
     }
     Ok(())
 }
