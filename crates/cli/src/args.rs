@@ -1,0 +1,156 @@
+//! What may be typed. Parsing has no effects; each command's own arguments stand in its file.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::commands::{
+    agent, answer, apply, attach, backup, bench, completion, diff, doctor, exec, gc, internal, job,
+    logs, prompt, push, repository, restore, run, service, session, stop, task, up, workspace,
+};
+
+/// Runs coding agents in isolated workspaces, on machines that you own.
+#[derive(Debug, Parser)]
+#[command(
+    name = "boatyard",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = "Begin with `boatyard up`, then `boatyard run \"PROMPT\" --repo .` in another shell.\n\
+                  Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed, \
+                  5 waiting for a person, 130 interrupted."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Print JSON instead of text for people
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// The server's address; by default the one that runs on this machine
+    #[arg(long, global = true, env = "BOATYARD_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// The API key; by default the one in the data folder of the server on this machine
+    #[arg(
+        long,
+        global = true,
+        env = "BOATYARD_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    pub(crate) api_key: Option<String>,
+    /// The data folder of the server on this machine
+    #[arg(long, global = true, env = "BOATYARD_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say nothing but data and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: ColorChoice,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the whole product on this machine
+    Up(up::Args),
+    /// Give an agent a task and watch it work
+    Run(run::Args),
+    /// List, show and cancel tasks
+    #[command(subcommand, visible_alias = "tasks")]
+    Task(task::Command),
+    /// List and show conversations with agents
+    #[command(subcommand, visible_alias = "sessions")]
+    Session(session::Command),
+    /// List, show, make and remove workspaces
+    #[command(subcommand, visible_alias = "workspaces")]
+    Workspace(workspace::Command),
+    /// Print what happened in a session
+    Logs(logs::Args),
+    /// Follow a session live
+    Attach(attach::Args),
+    /// Say something to the agent of a session
+    Prompt(prompt::Args),
+    /// Stop what the agent of a session does; files and conversation stay
+    Stop(stop::StopArgs),
+    /// Cancel a task with all its attempts
+    Cancel(stop::CancelArgs),
+    /// Show what a task changed
+    Diff(diff::Args),
+    /// Bring what a task changed into your own checkout
+    Apply(apply::Args),
+    /// Push what a task changed to the repository's origin
+    Push(push::Args),
+    /// Answer an agent that asks to be allowed something
+    #[command(subcommand)]
+    Permission(answer::PermissionCommand),
+    /// Answer an agent's question
+    #[command(subcommand)]
+    Question(answer::QuestionCommand),
+    /// List the agents that can be used
+    #[command(subcommand, visible_alias = "agents")]
+    Agent(agent::Command),
+    /// List and forget repositories
+    #[command(subcommand, visible_alias = "repositories")]
+    Repository(repository::Command),
+    /// List, show, cancel and run background jobs
+    #[command(subcommand, visible_alias = "jobs")]
+    Job(job::Command),
+    /// Run a command in a workspace
+    Shell(exec::ShellArgs),
+    /// Say what this machine can do, and how to mend what it can't
+    Doctor(doctor::Args),
+    /// Remove what nothing refers to any more
+    Gc(gc::Args),
+    /// Save everything into one file
+    Backup(backup::Args),
+    /// Bring back what `backup` saved
+    Restore(restore::Args),
+    /// Run Boatyard at boot, by systemd
+    #[command(subcommand)]
+    Service(service::Command),
+    /// Measure this machine
+    Bench(bench::Args),
+    /// Print a completion script for a shell
+    Completion(completion::Args),
+    /// Print the version
+    Version,
+    /// For building and testing Boatyard itself
+    #[command(subcommand, hide = true)]
+    Internal(internal::Command),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_declarations_hold_together() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,145 @@
+//! A real server in a process of its own, over a temporary data folder.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use boatyard_api::Client;
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::{data::DataFolder, failure::Failure};
+
+/// A first start lays out the data folder and the runner.
+const START: Duration = Duration::from_secs(60);
+/// What an orderly end takes at most, with some room.
+const END: Duration = Duration::from_secs(15);
+
+/// A server with its folder, both of which go in the end.
+pub(super) struct Server {
+    pub(super) client: Client,
+    folder: tempfile::TempDir,
+    child: Child,
+    /// The process that serves; its parent starts it and the spawner.
+    pub(super) pid: u32,
+    /// From the start of the program to its first answer.
+    pub(super) first_answer: Duration,
+}
+
+/// What `boatyard up --json` says when it is up.
+#[derive(Deserialize)]
+struct Up {
+    pid: u32,
+}
+
+impl Server {
+    /// Starts one below `folder`, the usual place for temporary files if none is named.
+    pub(super) async fn start(folder: Option<&Path>) -> Result<Self> {
+        let folder = temporary(folder)?;
+        let (child, pid, client, first_answer) = launch(folder.path()).await?;
+        Ok(Self { client, folder, child, pid, first_answer })
+    }
+
+    /// A folder for what a suite needs beside the server, readable by it.
+    pub(super) fn beside(&self) -> PathBuf {
+        self.folder.path().join("repositories")
+    }
+
+    /// The number of the process that was started, above server and spawner.
+    pub(super) fn root(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Kills the server as a crash would, and starts another on the same folder.
+    pub(super) async fn crash_and_restart(&mut self) -> Result<()> {
+        kill(self.pid).await?;
+        // The supervisor ends as its server does.
+        timeout(END, self.child.wait()).await.context("the killed server does not end")??;
+        let (child, pid, client, first_answer) = launch(self.folder.path()).await?;
+        (self.child, self.pid) = (child, pid);
+        (self.client, self.first_answer) = (client, first_answer);
+        Ok(())
+    }
+
+    /// Ends it in order, its workspaces first.
+    pub(super) async fn end(mut self) -> Result<()> {
+        super::workspaces::delete_all(&self.client).await?;
+        if let Some(pid) = self.child.id() {
+            signal("TERM", pid).await?;
+        }
+        timeout(END, self.child.wait()).await.context("the server does not end")??;
+        Ok(())
+    }
+}
+
+/// A folder that a server without rights can reach by its path.
+pub(super) fn temporary(folder: Option<&Path>) -> Result<tempfile::TempDir> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("boatyard-bench-");
+    builder.permissions(std::fs::Permissions::from_mode(0o755));
+    match folder {
+        Some(folder) => builder.tempdir_in(folder),
+        // Not /tmp, which is in memory on many machines: the disk is part of what is measured.
+        None => builder.tempdir_in("/var/tmp").or_else(|_| builder.tempdir()),
+    }
+    .context("no temporary folder can be made")
+}
+
+async fn launch(folder: &Path) -> Result<(Child, u32, Client, Duration)> {
+    let data = folder.join("data");
+    let repositories = folder.join("repositories");
+    std::fs::create_dir_all(&repositories).context("no temporary folder can be made")?;
+    let settings = folder.join("boatyard.toml");
+    // Through TOML's own writer: a path may hold anything.
+    let roots = toml::Value::Array(vec![repositories.to_string_lossy().as_ref().into()]);
+    std::fs::write(&settings, format!("[repositories]\nroots = {roots}\n"))
+        .context("no temporary file can be made")?;
+    let program = std::env::current_exe().context("our own program can't be found")?;
+    let began = Instant::now();
+    let mut child = Command::new(program)
+        .args(["--json", "up", "--listen", "127.0.0.1:0"])
+        .arg("--data")
+        .arg(&data)
+        .arg("--config")
+        .arg(&settings)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()
+        .context("the server can't be started")?;
+    let stdout = child.stdout.take().context("the server has no output")?;
+    let mut lines = BufReader::new(stdout).lines();
+    let line = timeout(START, lines.next_line())
+        .await
+        .context("the server does not come up")??
+        .ok_or_else(|| Failure::new("the server ended at once").next("see what it said above"))?;
+    let up: Up = serde_json::from_str(&line).context("the server said something else")?;
+    let found = DataFolder::at(data).client()?.context("the server left no address")?;
+    let client = Client::new(&found.server, Some(&found.key))?;
+    client.health().await?;
+    Ok((child, up.pid, client, began.elapsed()))
+}
+
+async fn kill(pid: u32) -> Result<()> {
+    signal("KILL", pid).await
+}
+
+/// By the program `kill`: a signal of our own would need unsafe code.
+async fn signal(name: &str, pid: u32) -> Result<()> {
+    let status = Command::new("kill")
+        .args(["-s", name, &pid.to_string()])
+        .status()
+        .await
+        .context("kill can't be started")?;
+    anyhow::ensure!(status.success(), "the process {pid} can't be signalled");
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! `boatyard session`
+
+use anyhow::Result;
+use boatyard_api::{
+    model::{
+        SessionState,
+        time::{Clock as _, SystemClock},
+    },
+    session::{Session, SessionFilter},
+};
+
+use super::Context;
+use crate::{
+    failure::Exit,
+    ids,
+    output::table::Table,
+    text::{ago, clean_line},
+    watch::stat,
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// List sessions, the newest first
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only those in this state: starting, idle, running, waiting, ended
+        #[arg(long)]
+        state: Option<SessionState>,
+        /// Only those of this workspace
+        #[arg(long, value_name = "ID")]
+        workspace: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+    },
+    /// Show a session, with what waits for a person
+    Show {
+        #[arg(help = ids::HELP)]
+        id: String,
+    },
+    /// End a session; its log stays
+    End {
+        #[arg(help = ids::HELP)]
+        id: String,
+    },
+}
+
+pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit> {
+    let (client, output) = (&context.client, context.output);
+    match command {
+        Command::List { state, workspace, limit } => {
+            let workspace = match workspace {
+                Some(text) => Some(ids::workspace(client, &text).await?),
+                None => None,
+            };
+            let filter = SessionFilter { workspace, state, limit: Some(limit), cursor: None };
+            let page = client.list_sessions(&filter).await?;
+            if output.is_json() {
+                output.json(&page)?;
+                return Ok(Exit::Done);
+            }
+            let mut table = Table::new(&["SESSION", "STATE", "AGENT", "TURNS", "UPDATED"], 2);
+            let now = SystemClock.now();
+            for session in &page.items {
+                table.row(vec![
+                    session.id.to_string(),
+                    session.state.to_string(),
+                    clean_line(&session.agent),
+                    session.turns.to_string(),
+                    ago(session.updated, now),
+                ]);
+            }
+            if table.is_empty() {
+                output.note("There are no such sessions.");
+            } else {
+                output.line(table.render(output.out))?;
+            }
+        }
+        Command::Show { id } => {
+            let id = ids::session(client, &id, None).await?;
+            let session = client.find_session(id).await?;
+            if output.is_json() {
+                output.json(&session)?;
+            } else {
+                output.line(describe(&session))?;
+            }
+        }
+        Command::End { id } => {
+            let id = ids::session(client, &id, None).await?;
+            client.delete_session(id).await?;
+            if output.is_json() {
+                output.json(&serde_json::json!({ "session": id, "ended": true }))?;
+            } else {
+                output.note(format!("Ended {id}."));
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn describe(session: &Session) -> String {
+    let mut lines = vec![
+        format!("session    {}", session.id),
+        format!("state      {}", session.state),
+        format!("agent      {}", clean_line(&session.agent)),
+        format!("workspace  {}", session.workspace),
+        format!("folder     {}", clean_line(&session.cwd)),
+        format!("turns      {}", session.turns),
+    ];
+    if let Some(task) = session.task {
+        lines.push(format!("task       {task}"));
+    }
+    if let Some(usage) = stat::usage(&session.usage) {
+        lines.push(format!("used       {usage}"));
+    }
+    for permission in &session.permissions {
+        lines.push(format!("waits for  {}: {}", permission.id, clean_line(&permission.title)));
+    }
+    for question in &session.questions {
+        lines.push(format!("waits for  {}: {}", question.id, clean_line(&question.text)));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,289 @@
+//! `boatyard up`: the whole product on one machine.
+//!
+//! ```text
+//! settings ─► data folder, lock ─► supervise ─┬─► (this process) supervisor: passes signals on
+//!                                             └─► server: log ─► port ─► async ─► serve
+//! ```
+//!
+//! Everything up to the split runs with one thread, as the supervisor needs it. Ctrl-C or SIGTERM
+//! ends in order: no new work is taken, streams end with a hint to resume, agents go on. A second
+//! signal, or [`GRACE`], ends at once: that loses nothing either.
+
+use std::{
+    io::Write as _,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use boatyard_runtime::native::{
+    NativeRuntime, Source,
+    launch::SpawnerSettings,
+    supervisor::{Role, Supervised, supervise},
+};
+use boatyard_server::{
+    serve::{Options, Running},
+    settings::Settings,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    args::Global,
+    data::{self, ClientFile, DataFolder},
+    failure::{Exit, Failure},
+    logging,
+    output::{Output, Verbosity, to_stderr},
+    port, sources,
+};
+
+mod notify;
+mod open;
+
+/// How long an orderly end may take.
+const GRACE: Duration = Duration::from_secs(10);
+/// Ports below need root, which the server gives up.
+const UNPRIVILEGED: u16 = 1024;
+
+/// Starts the whole product on this machine: page, API, workspaces, database.
+///
+/// Runs until Ctrl-C; agents at work go on without it, and are found again at the next start.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The settings file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The address of page and API [default: 127.0.0.1:7070]
+    #[arg(long, env = "BOATYARD_LISTEN", value_name = "ADDR")]
+    listen: Option<String>,
+    /// The database [default: boatyard.db in the data folder]
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// Show every setting with where it comes from, and end
+    #[arg(long)]
+    print_config: bool,
+    /// Open the page in a browser
+    #[arg(long)]
+    open: bool,
+}
+
+pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> {
+    let mut flags: sources::Flags = Vec::new();
+    if let Some(listen) = &args.listen {
+        flags.push(("server.listen", listen.as_str().into(), "--listen"));
+    }
+    if let Some(database) = &args.database {
+        flags.push(("server.database", database.as_str().into(), "--database"));
+    }
+    let (resolved, data) = sources::resolve(args.config.as_deref(), global.data.as_deref(), flags)?;
+    for warning in &resolved.warnings {
+        output.warning(warning);
+    }
+    if args.print_config {
+        print_config(&resolved, &data, output)?;
+        return Ok(Exit::Done);
+    }
+    let settings = resolved.settings;
+    check_database(&settings)?;
+    let folder = DataFolder::open(&data)?;
+    let lock = folder.lock()?;
+    let early = match settings.server.listen.port() {
+        1..UNPRIVILEGED if data::is_root() => Some(bind(settings.server.listen)?),
+        _ => None,
+    };
+    let mut spawner = SpawnerSettings::new(folder.path().to_owned());
+    spawner.tools.clone_from(&settings.tools.paths);
+    match supervise(&spawner).context("Boatyard can't start")? {
+        Role::Over(code) => {
+            drop(lock);
+            Ok(Exit::Process(code))
+        }
+        Role::Server(supervised) => {
+            let server = Server { settings, folder, supervised, early, open: args.open };
+            let result = server.run(output);
+            drop(lock);
+            result
+        }
+    }
+}
+
+/// The server's half.
+struct Server {
+    settings: Settings,
+    folder: DataFolder,
+    supervised: Supervised,
+    early: Option<TcpListener>,
+    open: bool,
+}
+
+impl Server {
+    fn run(self, output: &Output) -> Result<Exit> {
+        let destination = logging::destination(&self.settings.log, &self.folder.log());
+        let extra = match output.verbosity {
+            Verbosity::Debug => Some("debug"),
+            Verbosity::Quiet | Verbosity::Normal | Verbosity::Verbose => None,
+        };
+        let guard = logging::start(&self.settings.log, &destination, extra)?;
+        let listener = match self.early {
+            Some(listener) => listener,
+            None => bind(self.settings.server.listen)?,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("boatyard")
+            .build()
+            .context("the async runtime can't be started")?;
+        let folder = self.folder;
+        let parts = Parts {
+            settings: self.settings,
+            folder: &folder,
+            supervised: self.supervised,
+            listener,
+            open: self.open,
+            destination,
+        };
+        let result = runtime.block_on(serve(parts, output));
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        if let Err(error) = &result {
+            tracing::error!(error = format!("{error:#}"), "the server ends");
+        }
+        drop(guard);
+        result
+    }
+}
+
+struct Parts<'a> {
+    settings: Settings,
+    folder: &'a DataFolder,
+    supervised: Supervised,
+    listener: TcpListener,
+    open: bool,
+    destination: logging::Destination,
+}
+
+async fn serve(parts: Parts<'_>, output: &Output) -> Result<Exit> {
+    let mut terminate = signal(SignalKind::terminate()).context("signals can't be watched")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals can't be watched")?;
+    let address = parts.listener.local_addr().context("the port can't be read")?;
+    let source = Source::supervisor(parts.supervised).context("the spawner can't be reached")?;
+    let runtime = NativeRuntime::connect_spawner(source, parts.folder.path())
+        .await
+        .context("this machine can't make sandboxes")?;
+    let options = Options {
+        settings: parts.settings,
+        data: parts.folder.path().to_owned(),
+        listener: parts.listener,
+        runtime: Arc::new(runtime),
+    };
+    let running: Running = boatyard_server::serve::start(options).await?;
+    let server = address_for_clients(address);
+    parts.folder.write_client(&ClientFile { server, key: running.key().to_owned() })?;
+    announce(&running, &parts.destination, output)?;
+    notify::ready();
+    if parts.open {
+        open::browser(&running.link(), output);
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        result = running.failed() => {
+            result.context("the server has failed")?;
+        }
+    }
+    notify::stopping();
+    output.note("Ending. Agents at work go on, and are found again at the next start.");
+    tokio::select! {
+        () = running.stop() => {}
+        () = tokio::time::sleep(GRACE) => {
+            tracing::warn!("what was under way did not end in time");
+        }
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(Exit::Done)
+}
+
+fn announce(running: &Running, destination: &logging::Destination, output: &Output) -> Result<()> {
+    if output.is_json() {
+        let line = serde_json::json!({ "url": running.link(), "pid": std::process::id() });
+        return output.json_line(&line);
+    }
+    if output.verbosity >= Verbosity::Normal {
+        to_stderr(&format!(
+            "{} Boatyard is up. Open it here (the link works once):",
+            output.err.good("✓")
+        ));
+    }
+    output.line(format!("  {}", running.link()))?;
+    let log = match destination {
+        logging::Destination::Files(folder) => format!("log in {}", folder.display()),
+        logging::Destination::Stderr => "log here".to_owned(),
+        logging::Destination::Journal => "log in the journal".to_owned(),
+    };
+    output.note(format!(
+        "\nIn another shell, in any git repository:\n  \
+         boatyard run \"make hello.txt with a greeting in it\" --repo .\n\n{}",
+        output.err.dim(format!("Ctrl-C ends it; {log}"))
+    ));
+    std::io::stdout().flush()?;
+    Ok(())
+}
+
+/// What a client of this machine connects to.
+fn address_for_clients(listening: SocketAddr) -> String {
+    let mut address = listening;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{address}")
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address).map_err(|error| port::busy(address, error))?;
+    listener.set_nonblocking(true).context("the port can't be used")?;
+    Ok(listener)
+}
+
+fn check_database(settings: &Settings) -> Result<()> {
+    match settings.server.database.as_deref() {
+        Some(url) if !url.starts_with("sqlite:") => {
+            Err(Failure::usage("only SQLite databases are supported in this release")
+                .next("write sqlite:///PATH, or leave `database` out")
+                .into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print_config(
+    resolved: &boatyard_server::settings::Resolved,
+    data: &Path,
+    output: &Output,
+) -> Result<()> {
+    if output.is_json() {
+        let values: Vec<_> = resolved
+            .settings
+            .show()
+            .into_iter()
+            .map(|(name, value)| {
+                let origin = resolved.origins.get(&name).map(ToString::to_string);
+                serde_json::json!({
+                    "name": name, "value": value, "source": origin.unwrap_or("default".into()),
+                })
+            })
+            .collect();
+        return output.json(&serde_json::json!({
+            "file": resolved.file, "data": data, "settings": values,
+        }));
+    }
+    let file = match &resolved.file {
+        Some(path) => format!("# Settings file: {}\n", path.display()),
+        None => "# There is no settings file.\n".to_owned(),
+    };
+    output.data(format!("{file}# Data folder: {}\n\n{}", data.display(), resolved.show()))?;
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! Following what happens, live.
+//!
+//! ```text
+//! task ─► phases of its preparation ─► events of its session ─► result
+//!              (asked for again)          (a stream that resumes)
+//! ```
+//!
+//! - [`render`]: events → lines, a pure function; [`screen`]: lines → terminal.
+//! - [`task`]: a task from order to result; [`session`]: a conversation.
+//!
+//! A restart of the server is a pause: the stream goes on after the last event that was seen.
+//! Ctrl-C detaches; what runs goes on.
+
+pub(crate) mod ask;
+pub(crate) mod render;
+pub(crate) mod screen;
+pub(crate) mod session;
+pub(crate) mod stat;
+pub(crate) mod task;
+mod wrap;
+
+use std::time::Duration;
+
+/// How often what is drawn over is drawn anew, and a task's state is asked for while it matters.
+pub(crate) const TICK: Duration = Duration::from_millis(125);

@@ -1,0 +1,197 @@
+//! A person's answers, typed in place.
+
+use std::io::{BufRead as _, IsTerminal as _};
+
+use boatyard_api::{
+    Client,
+    model::{
+        Event, EventBody, PermissionId, QuestionId, SessionId,
+        event::{PermissionKind, PermissionOption},
+    },
+    session::{PermissionAnswer, QuestionAnswer},
+};
+use tokio::sync::mpsc;
+
+use crate::{output::Look, text::clean_line};
+
+/// Something that waits for a person.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Ask {
+    /// Yes or no.
+    Permission { id: PermissionId, options: Vec<PermissionOption> },
+    /// Words.
+    Question { id: QuestionId, options: Vec<String> },
+}
+
+/// What waits, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Asks(Vec<Ask>);
+
+impl Asks {
+    /// Takes in an event. Answers whether something changed.
+    pub(crate) fn event(&mut self, event: &Event) -> bool {
+        let before = self.0.len();
+        match &event.body {
+            EventBody::PermissionRequested { permission, options, .. } => {
+                self.0.push(Ask::Permission { id: *permission, options: options.clone() });
+            }
+            EventBody::PermissionResolved { permission, .. } => {
+                self.0.retain(|ask| !matches!(ask, Ask::Permission { id, .. } if id == permission));
+            }
+            EventBody::QuestionAsked { question, options, .. } => {
+                self.0.push(Ask::Question { id: *question, options: options.clone() });
+            }
+            EventBody::QuestionAnswered { question, .. } => {
+                self.0.retain(|ask| !matches!(ask, Ask::Question { id, .. } if id == question));
+            }
+            EventBody::TurnCompleted { .. } => self.0.clear(),
+            _ => return false,
+        }
+        self.0.len() != before
+    }
+
+    /// The first one was answered here; its event may come later.
+    pub(crate) fn answered(&mut self) {
+        if !self.0.is_empty() {
+            self.0.remove(0);
+        }
+    }
+
+    /// The one to answer first.
+    pub(crate) fn first(&self) -> Option<&Ask> {
+        self.0.first()
+    }
+}
+
+impl Ask {
+    /// The choices, a line each.
+    pub(crate) fn choices(&self, look: Look) -> Vec<String> {
+        let line = |i: usize, name: &str| format!("    {} {}", look.name(i + 1), clean_line(name));
+        match self {
+            Self::Permission { options, .. } => {
+                options.iter().enumerate().map(|(i, option)| line(i, &option.name)).collect()
+            }
+            Self::Question { options, .. } => {
+                options.iter().enumerate().map(|(i, option)| line(i, option)).collect()
+            }
+        }
+    }
+
+    /// What stands before the cursor.
+    pub(crate) fn cursor(&self) -> String {
+        match self {
+            Self::Permission { options, .. } if options.is_empty() => "    y or n: ".to_owned(),
+            Self::Permission { options, .. } => format!("    1-{}, y or n: ", options.len()),
+            Self::Question { options, .. } if options.is_empty() => "    Answer: ".to_owned(),
+            Self::Question { options, .. } => format!("    1-{}, or words: ", options.len()),
+        }
+    }
+
+    /// How to answer from elsewhere.
+    pub(crate) fn command(&self) -> String {
+        match self {
+            Self::Permission { id, .. } => {
+                format!("boatyard permission answer {id} allow   (or deny)")
+            }
+            Self::Question { id, .. } => format!("boatyard question answer {id} \"ANSWER\""),
+        }
+    }
+
+    /// Gives the answer that was typed. `None` if it can't be understood.
+    pub(crate) async fn answer(
+        &self,
+        client: &Client,
+        session: SessionId,
+        typed: &str,
+    ) -> Option<boatyard_api::client::Result<()>> {
+        let typed = typed.trim();
+        match self {
+            Self::Permission { id, options } => {
+                let option = chosen(options, typed)?;
+                let answer = PermissionAnswer { option: Some(option.id.clone()), decision: None };
+                Some(client.answer_permission(session, *id, &answer).await)
+            }
+            Self::Question { id, options } => {
+                let by_number =
+                    typed.parse::<usize>().ok().and_then(|n| options.get(n.checked_sub(1)?));
+                let answer = by_number.map_or(typed, String::as_str).to_owned();
+                if answer.is_empty() {
+                    return None;
+                }
+                Some(client.answer_question(session, *id, &QuestionAnswer { answer }).await)
+            }
+        }
+    }
+}
+
+fn chosen<'o>(options: &'o [PermissionOption], typed: &str) -> Option<&'o PermissionOption> {
+    let of = |kinds: [PermissionKind; 2]| {
+        kinds.iter().find_map(|kind| options.iter().find(|option| option.kind == *kind))
+    };
+    match typed.to_ascii_lowercase().as_str() {
+        "y" | "yes" => of([PermissionKind::AllowOnce, PermissionKind::AllowAlways]),
+        "n" | "no" => of([PermissionKind::RejectOnce, PermissionKind::RejectAlways]),
+        number => options.get(number.parse::<usize>().ok()?.checked_sub(1)?),
+    }
+}
+
+/// Lines that are typed. A thread reads them, from the first question on: a read of a terminal
+/// can't be taken back.
+#[derive(Debug, Default)]
+pub(crate) struct Typed(Option<mpsc::Receiver<String>>);
+
+impl Typed {
+    /// Whether somebody can answer here.
+    pub(crate) fn possible(look: Look) -> bool {
+        look.terminal && std::io::stdin().is_terminal()
+    }
+
+    /// The next line; never, where nobody types any more.
+    pub(crate) async fn line(&mut self) -> String {
+        let receiver = self.0.get_or_insert_with(|| {
+            // One line at a time: what is typed ahead waits in the terminal.
+            let (sender, receiver) = mpsc::channel(1);
+            std::thread::spawn(move || {
+                for line in std::io::stdin().lock().lines() {
+                    let Ok(line) = line else { return };
+                    if sender.blocking_send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+            receiver
+        });
+        match receiver.recv().await {
+            Some(line) => line,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_a_number_or_a_plain_yes_or_no() {
+        let option = |id: &str, kind| PermissionOption { id: id.into(), name: id.into(), kind };
+        let options = [
+            option("always", PermissionKind::AllowAlways),
+            option("once", PermissionKind::AllowOnce),
+            option("no", PermissionKind::RejectOnce),
+        ];
+        let check = |typed: &str, expected: Option<&str>| {
+            assert_eq!(
+                chosen(&options, typed).map(|option| option.id.as_str()),
+                expected,
+                "{typed}"
+            );
+        };
+        check("y", Some("once"));
+        check("No", Some("no"));
+        check("1", Some("always"));
+        check("0", None);
+        check("4", None);
+        check("", None);
+    }
+}

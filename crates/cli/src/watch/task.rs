@@ -1,0 +1,320 @@
+//! A task, followed from order to result.
+
+use std::{collections::HashMap, time::Duration};
+
+use anyhow::Result;
+use boatyard_api::{
+    Client,
+    model::{
+        AttemptState, TaskId, Timestamp,
+        time::{Clock as _, SystemClock},
+    },
+    task::{Attempt, Phase, PushState, Task},
+};
+use tokio::time::MissedTickBehavior;
+
+use super::{
+    TICK,
+    screen::Screen,
+    session::{self, End, Followed, Until},
+    stat,
+};
+use crate::{
+    failure::Exit,
+    ids,
+    output::{Look, Output},
+    text::{clean, clean_line, duration},
+};
+
+/// How long the server may be away while a task is prepared.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Follows a task to its end. Answers with the task and the code to end with.
+pub(crate) async fn follow(client: &Client, output: &Output, task: Task) -> Result<(Task, Exit)> {
+    let mut screen =
+        if output.is_json() { Screen::silent(output.err) } else { Screen::new(output.err) };
+    let (task, end) = match task.attempts.len() {
+        0 | 1 => follow_one(client, output, &mut screen, task).await?,
+        _ => follow_many(client, output, &mut screen, task).await?,
+    };
+    drop(screen);
+    let how = format!(
+        "Detached: the task goes on.\n  watch it   boatyard attach {id}\n  stop it    boatyard cancel {id}",
+        id = task.id
+    );
+    let exit = end.exit(output, &how).unwrap_or(match task.state {
+        AttemptState::Succeeded => Exit::Done,
+        _ => Exit::Failed,
+    });
+    Ok((task, exit))
+}
+
+async fn follow_one(
+    client: &Client,
+    output: &Output,
+    screen: &mut Screen,
+    task: Task,
+) -> Result<(Task, End)> {
+    let id = task.id;
+    let number = task.attempts.first().map_or(1, |attempt| attempt.n);
+    let mut shown = Phases::new(output.err);
+    let (task, end) = prepare(client, screen, &mut shown, task, number).await?;
+    if let Some(end) = end {
+        return Ok((task, end));
+    }
+    let attempt = ids::attempt_of(&task, Some(number))?;
+    let Some(session) = attempt.session else { return Ok((task, End::Over)) };
+    screen.show(&[String::new()], &[]);
+    let until = Until::AttemptOver(id, number);
+    let Followed { end, task: seen, .. } =
+        session::follow(client, output, screen, session, 0, until).await?;
+    let task = match seen {
+        Some(task) => task,
+        None => client.find_task(id).await?,
+    };
+    // What came after the agent: taking the result, pushing it.
+    if matches!(end, End::Over)
+        && let Ok(attempt) = ids::attempt_of(&task, Some(number))
+    {
+        let mut lines = vec![String::new()];
+        lines.extend(shown.finished(attempt));
+        if lines.len() > 1 {
+            screen.show(&lines, &[]);
+        }
+    }
+    Ok((task, end))
+}
+
+/// Shows the phases until there is a session, or the attempt is over before it has one.
+async fn prepare(
+    client: &Client,
+    screen: &mut Screen,
+    shown: &mut Phases,
+    mut task: Task,
+    number: u32,
+) -> Result<(Task, Option<End>)> {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_seen = tokio::time::Instant::now();
+    loop {
+        let attempt = ids::attempt_of(&task, Some(number))?;
+        let lines = shown.finished(attempt);
+        let prepared = attempt.state.is_terminal()
+            || (attempt.session.is_some() && attempt.state != AttemptState::Preparing);
+        if prepared {
+            screen.show(&lines, &[]);
+            let over = attempt.state.is_terminal() && attempt.session.is_none();
+            return Ok((task, over.then_some(End::Over)));
+        }
+        screen.show(&lines, &shown.live(attempt, SystemClock.now()));
+        tokio::select! {
+            _ = tick.tick() => match client.find_task(task.id).await {
+                Ok(fresh) => {
+                    task = fresh;
+                    last_seen = tokio::time::Instant::now();
+                }
+                Err(error) if error.is_transient() && last_seen.elapsed() < PATIENCE => {}
+                Err(error) => return Err(error.into()),
+            },
+            signal = tokio::signal::ctrl_c() => {
+                signal?;
+                return Ok((task, Some(End::Detached)));
+            }
+        }
+    }
+}
+
+/// Several attempts: a line each.
+async fn follow_many(
+    client: &Client,
+    output: &Output,
+    screen: &mut Screen,
+    mut task: Task,
+) -> Result<(Task, End)> {
+    let look = output.err;
+    let mut tick = tokio::time::interval(TICK * 2);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen: HashMap<u32, AttemptState> = HashMap::new();
+    let mut last_seen = tokio::time::Instant::now();
+    loop {
+        let now = SystemClock.now();
+        let mut lines = Vec::new();
+        for attempt in &task.attempts {
+            let before = seen.insert(attempt.n, attempt.state);
+            // A terminal is told once how each ended; a file gets every change.
+            if before != Some(attempt.state) && (attempt.state.is_terminal() || !look.terminal) {
+                lines.push(attempt_line(attempt, look, now));
+            }
+        }
+        let alive: Vec<String> = task
+            .attempts
+            .iter()
+            .filter(|attempt| !attempt.state.is_terminal())
+            .map(|attempt| attempt_line(attempt, look, now))
+            .collect();
+        screen.show(&lines, &alive);
+        if alive.is_empty() {
+            return Ok((task, End::Over));
+        }
+        let waits = task
+            .attempts
+            .iter()
+            .all(|attempt| attempt.state.is_terminal() || attempt.state == AttemptState::Waiting);
+        if waits && !look.terminal {
+            let commands = task.attempts.iter().filter(|a| a.state == AttemptState::Waiting);
+            let attach = |a: &Attempt| format!("boatyard attach {} --attempt {}", task.id, a.n);
+            return Ok((task.clone(), End::Waiting(commands.map(attach).collect())));
+        }
+        tokio::select! {
+            _ = tick.tick() => match client.find_task(task.id).await {
+                Ok(fresh) => {
+                    task = fresh;
+                    last_seen = tokio::time::Instant::now();
+                }
+                Err(error) if error.is_transient() && last_seen.elapsed() < PATIENCE => {}
+                Err(error) => return Err(error.into()),
+            },
+            signal = tokio::signal::ctrl_c() => {
+                signal?;
+                return Ok((task, End::Detached));
+            }
+        }
+    }
+}
+
+fn attempt_line(attempt: &Attempt, look: Look, now: Timestamp) -> String {
+    let mark = mark(attempt.state, look);
+    let since = attempt.started.unwrap_or(attempt.created);
+    let time = duration(attempt.ended.unwrap_or(now).since(since));
+    let what = match (&attempt.result, &attempt.reason) {
+        (Some(result), _) if attempt.state.is_terminal() => stat::sum(result),
+        (_, Some(reason)) => clean_line(&reason.text),
+        _ => attempt
+            .phases
+            .last()
+            .filter(|_| attempt.state == AttemptState::Preparing)
+            .map(|phase| clean_line(&phase.name))
+            .unwrap_or_default(),
+    };
+    let n = attempt.n;
+    format!("  {mark} attempt {n}  {:<9}  {}  {what}", attempt.state, look.dim(time))
+}
+
+/// The sign of a state.
+pub(crate) fn mark(state: AttemptState, look: Look) -> String {
+    match state {
+        AttemptState::Queued => look.dim("○"),
+        AttemptState::Preparing | AttemptState::Running => look.name("◐"),
+        AttemptState::Waiting => look.warn("?"),
+        AttemptState::Succeeded => look.good("✓"),
+        AttemptState::Failed => look.bad("✗"),
+        AttemptState::Cancelled => look.warn("◌"),
+    }
+}
+
+/// The phases of an attempt, each told once when it is over.
+struct Phases {
+    look: Look,
+    told: usize,
+}
+
+impl Phases {
+    const fn new(look: Look) -> Self {
+        Self { look, told: 0 }
+    }
+
+    /// The phases that ended since the last time.
+    fn finished(&mut self, attempt: &Attempt) -> Vec<String> {
+        let ended = attempt.phases.iter().take_while(|phase| phase.millis.is_some()).count();
+        let fresh = attempt.phases.iter().take(ended).skip(self.told);
+        let lines = fresh.map(|phase| self.line(phase)).collect();
+        self.told = self.told.max(ended);
+        lines
+    }
+
+    fn line(&self, phase: &Phase) -> String {
+        let time = duration(Duration::from_millis(phase.millis.unwrap_or(0)));
+        let detail = phase.detail.as_deref().map(clean_line).unwrap_or_default();
+        let name = clean_line(&phase.name);
+        let line = format!(
+            "  {} {name:<11} {}  {}",
+            self.look.good("✓"),
+            self.look.dim(format!("{time:>9}")),
+            self.look.dim(detail)
+        );
+        line.trim_end().to_owned()
+    }
+
+    /// The phase that is under way, or why there is none.
+    fn live(&self, attempt: &Attempt, now: Timestamp) -> Vec<String> {
+        let running = attempt.phases.iter().find(|phase| phase.millis.is_none());
+        let (what, since) = match running {
+            Some(phase) => (clean_line(&phase.name), phase.started),
+            None if attempt.state == AttemptState::Queued => {
+                ("waits for a free place".to_owned(), attempt.created)
+            }
+            None => ("preparing".to_owned(), attempt.started.unwrap_or(attempt.created)),
+        };
+        let time = self.look.dim(format!("{:>9}", duration(now.since(since))));
+        vec![format!("  {} {what:<11} {time}", self.look.name("◐"))]
+    }
+}
+
+/// The last lines about a task: how it ended, what changed, what to do next. To be printed as
+/// data.
+pub(crate) fn ending(task: &Task, look: Look) -> Vec<String> {
+    let Ok(attempt) = ids::attempt_of(task, None) else { return Vec::new() };
+    let mut lines = Vec::new();
+    let time = match (attempt.started, attempt.ended) {
+        (Some(started), Some(ended)) => format!(" in {}", duration(ended.since(started))),
+        _ => String::new(),
+    };
+    let mark = mark(attempt.state, look);
+    let state = look.bold(format!("{}{time}", attempt.state));
+    let which = match task.attempts.len() {
+        0 | 1 => String::new(),
+        all => format!(" (attempt {} of {all})", attempt.n),
+    };
+    let sum = attempt.result.as_ref().map(|result| format!(": {}", stat::sum(result)));
+    lines.push(format!("{mark} {state}{which}{}", sum.unwrap_or_default()));
+    if let Some(reason) =
+        attempt.reason.as_ref().filter(|_| attempt.state != AttemptState::Succeeded)
+    {
+        lines.extend(clean(&reason.text).lines().map(|line| format!("  {line}")));
+    }
+    if let Some(result) = &attempt.result {
+        lines.extend(stat::diffstat(&result.files, look));
+        match &result.pushed {
+            PushState::Pushed { remote, branch, .. } => {
+                lines.push(format!("pushed {} to {}", clean_line(branch), clean_line(remote)));
+            }
+            PushState::Refused { reason } => {
+                lines.push(format!("{} not pushed: {}", look.warn("!"), clean_line(reason)));
+            }
+            PushState::NotPushed => {}
+        }
+        if let Some(usage) = stat::usage(&result.usage) {
+            lines.push(look.dim(usage));
+        }
+    }
+    lines
+}
+
+/// What may be done next with a task that is over.
+pub(crate) fn next_steps(task: &Task) -> String {
+    let id: TaskId = task.id;
+    let changed = task
+        .attempts
+        .iter()
+        .any(|attempt| attempt.result.as_ref().is_some_and(|result| !result.files.is_empty()));
+    let mut lines = vec![String::new()];
+    if changed {
+        lines.push(format!("  boatyard diff {id}            see it"));
+        lines.push(format!("  boatyard apply {id}           bring it into your checkout"));
+    }
+    lines.push(format!("  boatyard prompt {id} \"…\"      say more"));
+    if task.state == AttemptState::Failed {
+        lines.push(format!("  boatyard logs {id}            read what happened"));
+    }
+    lines.join("\n")
+}
