@@ -191,6 +191,9 @@ fn processes() {
     say("read /proc/1/mem", fs::File::open("/proc/1/mem").map(drop));
     say("read /proc/1/environ", fs::read("/proc/1/environ").map(drop));
     say("list /proc/1/fd", fs::read_dir("/proc/1/fd").map(drop));
+    say("open the link socket of 1", fs::read_link("/proc/1/fd/3").map(drop));
+    say("open the spool", fs::File::open("/proc/1/fd/4").map(drop));
+    say("open the runner for writing", fs::OpenOptions::new().write(true).open("/proc/1/fd/7").map(drop));
     say("follow /proc/1/root", fs::read_dir("/proc/1/root/").map(drop));
     // SAFETY: integers only.
     say("trace 1", check(unsafe { libc::ptrace(libc::PTRACE_SEIZE, 1, 0, 0) }));
@@ -202,6 +205,8 @@ fn processes() {
     say("trace serve", check(unsafe { libc::ptrace(libc::PTRACE_SEIZE, parent, 0, 0) }));
     say("read serve's memory", fs::File::open(format!("/proc/{parent}/mem")).map(drop));
     say("list serve's descriptors", fs::read_dir(format!("/proc/{parent}/fd")).map(drop));
+    let open = fs::File::open(format!("/proc/{parent}/fd/4")).map(drop);
+    say("open serve's spool", open);
     // SAFETY: one thread; the child stops at once and is killed.
     unsafe {
         let child = libc::fork();

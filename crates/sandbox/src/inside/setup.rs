@@ -207,7 +207,8 @@ fn file_systems(setup: &Setup<'_>) -> Result<()> {
     .step("devpts mount")
 }
 
-/// The workspace's files: one overlay, its `work` shown at `/work` and its `home` at `/home`.
+/// The workspace's files: one overlay, its `work` shown at `/work` and its `home/agent` at
+/// `/home/agent` (not all of `/home`, where tools of the host may be shown).
 ///
 /// Mounted from inside, since an overlay that the host's root mounts over trees with other ids
 /// is read-only; and from an attached tree, since a detached one can't be a layer.
@@ -216,11 +217,11 @@ fn work(setup: &Setup<'_>, state: &OwnedFd) -> Result<()> {
     mount::mount(c"overlay", c"work", libc::MS_NOSUID | libc::MS_NODEV, setup.overlay)
         .step("overlay mount")?;
     let here = |path: &CStr| mount::copy_absolute(path, Depth::One).step("work bind");
-    let (work, home) = (here(c"work/work")?, here(c"work/home")?);
+    let (work, home) = (here(c"work/work")?, here(c"work/home/agent")?);
     mount::detach(c"work").step("work bind")?;
     mount::detach(c"mnt").step("state unmount")?;
     mount::attach_here(work.as_fd(), c"work").step("work bind")?;
-    mount::attach_here(home.as_fd(), c"home").step("home bind")
+    mount::attach_here(home.as_fd(), c"home/agent").step("home bind")
 }
 
 fn network_inside(setup: &Setup<'_>) -> Result<Option<OwnedFd>> {

@@ -69,7 +69,7 @@ const FOLDERS: [&str; 15] = [
     "tmp",
     "run",
     "work",
-    "home",
+    "home/agent",
     "mirror",
     "mnt",
     "root",
@@ -262,7 +262,7 @@ fn check_tool(tool: &Path, data: &Path) -> Result<()> {
         && tool.components().count() > 1
         && tool.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     let hidden =
-        ["/proc", "/sys", "/dev", "/run", "/tmp", "/work", "/home/agent", "/mirror", "/etc"];
+        ["/proc", "/sys", "/dev", "/run", "/tmp", "/work", "/home/agent", "/mirror", "/etc", "/var"];
     let forbidden = hidden.iter().any(|path| tool.starts_with(path))
         || tool.starts_with(data)
         || data.starts_with(tool);

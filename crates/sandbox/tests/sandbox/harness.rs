@@ -57,28 +57,10 @@ impl Host {
 
     /// With a change to the configuration, which gets the folder that everybody may enter.
     pub(crate) fn with(who: Who, change: impl FnOnce(&mut Config, &Path)) -> Self {
-        let folder = tempfile::Builder::new().prefix("boatyard-test-").tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let data = folder.path().join("data");
-        fs::create_dir(&data).unwrap();
-        fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
-        let helper = folder.path().join("helper");
-        fs::copy(helper_path(), &helper).unwrap();
-        let owner = match who {
-            // The server of these tests is root itself.
-            Who::Root => 0,
-            Who::User if is_root() => USER,
-            // SAFETY: always sound.
-            Who::User => unsafe { libc::geteuid() },
-        };
-        if is_root() {
-            std::os::unix::fs::chown(&data, Some(owner), Some(owner)).unwrap();
-        }
-        let mut config = Config::new(&data, owner, owner);
-        config.runner = Some(helper.clone());
-        config.ids = IdsSetting::Single;
+        let (folder, helper, mut config) = prepare(who);
         change(&mut config, folder.path());
-        let (launched, ready) = start(who, &config, &helper);
+        let (launched, ready) =
+            start(who, &config, &helper).unwrap_or_else(|error| panic!("the spawner: {error}"));
         let client = Client::new(launched.socket);
         Self { who, config, ready, client, child: launched.child, folder }
     }
@@ -88,7 +70,8 @@ impl Host {
         // SAFETY: integers only: our own child.
         unsafe { libc::kill(self.child.id().cast_signed(), signal) };
         self.child.wait().unwrap();
-        let (launched, ready) = start(self.who, &self.config, &self.helper());
+        let (launched, ready) = start(self.who, &self.config, &self.helper())
+            .unwrap_or_else(|error| panic!("the spawner: {error}"));
         self.client = Client::new(launched.socket);
         self.child = launched.child;
         self.ready = ready;
@@ -246,7 +229,45 @@ pub(crate) fn named(prefix: &str, id: u128) -> String {
     format!("{prefix}_{digits}")
 }
 
-fn start(who: Who, config: &Config, helper: &Path) -> (Launched, Ready) {
+/// Why a spawner with this configuration does not start.
+pub(crate) fn refused(who: Who, change: impl FnOnce(&mut Config)) -> String {
+    let (_folder, helper, mut config) = prepare(who);
+    change(&mut config);
+    match start(who, &config, &helper) {
+        Err(error) => error.to_string(),
+        Ok((_, ready)) => panic!("it started: {ready:?}"),
+    }
+}
+
+fn prepare(who: Who) -> (tempfile::TempDir, PathBuf, Config) {
+    let folder = tempfile::Builder::new().prefix("boatyard-test-").tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+    let helper = folder.path().join("helper");
+    fs::copy(helper_path(), &helper).unwrap();
+    let owner = match who {
+        // The server of these tests is root itself.
+        Who::Root => 0,
+        Who::User if is_root() => USER,
+        // SAFETY: always sound.
+        Who::User => unsafe { libc::geteuid() },
+    };
+    if is_root() {
+        std::os::unix::fs::chown(&data, Some(owner), Some(owner)).unwrap();
+    }
+    let mut config = Config::new(&data, owner, owner);
+    config.runner = Some(helper.clone());
+    config.ids = IdsSetting::Single;
+    (folder, helper, config)
+}
+
+fn start(
+    who: Who,
+    config: &Config,
+    helper: &Path,
+) -> boatyard_sandbox::Result<(Launched, Ready)> {
     let runner = Runner::Path(helper);
     let launched = if who == Who::User && is_root() {
         let script = helper.with_file_name("as-user");
@@ -260,8 +281,8 @@ fn start(who: Who, config: &Config, helper: &Path) -> (Launched, Ready) {
     } else {
         launch(config, runner, Some(helper)).unwrap()
     };
-    let ready = launched.ready(LIMIT).unwrap_or_else(|error| panic!("the spawner: {error}"));
-    (launched, ready)
+    let ready = launched.ready(LIMIT)?;
+    Ok((launched, ready))
 }
 
 /// The program that cargo has built from `examples/sandbox_helper.rs`.

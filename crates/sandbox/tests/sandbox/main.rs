@@ -3,6 +3,7 @@
 //! The program on the other side is `examples/sandbox_helper.rs`.
 #![allow(unsafe_code, reason = "tests look at processes as the kernel shows them")]
 
+mod bench;
 mod escape;
 mod harness;
 mod life;
