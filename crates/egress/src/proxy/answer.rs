@@ -29,18 +29,24 @@ pub(super) fn text(status: StatusCode, text: &str) -> Response<Answer> {
 /// A text of ours that says which of the standard's errors (RFC 9209) it is.
 pub(super) fn error(status: StatusCode, error: &str, rule: &str, why: &str) -> Response<Answer> {
     let mut response = text(status, why);
-    let details: String = why
-        .chars()
-        .take_while(|c| *c != '\n')
-        .filter(|c| c.is_ascii_graphic() || *c == ' ')
-        .flat_map(|c| (matches!(c, '"' | '\\')).then_some('\\').into_iter().chain([c]))
-        .collect();
-    let rule = if rule.is_empty() { String::new() } else { format!("; rule=\"{rule}\"") };
-    let value = format!("boatyard; error={error}; details=\"{details}\"{rule}");
+    let first_line = why.lines().next().unwrap_or_default();
+    let mut value = format!("boatyard; error={error}; details={}", quoted(first_line));
+    if !rule.is_empty() {
+        value.push_str(&format!("; rule={}", quoted(rule)));
+    }
     if let Ok(value) = HeaderValue::try_from(value) {
         response.headers_mut().insert("proxy-status", value);
     }
     response
+}
+
+/// A text as a quoted string of a structured header: plain ASCII.
+fn quoted(text: &str) -> String {
+    let escaped = text
+        .chars()
+        .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
+        .flat_map(|c| matches!(c, '"' | '\\').then_some('\\').into_iter().chain([c]));
+    ['"'].into_iter().chain(escaped).chain(['"']).collect()
 }
 
 /// An empty answer: the tunnel begins after it.

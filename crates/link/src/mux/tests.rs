@@ -306,8 +306,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     #[test]
     fn streams_deliver_what_was_written(acts in prop::collection::vec(act(), 1..200)) {
         let mut world = World::new();
