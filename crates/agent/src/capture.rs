@@ -77,6 +77,11 @@ impl Capture {
         if text.is_empty() {
             return None;
         }
+        self.keep(text, room);
+        self.live(text, now)
+    }
+
+    fn keep(&mut self, text: &str, room: usize) {
         self.total += text.len();
         let mut rest = text;
         if self.tail.is_empty() {
@@ -90,7 +95,6 @@ impl Capture {
                 self.tail = suffix(&self.tail, PREVIEW).to_owned();
             }
         }
-        self.live(text, now)
     }
 
     fn live(&mut self, text: &str, now: Instant) -> Option<String> {
@@ -108,14 +112,20 @@ impl Capture {
         })
     }
 
-    /// Replaces all that came: the agent told the whole anew.
-    pub(crate) fn replace(&mut self, text: &str, room: usize) {
+    /// Replaces all that came: the agent told the whole anew, of which `new` was not there before.
+    /// Gives what is to be shown live.
+    pub(crate) fn replace(
+        &mut self,
+        text: &str,
+        room: usize,
+        new: &str,
+        now: Instant,
+    ) -> Option<String> {
         self.whole.clear();
         self.tail.clear();
         self.total = 0;
-        let (shown, shown_at) = (self.shown, self.shown_at);
-        self.push(text, room, Instant::now());
-        (self.shown, self.shown_at) = (shown, shown_at);
+        self.keep(text, room);
+        if new.is_empty() { None } else { self.live(new, now) }
     }
 
     /// How many bytes it holds.

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    capture::{Capture, WHOLE, prefix, preview},
+    capture::{Capture, WHOLE, prefix, preview, suffix},
     sink::Sink,
 };
 
@@ -37,6 +37,9 @@ const PARTS: usize = 64;
 const TITLE: usize = 500;
 /// The most that is held of the outputs of all open calls together.
 const HELD: usize = 32 << 20;
+/// How much of the end of a content is looked for in the next one: the more is found the surer it is,
+/// but a small window keeps little.
+const SEAMS: [usize; 3] = [1 << 10, 128, 16];
 /// The largest picture.
 const IMAGE: usize = 16 << 20;
 
@@ -289,10 +292,14 @@ impl Tool {
             }
             return live;
         }
-        // Told anew, not grown: live watchers get it after what they have, the end is exact.
-        self.output.replace(&text, room);
+        // Told anew, not grown: a window that moves on, or another text. Live watchers get what is
+        // new in it, the end is exact.
+        let seams = SEAMS.iter().map(|size| suffix(&self.content, *size)).filter(|s| !s.is_empty());
+        let known = seams.filter_map(|seam| text.rfind(seam).map(|at| at + seam.len())).next();
+        let known = known.unwrap_or(0);
+        let live = self.output.replace(&text, room, &text[known..], now);
         self.content = prefix(&text, WHOLE).to_owned();
-        Some(format!("\n{}", preview(&text, INPUT)))
+        live
     }
 
     /// A command's output without what agents put around it: Claude its exit code before it, Copilot

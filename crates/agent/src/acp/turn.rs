@@ -255,8 +255,14 @@ impl Actor {
         let Some(restart) = turn.restart.take() else { return Ok(()) };
         turn.open.clear();
         self.link = None;
-        self.connect().await?;
-        self.begin_again(turn, restart, true);
+        match self.connect().await {
+            Ok(()) => self.begin_again(turn, restart, true),
+            Err(stop) => {
+                // The turn's end gives the message back.
+                turn.restart = Some(restart);
+                return Err(stop);
+            }
+        }
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use agent_client_protocol::v1::schema as acp;
 use boatyard_agent::{Command, Driver, Input, Output, Protocol};
-use boatyard_model::{EventBody, TurnOutcome};
+use boatyard_model::{EventBody, PromptId, TurnOutcome};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf},
@@ -312,6 +312,48 @@ async fn a_lost_agent_fails_the_turn() {
     let turn = follow(&mut driver, 1, |_| None).await;
     assert_eq!(turn.outcome, TurnOutcome::Failed);
     assert!(turn.error.unwrap().contains("closed its output"));
+}
+
+/// An agent that goes on when it is told to stop for a message; what comes of it with this many more
+/// processes to be had.
+async fn deaf_to_steering(more: usize) -> (Vec<Output>, TurnOutcome) {
+    let (first, mut agent) = duplex();
+    let (streams, agents): (Vec<_>, Vec<_>) = (0..more).map(|_| duplex()).unzip();
+    let streams = [first].into_iter().chain(streams).collect();
+    let program = program(Protocol::Acp, &["played"], "");
+    let launch = launch(program, Path::new("/"));
+    let mut driver = Driver::start(launch, Played::new(streams));
+    prompt(&driver, 1, "x").await;
+    agent.begin(json!({})).await;
+    let content = vec![Input::Text("y".into())];
+    send(&driver, Command::Steer { prompt: PromptId::from_u128(7), content }).await;
+    agent.expect("session/cancel").await;
+    let played = agents.into_iter().map(|mut agent| async move {
+        let request = agent.begin(json!({})).await;
+        agent.answer(&request, json!({ "stopReason": "end_turn" })).await;
+        agent
+    });
+    let played = played.map(tokio::spawn).collect::<Vec<_>>();
+    let turn = follow(&mut driver, 1, |_| None).await;
+    for agent in played {
+        drop(agent.await.unwrap());
+    }
+    (turn.outputs, turn.outcome)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_steered_message_reaches_an_agent_that_does_not_stop_in_a_new_process() {
+    let (outputs, outcome) = deaf_to_steering(1).await;
+    assert_eq!(outcome, TurnOutcome::Completed);
+    let prompt = PromptId::from_u128(7);
+    assert!(outputs.contains(&Output::Steered { prompt, restarted: true }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_steered_message_that_can_not_be_delivered_is_given_back() {
+    let (outputs, outcome) = deaf_to_steering(0).await;
+    assert_eq!(outcome, TurnOutcome::Failed);
+    assert!(outputs.contains(&Output::SteerRefused { prompt: PromptId::from_u128(7) }));
 }
 
 #[tokio::test]

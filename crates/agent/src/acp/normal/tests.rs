@@ -240,6 +240,36 @@ proptest! {
 }
 
 #[test]
+fn a_window_that_moves_on_is_told_by_what_is_new() {
+    let mut normal = Normal::new(UsageScope::Turn);
+    normal.begin(1);
+    let lines: Vec<String> = (0..100).map(|n| format!("line {n}\n")).collect();
+    for end in 10..=100 {
+        let content = json!([{ "type": "content",
+            "content": { "type": "text", "text": lines[end - 10..end].concat() } }]);
+        normal.update(&json!({ "sessionUpdate": "tool_call_update", "toolCallId": "t",
+            "status": "in_progress", "content": content }));
+    }
+    normal.settle();
+    let (mut live, mut whole) = (String::new(), None);
+    while let Some(output) = normal.sink.pop() {
+        match output {
+            Output::Event { body: EventBody::ToolStarted { tool }, .. }
+            | Output::Event { body: EventBody::ToolUpdated { tool }, .. } => {
+                live.push_str(tool.output.as_deref().unwrap_or_default());
+            }
+            Output::Event { body: EventBody::ToolCompleted { tool, .. }, .. } => {
+                whole = tool.output
+            }
+            _ => {}
+        }
+    }
+    // Live each line once, though the windows overlap; at the end what it told last.
+    assert_eq!(live, lines.concat());
+    assert_eq!(whole.unwrap(), lines[90..].concat());
+}
+
+#[test]
 fn what_to_do_next_fits_what_went_wrong() {
     for (error, next) in [
         ("Authentication required", "Check the provider's key"),
