@@ -28,11 +28,14 @@ use tokio::{
 use crate::{
     environment, failure,
     layout::Layout,
-    process::{Exit, Group, Running, Spec, Starter},
+    process::{Exit, Group, Groups, Running, Spec, Starter},
 };
 
 /// Bytes before a piece: its channel and its length.
 const PREFIX: usize = 5;
+
+/// How much is read from a command at once: half of what a pipe holds, so that it can go on writing.
+const READ: usize = EXEC_PIECE_MAX / 2;
 
 /// How long a killed command may take to be dead.
 const DEATH: Duration = Duration::from_secs(5);
@@ -40,7 +43,7 @@ const DEATH: Duration = Duration::from_secs(5);
 /// The longest that a command may run when no deadline was given.
 const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Serves one stream. Gives the group if the command left something running.
+/// Serves one stream. The command's group is in `groups` while something of it may run.
 ///
 /// # Errors
 /// When the stream or link ends before the command.
@@ -48,8 +51,9 @@ pub async fn serve(
     stream: Stream,
     layout: &Layout,
     starter: &Starter,
+    groups: &Groups,
     request: ExecRequest,
-) -> Result<Option<Arc<Group>>, LinkError> {
+) -> Result<(), LinkError> {
     let limit = request.deadline_millis.map_or(DEADLINE_MAX, Duration::from_millis);
     let deadline = Instant::now() + limit.min(DEADLINE_MAX);
     let (mut send, recv) = stream.split();
@@ -57,17 +61,13 @@ pub async fn serve(
         Ok(started) => started,
         Err(error) => {
             let message = failure::chain(&error);
-            finish(&mut send, &ExecExit::NotStarted { message }).await?;
-            return Ok(None);
+            return finish(&mut send, &ExecExit::NotStarted { message }).await;
         }
     };
+    groups.add(group.clone());
     let outcome = attend(&mut send, recv, &group, running, deadline).await;
     match outcome {
-        Ok(exit) => {
-            finish(&mut send, &exit).await?;
-            // An unknown answer is taken for "something is left".
-            Ok((!group.is_empty().unwrap_or(false)).then_some(group))
-        }
+        Ok(exit) => finish(&mut send, &exit).await,
         Err(error) => {
             if let Err(stays) = group.end(DEATH).await {
                 send.reset(ResetCode::FAILED, &stays.to_string());
@@ -158,7 +158,7 @@ async fn carry_output(
     mut ended: watch::Receiver<()>,
 ) -> Result<(), LinkError> {
     use ExecChannel::{Stderr, Stdout};
-    let (mut out, mut err) = (vec![0; EXEC_PIECE_MAX], vec![0; EXEC_PIECE_MAX]);
+    let (mut out, mut err) = (vec![0; READ], vec![0; READ]);
     let (mut out_open, mut err_open) = (true, true);
     loop {
         // A pipe that fails has nothing more to give, as one at its end.

@@ -40,8 +40,10 @@ const DEATH_TICK: Duration = Duration::from_millis(1);
 pub struct Starter {
     identity: Identity,
     cgroup: Option<OwnedFd>,
-    names: AtomicU64,
 }
+
+/// Counts the groups of this program: a name is never used twice, whoever asks.
+static NAMES: AtomicU64 = AtomicU64::new(1);
 
 /// What is to be started.
 #[derive(Debug, Clone)]
@@ -55,6 +57,11 @@ pub struct Spec {
     /// What it reads.
     pub stdin: Stdin,
 }
+
+/// Groups of which something may run that nobody attends to any more, or that must end with the
+/// others before the workspace sleeps.
+#[derive(Debug, Default)]
+pub struct Groups(Mutex<Vec<Arc<Group>>>);
 
 /// A process that runs. Dropping it leaves the process to its group.
 #[derive(Debug)]
@@ -86,7 +93,7 @@ pub struct Group {
 impl Starter {
     /// Starts processes as `identity`, in groups below `cgroup` where there is one.
     pub fn new(identity: Identity, cgroup: Option<OwnedFd>) -> Self {
-        Self { identity, cgroup, names: AtomicU64::new(1) }
+        Self { identity, cgroup }
     }
 
     /// A new, empty group. Its name begins with `kind`.
@@ -94,7 +101,7 @@ impl Starter {
     /// # Errors
     /// When the kernel refuses.
     pub fn group(&self, kind: &str) -> io::Result<Arc<Group>> {
-        let n = self.names.fetch_add(1, Ordering::Relaxed);
+        let n = NAMES.fetch_add(1, Ordering::Relaxed);
         // The process id keeps the names of two starts of `serve` apart.
         let name = format!("{kind}-{}-{n}", std::process::id());
         let cgroup = self.cgroup.as_ref().map(AsFd::as_fd);
@@ -221,6 +228,30 @@ impl Group {
         Ok(begin.elapsed())
     }
 
+    /// Asks every process to end, waits up to `grace` for that, and kills what is left.
+    ///
+    /// # Errors
+    /// When one is left `within` the kill.
+    pub async fn end_gently(&self, grace: Duration, within: Duration) -> io::Result<Duration> {
+        let begin = Instant::now();
+        let members = match &*lock(&self.inner) {
+            Some(group) => group.members().map_err(io_error)?,
+            None => Vec::new(),
+        };
+        let leaders: Vec<u32> = lock(&self.leaders).keys().copied().collect();
+        for pid in members.into_iter().chain(leaders) {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+                // It may just have ended.
+                let _ = rustix::process::kill_process(pid, Signal::TERM);
+            }
+        }
+        while !self.is_empty()? && begin.elapsed() < grace {
+            tokio::time::sleep(DEATH_TICK).await;
+        }
+        self.end(within).await?;
+        Ok(begin.elapsed())
+    }
+
     /// Whether a process that was started here (not by one of these) still runs.
     pub fn has_leader(&self) -> bool {
         !lock(&self.leaders).is_empty()
@@ -244,6 +275,35 @@ impl Drop for Group {
             }
             std::thread::yield_now();
         }
+    }
+}
+
+impl Groups {
+    /// Adds one.
+    pub fn add(&self, group: Arc<Group>) {
+        lock(&self.0).push(group);
+    }
+
+    /// Forgets those in which nothing runs any more; whether any is left.
+    pub fn are_empty(&self) -> bool {
+        let mut groups = lock(&self.0);
+        // What can't be known counts as running.
+        groups.retain(|group| !group.is_empty().unwrap_or(false));
+        groups.is_empty()
+    }
+
+    /// Ends everything in all of them, as [`Group::end_gently`].
+    ///
+    /// # Errors
+    /// When a process is left.
+    pub async fn end(&self, grace: Duration, within: Duration) -> io::Result<()> {
+        let groups = lock(&self.0).clone();
+        let ending = groups.iter().map(|group| group.end_gently(grace, within));
+        for ended in futures_util::future::join_all(ending).await {
+            ended?;
+        }
+        self.are_empty();
+        Ok(())
     }
 }
 

@@ -39,7 +39,7 @@ use crate::{
     git::{self, Git},
     ids::Owner,
     layout::Layout,
-    process::{Group, Starter, readable},
+    process::{Groups, Starter, readable},
     sessions::{Context, Sessions, SharedClock},
     spool::Spool,
 };
@@ -89,8 +89,8 @@ pub struct Runner {
     spool: Arc<Spool>,
     sessions: Sessions,
     execs: AtomicU32,
-    /// Groups of commands that left something running.
-    left: std::sync::Mutex<Vec<Arc<Group>>>,
+    /// What commands have started.
+    commands: Groups,
     broken: watch::Sender<Option<String>>,
 }
 
@@ -233,7 +233,7 @@ impl Runner {
             spool,
             sessions,
             execs: AtomicU32::new(0),
-            left: std::sync::Mutex::default(),
+            commands: Groups::default(),
             broken,
         }))
     }
@@ -262,10 +262,9 @@ impl Runner {
 
     /// Whether something runs that would end with this program.
     pub fn is_busy(&self) -> bool {
-        self.sweep();
         self.sessions.are_alive()
             || self.execs.load(Ordering::Relaxed) > 0
-            || !self.left().is_empty()
+            || !self.commands.are_empty()
     }
 
     async fn stream(self: Arc<Self>, incoming: Incoming) {
@@ -306,20 +305,11 @@ impl Runner {
         request: boatyard_link::message::ExecRequest,
     ) {
         self.execs.fetch_add(1, Ordering::Relaxed);
-        let outcome = exec::serve(stream, &self.layout, &self.starter, request).await;
+        // How it ended is seen by the server, as with the other streams.
+        let _ = exec::serve(stream, &self.layout, &self.starter, &self.commands, request).await;
         self.execs.fetch_sub(1, Ordering::Relaxed);
-        self.sweep();
-        if let Ok(Some(group)) = outcome {
-            self.left().push(group);
-        }
-    }
-
-    /// Forgets the groups of which nothing runs any more.
-    fn sweep(&self) {
-        self.left().retain(|group| !group.is_empty().unwrap_or(false));
-    }
-
-    fn left(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Group>>> {
-        self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        // Off the path of the exit, which is on its way by the next turn of the loop.
+        tokio::task::yield_now().await;
+        self.commands.are_empty();
     }
 }

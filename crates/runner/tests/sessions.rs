@@ -2,7 +2,7 @@
 
 mod common;
 
-use boatyard_link::message::{FailureCode, RecordKind, Reply, Request};
+use boatyard_link::message::{ExecExit, ExecRequest, FailureCode, RecordKind, Reply, Request};
 use boatyard_model::{
     EventBody, PromptId, SessionId, TurnOutcome,
     event::{CommitKind, FileChange},
@@ -308,10 +308,19 @@ async fn quiesce_ends_sessions_and_what_commands_left() {
     server.ask(place.open_shell(session)).await.unwrap();
     server.ask(prompt(session, 1, "echo begun; exec sleep 1000")).await.unwrap();
     events.until(|body| (body.kind() == "tool.updated").then_some(())).await;
+    let command = ["/bin/sh", "-c", "echo begun; exec sleep 1000"].map(str::to_owned).into();
+    let mut exec = server.exec(ExecRequest { command, ..ExecRequest::default() }).await;
+    assert_eq!(exec.piece().await, (1, b"begun\n".to_vec()));
     assert!(runner.is_busy());
     assert_eq!(server.ask(Request::Quiesce).await.unwrap(), Reply::Done);
     assert_eq!(events.turn().await.1, TurnOutcome::Cancelled);
+    assert_eq!(exec.ended().await.exit, ExecExit::Signalled { signal: 15 });
     let Reply::Status(status) = server.ask(Request::Status).await.unwrap() else { panic!() };
-    assert_eq!((status.sessions.len(), status.execs), (0, 0));
-    assert!(!runner.is_busy());
+    assert_eq!(status.sessions.len(), 0);
+    soon(async {
+        while runner.is_busy() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

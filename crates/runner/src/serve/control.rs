@@ -14,7 +14,10 @@ use super::Runner;
 /// How many requests may be under way; more wait in the link.
 const UNDER_WAY: usize = 64;
 
-/// How long what commands left behind may take to be dead.
+/// How long commands, and what they left behind, have to end by themselves.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How long they may then take to be dead.
 const DEATH: Duration = Duration::from_secs(5);
 
 /// Serves the stream until it ends. What was begun goes on all the same.
@@ -79,13 +82,10 @@ impl Runner {
             })),
             Request::Quiesce => {
                 self.sessions.quiesce().await?;
-                let left = std::mem::take(&mut *self.left());
-                for group in left {
-                    group.end(DEATH).await.map_err(|error| Failure {
-                        code: FailureCode::Internal,
-                        message: format!("not every process could be ended: {error}"),
-                    })?;
-                }
+                self.commands.end(GRACE, DEATH).await.map_err(|error| Failure {
+                    code: FailureCode::Internal,
+                    message: format!("not every process could be ended: {error}"),
+                })?;
                 Ok(Reply::Done)
             }
             request => self.sessions.request(request).await,
