@@ -18,8 +18,8 @@
 //! only the scene `permission` asks. Questions go through the extension `_boatyard/question`
 //! (`{sessionId, question, options}` → `{answer}`), where the client offers it.
 //!
-//! - [`script`]: what a prompt means.  - [`scene`]: what it then does.  - [`stage`]: how a scene
-//!   speaks to the client.  - [`memory`]: what it remembers of a session.
+//! - `script`: what a prompt means.  - `scene`: what it then does.  - `stage`: how a scene
+//!   speaks to the client.  - `memory`: what it remembers of a session.
 
 mod memory;
 mod scene;
