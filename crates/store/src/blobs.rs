@@ -28,6 +28,8 @@ record! {
 /// A blob whose bytes are on disk.
 #[derive(Debug, Clone)]
 pub struct NewBlob {
+    /// Its id; one that is taken already keeps what it had.
+    pub id: BlobId,
     /// Whose it is.
     pub owner: Owner,
     /// The SHA-256 of the bytes, in small hexadecimal digits.
@@ -44,11 +46,11 @@ impl Tx {
     /// # Errors
     /// When it can't be stored.
     pub async fn create_blob(&mut self, new: NewBlob) -> Result<BlobId> {
-        let id = BlobId::new();
+        let id = new.id;
         exec!(
             self,
             "INSERT INTO blob (id, organization, owner, sha256, bytes, mime, created)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
             id,
             new.owner.organization,
             new.owner.member,

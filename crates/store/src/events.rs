@@ -28,8 +28,6 @@ use crate::{
 
 mod append;
 mod consequences;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use append::Heads;
 pub use consequences::JOB_TURN_COMPLETED;

@@ -30,8 +30,6 @@ use crate::{
 };
 
 mod bulk;
-#[cfg(test)]
-mod tests;
 
 /// The queue that is meant when nobody says otherwise.
 pub const DEFAULT_QUEUE: &str = "default";

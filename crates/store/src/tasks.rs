@@ -18,8 +18,6 @@ use crate::{
 };
 
 mod attempts;
-#[cfg(test)]
-mod tests;
 
 pub use attempts::{AttemptUpdate, Begin};
 
