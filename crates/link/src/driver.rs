@@ -226,7 +226,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 self.ring()?;
             }
             if matches!(self.phase, Phase::Greeting | Phase::Running) {
-                is_busy |= self.send(cx)?;
+                match self.send(cx) {
+                    Ok(has_written) => is_busy |= has_written,
+                    Err(error) => {
+                        // It may have said why before it went.
+                        while let Ok(true) = self.receive(cx) {}
+                        return Poll::Ready(Err(error));
+                    }
+                }
             }
             if self.phase == Phase::Ending {
                 ready!(Pin::new(&mut self.io).poll_flush(cx)).map_err(broken)?;
@@ -277,8 +284,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
         let this = &mut *self;
         let outcome = ready!(this.run(cx));
         let outcome = match outcome {
-            // The other side ended the connection after it said so, and nothing was cut off.
-            Err(Error::Lost) if this.shared.lock().mux.is_quiet() => Ok(()),
+            Err(error @ (Error::Lost | Error::Io(_))) => this.shared.lock().mux.explain(error),
             outcome => outcome,
         };
         match &outcome {

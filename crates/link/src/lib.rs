@@ -38,6 +38,6 @@ pub use self::{
     frame::{GoAwayCode, ResetCode},
     handshake::{Hello, HelloKind, Peer},
     link::{Incoming, Keepalive, Link, Options},
-    mux::Role,
+    mux::{Farewell, Role},
     stream::{RecvHalf, SendHalf, Stream},
 };

@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     frame::{GoAwayCode, ResetCode, StreamId},
     handshake::{PROTOCOL, PROTOCOL_MIN, Peer, Welcome},
-    mux::{Config, Event, Mux, Role},
+    mux::{Config, Event, Farewell, Mux, Role},
     stream::Stream,
 };
 
@@ -223,13 +223,15 @@ impl Link {
         .await
     }
 
-    /// Waits until the other side wants no new streams, or the link has ended.
-    pub async fn going_away(&self) {
+    /// Waits until the other side wants no new streams, and says why and when to come back;
+    /// nothing when the link ended without that.
+    pub async fn going_away(&self) -> Option<Farewell> {
         self.until(|stage| match stage {
             Stage::Connecting | Stage::Up(_) => None,
             Stage::GoingAway(_) | Stage::Ended(_) => Some(()),
         })
         .await;
+        self.shared.lock().mux.farewell().cloned()
     }
 
     /// Waits until the link has ended and says why.

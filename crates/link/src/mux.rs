@@ -24,18 +24,22 @@
 
 mod entry;
 mod outbox;
+mod receive;
 mod transmit;
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
 use self::entry::Entry;
 pub use self::{entry::Chunk, outbox::Outbox};
 use crate::{
-    error::{Error, Violation},
-    frame::{Frame, GoAwayCode, MAX_HEADER, ResetCode, StreamId, cut},
-    handshake::{self, Peer, Welcome},
+    error::Error,
+    frame::{GoAwayCode, MAX_HEADER, ResetCode, StreamId, cut},
+    handshake::{Peer, Welcome},
 };
 
 /// Which side of a link this is. It decides only who has the odd stream ids.
@@ -59,6 +63,17 @@ pub struct Config {
     /// How many received and unread bytes all streams together may hold. Beyond it, a stream
     /// that holds more than a quantum itself is reset.
     pub memory: usize,
+}
+
+/// What the other side said when it wanted no new streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Farewell {
+    /// Why.
+    pub code: GoAwayCode,
+    /// When to come back; zero for "as you like".
+    pub retry_after: Duration,
+    /// Why, for people. Comes from the other side: control characters are taken out.
+    pub text: Box<str>,
 }
 
 /// Something an application waits for has happened.
@@ -115,9 +130,10 @@ pub struct Mux<A> {
     held: usize,
     /// The number of the Ping to answer, kept out of `control` so that many Pings cost one Pong.
     pong: Option<u64>,
-    /// Why we open no more streams, and whether we take none either.
-    going_away: Option<Box<str>>,
+    /// Whether we take no more streams and open none.
     is_closing: bool,
+    /// Why the other side takes none.
+    farewell: Option<Farewell>,
     events: Vec<Event>,
 }
 
@@ -137,8 +153,8 @@ impl<A: Default> Mux<A> {
             incoming: VecDeque::new(),
             held: 0,
             pong: None,
-            going_away: None,
             is_closing: false,
+            farewell: None,
             events: Vec::new(),
         }
     }
@@ -161,10 +177,25 @@ impl<A: Default> Mux<A> {
         self.is_closing
     }
 
-    /// Whether the connection may end without anything being cut off: a side said that it goes,
-    /// and no stream is open.
-    pub fn is_quiet(&self) -> bool {
-        self.going_away.is_some() && self.streams.is_empty()
+    /// What the other side said when it wanted no new streams.
+    pub fn farewell(&self) -> Option<&Farewell> {
+        self.farewell.as_ref()
+    }
+
+    /// What the end of the connection by `error` means.
+    ///
+    /// # Errors
+    ///
+    /// Unless a side said that it goes and nothing was cut off.
+    pub fn explain(&self, error: Error) -> Result<(), Error> {
+        match &self.farewell {
+            Some(Farewell { code: GoAwayCode::VERSION | GoAwayCode::VIOLATION, text, .. }) => {
+                Err(Error::GoingAway { reason: text.clone() })
+            }
+            None if !self.is_closing => Err(error),
+            _ if self.streams.is_empty() => Ok(()),
+            _ => Err(error),
+        }
     }
 
     /// The other side, once it has said Welcome.
@@ -202,8 +233,11 @@ impl<A: Default> Mux<A> {
             let length = header.len();
             return Err(Error::TooLong { what: "stream header", length, limit: MAX_HEADER });
         }
-        if let Some(reason) = &self.going_away {
-            return Err(Error::GoingAway { reason: reason.clone() });
+        if let Some(farewell) = &self.farewell {
+            return Err(Error::GoingAway { reason: farewell.text.clone() });
+        }
+        if self.is_closing {
+            return Err(Error::Closed);
         }
         let limit = match &self.peer {
             Some(peer) => peer.max_streams.min(self.config.welcome.max_streams),
@@ -330,7 +364,6 @@ impl<A: Default> Mux<A> {
             return;
         }
         self.is_closing = true;
-        self.going_away = Some("this side closes the link".into());
         self.control.push_back(Control::GoAway(code, retry_after_ms, cut(text).into()));
         while let Some((id, _)) = self.accept() {
             self.reset(id, ResetCode::REFUSED, "the link is closing");
@@ -344,150 +377,9 @@ impl<A: Default> Mux<A> {
         self.control.push_back(Control::Ping(number));
     }
 
-    /// Takes one frame that came.
-    ///
-    /// # Errors
-    ///
-    /// When the other side broke the protocol or speaks no common version; the link is then
-    /// over.
-    pub fn receive(&mut self, frame: Frame<'_>) -> Result<(), Error> {
-        if let Frame::Welcome(json) = frame {
-            return self.receive_welcome(json);
-        }
-        if let Frame::GoAway { text, .. } = frame {
-            // Even before Welcome: it says why there will be none.
-            self.going_away.get_or_insert_with(|| text.replace(char::is_control, " ").into());
-            self.events.push(Event::GoAway);
-            return Ok(());
-        }
-        let window = match &self.peer {
-            Some(peer) => peer.window,
-            None => return Err(Violation::Welcome.into()),
-        };
-        match frame {
-            Frame::Open { id, header } => self.receive_open(id, header, window)?,
-            Frame::Data { id, bytes } => self.receive_data(id, bytes)?,
-            Frame::Credit { id, bytes } => {
-                if let Some(entry) = self.known(id)? {
-                    entry.add_credit(bytes).map_err(|()| Violation::Credit(id))?;
-                    self.schedule(id);
-                }
-            }
-            Frame::Fin { id } => {
-                if let Some(entry) = self.known(id)? {
-                    entry.receive_fin().map_err(|()| Violation::AfterFin(id))?;
-                    self.events.push(Event::Readable(id));
-                    self.forget_if_done(id);
-                }
-            }
-            Frame::Reset { id, code, text } => {
-                if let Some(entry) = self.known(id)? {
-                    let is_complete = entry.receive_reset(code, text);
-                    if !is_complete {
-                        self.withdraw(id);
-                    }
-                    self.events.extend([Event::Readable(id), Event::Writable(id)]);
-                    self.forget_if_done(id);
-                }
-            }
-            Frame::Ping(number) => {
-                if self.pong.replace(number).is_none() {
-                    self.control.push_back(Control::Pong);
-                }
-            }
-            Frame::Pong(number) => self.events.push(Event::Pong(number)),
-            Frame::Welcome(_) | Frame::GoAway { .. } => {}
-        }
-        if self.control.len() > 2 * self.control_limit() {
-            return Err(Violation::Flood.into());
-        }
-        Ok(())
-    }
-
     /// Far more than a link in good order needs: an answer for every stream of both sides.
     fn control_limit(&self) -> usize {
         2 * self.config.welcome.max_streams as usize + 64
-    }
-
-    fn receive_welcome(&mut self, json: &[u8]) -> Result<(), Error> {
-        if self.peer.is_some() {
-            return Err(Violation::Welcome.into());
-        }
-        let peer = handshake::agree(&self.config.welcome, json)?;
-        // Streams that were opened before the other side's window was known.
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
-        for id in ids {
-            if let Some(entry) = self.streams.get_mut(&id) {
-                entry.set_credit(peer.window);
-            }
-            self.schedule(id);
-        }
-        self.peer = Some(peer);
-        self.events.push(Event::Welcome);
-        Ok(())
-    }
-
-    fn receive_open(&mut self, id: StreamId, header: &[u8], window: u32) -> Result<(), Violation> {
-        let sequence = self.sequence(id);
-        let ahead = sequence.wrapping_sub(self.last_theirs) % SEQUENCE;
-        let is_next = (1..SEQUENCE / 2).contains(&ahead);
-        if self.is_ours(id) || !is_next || self.streams.contains_key(&id) {
-            return Err(Violation::StreamId(id));
-        }
-        self.last_theirs = sequence;
-        // Streams that have ended but are still held by a reader here count as well: the other
-        // side can't know of them, so this is a refusal and no violation.
-        if self.theirs >= self.config.welcome.max_streams {
-            self.control.push_back(Control::Reset(id, ResetCode::REFUSED, "too many".into()));
-            return Ok(());
-        }
-        if self.is_closing {
-            let text = "the link is closing".into();
-            self.control.push_back(Control::Reset(id, ResetCode::REFUSED, text));
-            return Ok(());
-        }
-        if self.held + header.len() > self.config.memory {
-            let text = "too much unread data".into();
-            self.control.push_back(Control::Reset(id, ResetCode::OVERLOADED, text));
-            return Ok(());
-        }
-        self.held += header.len();
-        self.theirs += 1;
-        self.streams.insert(id, Entry::new(window, self.config.welcome.window));
-        self.incoming.push_back((id, Bytes::copy_from_slice(header)));
-        self.events.push(Event::Incoming);
-        Ok(())
-    }
-
-    fn receive_data(&mut self, id: StreamId, bytes: &[u8]) -> Result<(), Violation> {
-        let (limit, window) = (self.config.memory, self.config.welcome.window);
-        let is_crowded = self.held + bytes.len() > limit;
-        let Some(entry) = self.known(id)? else { return Ok(()) };
-        let taken = entry.receive(id, bytes)?;
-        let is_hoarding = is_crowded && entry.unread() > crate::frame::QUANTUM;
-        if entry.owes_credit(window) {
-            // Nobody reads it any more: what was thrown away is granted again at once.
-            entry.credit_queued = true;
-            self.control.push_back(Control::Credit(id));
-        }
-        self.held += taken;
-        if is_hoarding {
-            self.reset(id, ResetCode::OVERLOADED, "too much unread data");
-        } else if taken > 0 {
-            self.events.push(Event::Readable(id));
-        }
-        Ok(())
-    }
-
-    /// The stream, or nothing if it has left the table.
-    fn known(&mut self, id: StreamId) -> Result<Option<&mut Entry<A>>, Violation> {
-        let last = if self.is_ours(id) { self.last_ours } else { self.last_theirs };
-        let behind = last.wrapping_sub(self.sequence(id)) % SEQUENCE;
-        let was_opened = last != 0 && behind < SEQUENCE / 2;
-        match self.streams.get_mut(&id) {
-            None if !was_opened => Err(Violation::UnknownStream(id)),
-            entry => Ok(entry),
-        }
     }
 
     /// After one half was dropped and the other is complete: nobody here wants the rest.
@@ -497,18 +389,6 @@ impl<A: Default> Mux<A> {
             self.reset(id, ResetCode::CANCELLED, "");
         } else {
             self.forget_if_done(id);
-        }
-    }
-
-    /// The other side reset a stream before it had said everything: if nobody has accepted it yet,
-    /// nobody has to.
-    fn withdraw(&mut self, id: StreamId) {
-        if let Some(place) = self.incoming.iter().rposition(|(waiting, _)| *waiting == id) {
-            if let Some((_, header)) = self.incoming.remove(place) {
-                self.held -= header.len();
-            }
-            self.drop_reader(id);
-            self.drop_writer(id);
         }
     }
 

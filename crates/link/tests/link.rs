@@ -227,9 +227,11 @@ async fn closing_lets_streams_end_and_then_ends_in_good_order() {
     let mut stream = a.open("long").unwrap();
     let mut other = accept(&b).await.stream;
     a.close(GoAwayCode::CLOSING, Duration::from_secs(3), "restart");
-    soon(b.going_away()).await;
+    let farewell = soon(b.going_away()).await.unwrap();
+    assert_eq!(farewell.retry_after, Duration::from_secs(3));
+    assert_eq!((farewell.code, &*farewell.text), (GoAwayCode::CLOSING, "restart"));
     assert!(matches!(b.open("late"), Err(Error::GoingAway { .. })));
-    assert!(matches!(a.open("late"), Err(Error::GoingAway { .. })));
+    assert!(matches!(a.open("late"), Err(Error::Closed)));
     stream.send_message("still here").await.unwrap();
     stream.finish().unwrap();
     let message: Option<String> = soon(other.recv_message(99)).await.unwrap();
@@ -329,6 +331,43 @@ async fn another_version_is_refused_with_a_reason_on_both_sides() {
     soon(raw.read_to_end(&mut said)).await.unwrap();
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("`future 9` speaks 8 to 9"), "{said}");
+}
+
+#[tokio::test]
+async fn a_side_that_is_told_off_does_not_take_it_for_a_good_end() {
+    let (mut raw, _link, driver) = raw_welcomed(options()).await;
+    let mut frame = vec![0, 0, 0, 0, 9, 11, 0, 0, 4, 0, 0, 0, 0, 0];
+    frame.extend(b"why\x07?");
+    raw.write_all(&frame).await.unwrap();
+    drop(raw);
+    let error = soon(driver).await.unwrap_err();
+    assert_eq!(error.to_string(), "the other side of the link is going away: why ?");
+}
+
+#[tokio::test]
+async fn a_link_runs_over_tcp_as_well() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dialled = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    boatyard_link::transport::tune_tcp(&dialled).unwrap();
+    boatyard_link::transport::tune_tcp(&accepted).unwrap();
+    let (a, a_driver) = Link::start(dialled, Role::Connector, options());
+    let (b, b_driver) = Link::start(accepted, Role::Acceptor, options());
+    tokio::spawn(a_driver);
+    tokio::spawn(b_driver);
+    let mut stream = a.open("x").unwrap();
+    let sender = tokio::spawn(async move {
+        stream.send_half().send_bytes(vec![5; 5_000_000].into()).await.unwrap();
+        stream.finish().unwrap();
+        stream
+    });
+    let mut all = Vec::new();
+    soon(accept(&b).await.stream.read_to_end(&mut all)).await.unwrap();
+    assert!(all.len() == 5_000_000 && all.iter().all(|byte| *byte == 5));
+    soon(sender).await.unwrap();
+    assert!(
+        boatyard_link::transport::tune_tcp(&std::fs::File::open("/dev/null").unwrap()).is_err()
+    );
 }
 
 #[tokio::test]

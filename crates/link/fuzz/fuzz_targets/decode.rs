@@ -1,3 +1,5 @@
+//! Runs the check of `check.rs` under cargo-fuzz.
+
 #![no_main]
 
 #[path = "../check.rs"]

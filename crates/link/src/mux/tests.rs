@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{HEADER_LEN, QUANTUM, decode};
+use crate::{
+    error::Violation,
+    frame::{Frame, HEADER_LEN, QUANTUM, decode},
+};
 
 const WINDOW: u32 = 2 * QUANTUM as u32;
 const SEND_BUFFER: usize = 20_000;
