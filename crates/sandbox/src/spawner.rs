@@ -9,7 +9,7 @@
 //! D/sandboxes/        root's (or the user's), 0700
 //!   lock              held while a spawner lives
 //!   ids               which workspace has which range of ids
-//!   root/             where the template of the root file system is mounted, seen by us only
+//!   root/             where the spawner's own root is mounted, seen by nobody else
 //!   empty/            the lowest layer of a workspace that stands on nothing
 //!   layers/lay_…/     frozen: work/ and home/
 //!   ws/ws_…/u/        a workspace's own changes: work/ and home/
@@ -59,6 +59,9 @@ const SOCKET: i32 = 3;
 const CONFIG: i32 = 4;
 const RUNNER: i32 = 5;
 
+/// How much the spawner goes before others (a nice value).
+const PRIORITY: i32 = -10;
+
 /// The most that the configuration may take in bytes.
 const CONFIG_MAX: u64 = 1 << 20;
 
@@ -104,6 +107,9 @@ fn become_service() -> Result<()> {
         // A Ctrl-C is for the server, which then closes the socket.
         libc::setsid();
         libc::umask(0);
+        // Ending what runs wild must not wait for its turn behind it; where this is not allowed,
+        // it works all the same. Children go back to the ordinary.
+        libc::setpriority(libc::PRIO_PROCESS, 0, PRIORITY);
         let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut files)).step("rlimits")?;
         files.rlim_cur = files.rlim_max;

@@ -193,7 +193,10 @@ fn processes() {
     say("list /proc/1/fd", fs::read_dir("/proc/1/fd").map(drop));
     say("open the link socket of 1", fs::read_link("/proc/1/fd/3").map(drop));
     say("open the spool", fs::File::open("/proc/1/fd/4").map(drop));
-    say("open the runner for writing", fs::OpenOptions::new().write(true).open("/proc/1/fd/7").map(drop));
+    say(
+        "open the runner for writing",
+        fs::OpenOptions::new().write(true).open("/proc/1/fd/7").map(drop),
+    );
     say("follow /proc/1/root", fs::read_dir("/proc/1/root/").map(drop));
     // SAFETY: integers only.
     say("trace 1", check(unsafe { libc::ptrace(libc::PTRACE_SEIZE, 1, 0, 0) }));

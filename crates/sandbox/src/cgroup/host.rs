@@ -40,6 +40,9 @@ pub(crate) struct Host {
     /// Whether version 2 has the controllers.
     unified_limits: bool,
     legacy: Vec<(Controller, OwnedFd)>,
+    /// Where base groups were made, to take them away again.
+    parents: Vec<OwnedFd>,
+    base_name: CString,
 }
 
 /// A controller of version 1.
@@ -197,6 +200,14 @@ impl Host {
             remove_tree(base.as_fd(), name)?;
         }
         Ok(())
+    }
+
+    /// Takes the base groups away, if no workspace is left in them.
+    pub(crate) fn remove_bases(&self) {
+        for parent in &self.parents {
+            // Still in use, then.
+            let _ = dir::remove_empty(parent.as_fd(), &self.base_name);
+        }
     }
 
     /// Kills what is left in the groups of workspaces that are not `known`, and removes them.

@@ -1,7 +1,7 @@
 //! The child's way from `clone3` to the first process's program.
 //!
 //! ```text
-//! go (trees) ─► ids ─► root ─► proc, tmp, dev ─► overlay ─► masks ─► pivot ─► network
+//! mapped ─► ids ─► root ─► proc, tmp, dev, network ─► trees ─► overlay ─► masks ─► pivot
 //!   ─► gate ─► limits ─► capabilities ─► landlock ─► descriptors ─► seccomp ─► execveat
 //! ```
 //!
@@ -30,8 +30,10 @@ use crate::{
     },
 };
 
-/// The message that brings the trees.
-pub(crate) const GO: u8 = b'g';
+/// The message after which the ids are mapped.
+pub(crate) const MAPPED: u8 = b'm';
+/// The message that brings the [`Trees`].
+pub(crate) const TREES: u8 = b't';
 /// The message after which the program may run.
 pub(crate) const GATE: u8 = b'x';
 
@@ -43,6 +45,8 @@ const NO_CORE: u64 = 1;
 const OPEN_FILES: u64 = 1 << 16;
 /// Numbers above all that are well known, to park descriptors at.
 pub(crate) const PARKING: RawFd = 32;
+/// Connections to the link socket that may wait.
+const LINK_BACKLOG: i32 = 128;
 /// Inodes of `/tmp` and `/dev/shm`, each.
 const TMP_INODES: u64 = 1 << 20;
 /// Files of `/proc` that say more about the machine than a sandbox should know.
@@ -54,13 +58,10 @@ const MASKED: [&CStr; 5] =
 pub(crate) struct Setup<'a> {
     /// Our end of the socket to the spawner, at [`PARKING`] or above.
     pub(crate) sync: BorrowedFd<'a>,
-    /// The link socket, bound.
-    pub(crate) link: BorrowedFd<'a>,
-    pub(crate) spool: BorrowedFd<'a>,
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
     pub(crate) runner: BorrowedFd<'a>,
     pub(crate) filter: &'a seccomp::Program,
-    /// The overlay's options, paths relative to [`STATE`].
+    /// The overlay's options, paths below [`STATE`].
     pub(crate) overlay: &'a CStr,
     pub(crate) has_mirror: bool,
     pub(crate) network: Network,
@@ -71,8 +72,22 @@ pub(crate) struct Setup<'a> {
     pub(crate) generation: u64,
 }
 
-/// Where the state tree is while the overlay is being mounted, relative to the new root.
-pub(crate) const STATE: &str = "mnt";
+/// What the spawner makes while the child is on its way.
+#[derive(Debug)]
+struct Trees {
+    /// D/sandboxes as the ids inside see it.
+    state: OwnedFd,
+    /// The link socket, bound.
+    link: OwnedFd,
+    spool: OwnedFd,
+    mirror: Option<OwnedFd>,
+}
+
+/// Where the state tree and the overlay are attached in the spawner's root, which goes away at
+/// `pivot_root`.
+pub(crate) const STATE: &str = "/state";
+const STATE_PLACE: &CStr = c"/state";
+const OVERLAY_PLACE: &CStr = c"/overlay";
 
 /// Limits by process, or by user id, where there are no control groups.
 #[derive(Debug, Clone, Copy)]
@@ -92,12 +107,14 @@ pub(crate) enum Ids {
 
 /// Goes all the way; returns only when something failed.
 pub(crate) fn run(setup: &Setup<'_>) -> Result<Infallible> {
-    let (state, mirror) = trees(setup)?;
+    wait_for(setup.sync, MAPPED)?;
     take_ids(setup.ids)?;
     root()?;
     file_systems(setup)?;
-    work(setup, &state)?;
-    if let Some(mirror) = mirror {
+    let egress = network_inside(setup)?;
+    let trees = trees(setup)?;
+    work(setup, &trees.state)?;
+    if let Some(mirror) = &trees.mirror {
         mount::attach_here(mirror.as_fd(), c"mirror").step("mirror mount")?;
     }
     for path in MASKED {
@@ -108,9 +125,13 @@ pub(crate) fn run(setup: &Setup<'_>) -> Result<Infallible> {
         }
     }
     mount::pivot_here().step("pivot_root")?;
-    let egress = network_inside(setup)?;
-    // SAFETY: always sound; a failure means that there is none to leave, or no support.
+    // Here, and not where it was bound: the peers of a socket are told who listened.
+    // SAFETY: an open socket.
+    check(unsafe { libc::listen(trees.link.as_raw_fd(), LINK_BACKLOG) }).step("link listen")?;
+    // SAFETY: always sound; a failure means that there is none to leave, or no support. The
+    // spawner's own priority is not the sandbox's.
     unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 0);
         libc::setsid();
         libc::umask(0o022);
         libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0);
@@ -121,7 +142,9 @@ pub(crate) fn run(setup: &Setup<'_>) -> Result<Infallible> {
     check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }).step("cgroup namespace")?;
     limits(setup)?;
     harden(setup.cgroup)?;
-    descriptors(setup, egress)?;
+    descriptors(setup, &trees, egress)?;
+    // As above: their numbers are well known, or closed on exec.
+    std::mem::forget(trees);
     seccomp::install(setup.filter).step("seccomp")?;
     exec(setup)
 }
@@ -138,18 +161,15 @@ pub(crate) fn report(sync: BorrowedFd<'_>, error: &Error) {
     let _ = socket::send(sync, &message, &[]);
 }
 
-/// Waits for the user namespace's maps and the trees that were made through them.
-fn trees(setup: &Setup<'_>) -> Result<(OwnedFd, Option<OwnedFd>)> {
+/// Waits for what was made through the user namespace's maps.
+fn trees(setup: &Setup<'_>) -> Result<Trees> {
     let mut byte = [0];
     let received = socket::receive(setup.sync, &mut byte).step("trees")?;
-    let [state, mirror, ..] = received.fds;
-    match state {
-        Some(state) if received.length == 1 && byte == [GO] => {
-            if setup.has_mirror == mirror.is_some() {
-                Ok((state, mirror))
-            } else {
-                Err(ended("trees"))
-            }
+    match received.fds {
+        [Some(state), Some(link), Some(spool), mirror]
+            if received.length == 1 && byte == [TREES] && mirror.is_some() == setup.has_mirror =>
+        {
+            Ok(Trees { state, link, spool, mirror })
         }
         _ => Err(ended("trees")),
     }
@@ -213,13 +233,11 @@ fn file_systems(setup: &Setup<'_>) -> Result<()> {
 /// Mounted from inside, since an overlay that the host's root mounts over trees with other ids
 /// is read-only; and from an attached tree, since a detached one can't be a layer.
 fn work(setup: &Setup<'_>, state: &OwnedFd) -> Result<()> {
-    mount::attach_here(state.as_fd(), c"mnt").step("state mount")?;
-    mount::mount(c"overlay", c"work", libc::MS_NOSUID | libc::MS_NODEV, setup.overlay)
-        .step("overlay mount")?;
+    mount::attach_here(state.as_fd(), STATE_PLACE).step("state mount")?;
+    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    mount::mount(c"overlay", OVERLAY_PLACE, flags, setup.overlay).step("overlay mount")?;
     let here = |path: &CStr| mount::copy_absolute(path, Depth::One).step("work bind");
-    let (work, home) = (here(c"work/work")?, here(c"work/home/agent")?);
-    mount::detach(c"work").step("work bind")?;
-    mount::detach(c"mnt").step("state unmount")?;
+    let (work, home) = (here(c"/overlay/work")?, here(c"/overlay/home/agent")?);
     mount::attach_here(work.as_fd(), c"work").step("work bind")?;
     mount::attach_here(home.as_fd(), c"home/agent").step("home bind")
 }
@@ -229,9 +247,6 @@ fn network_inside(setup: &Setup<'_>) -> Result<Option<OwnedFd>> {
     check(unsafe { libc::sethostname(HOSTNAME.as_ptr().cast(), HOSTNAME.len()) })
         .step("hostname")?;
     network::loopback_up().step("loopback")?;
-    // Here, and not where it was bound: the peers of a socket are told who listened.
-    // SAFETY: an open socket.
-    check(unsafe { libc::listen(setup.link.as_raw_fd(), 128) }).step("link listen")?;
     match setup.network {
         Network::None => Ok(None),
         Network::Egress => network::egress_listener().step("egress listener").map(Some),
@@ -295,7 +310,7 @@ fn landlock(cgroup: Option<BorrowedFd<'_>>) -> Result<()> {
 }
 
 /// Puts the well-known descriptors in their places and marks all others to be closed.
-fn descriptors(setup: &Setup<'_>, egress: Option<OwnedFd>) -> Result<()> {
+fn descriptors(setup: &Setup<'_>, trees: &Trees, egress: Option<OwnedFd>) -> Result<()> {
     // SAFETY: a constant C string; the result is a new descriptor.
     let null = unsafe {
         let fd = check(libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC));
@@ -305,8 +320,8 @@ fn descriptors(setup: &Setup<'_>, egress: Option<OwnedFd>) -> Result<()> {
         (0, Some(null.as_fd())),
         (1, Some(null.as_fd())),
         (2, Some(null.as_fd())),
-        (fds::LINK_LISTENER, Some(setup.link)),
-        (fds::SPOOL, Some(setup.spool)),
+        (fds::LINK_LISTENER, Some(trees.link.as_fd())),
+        (fds::SPOOL, Some(trees.spool.as_fd())),
         (fds::EGRESS_LISTENER, egress.as_ref().map(AsFd::as_fd)),
         (fds::CGROUP, setup.cgroup),
         (fds::RUNNER, Some(setup.runner)),
@@ -336,10 +351,10 @@ fn descriptors(setup: &Setup<'_>, egress: Option<OwnedFd>) -> Result<()> {
             },
         }
     }
-    close_on_exec_from(fds::RUNNER + 1).step("descriptors")?;
-    // The owners of what is closed on exec stay out of the way of their numbers.
+    // What is owned here may have been at a number that is well known by now: nothing is closed
+    // but on exec.
     std::mem::forget((null, egress, parked));
-    Ok(())
+    close_on_exec_from(fds::RUNNER + 1).step("descriptors")
 }
 
 fn exec(setup: &Setup<'_>) -> Result<Infallible> {

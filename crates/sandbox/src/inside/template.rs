@@ -13,7 +13,7 @@ use std::{
     ffi::{CString, OsStr},
     fs, io,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        fd::AsFd,
         unix::{
             ffi::OsStrExt,
             fs::{PermissionsExt, symlink},
@@ -92,8 +92,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) runner: Option<&'a Path>,
     /// The data folder, of which nothing may be shown but the runner.
     pub(crate) data: &'a Path,
-    /// Whether the worker has an id of its own.
-    pub(crate) worker_is_root: WorkerIs,
+    /// Which id the worker has.
+    pub(crate) worker_is: WorkerIs,
 }
 
 /// Which id the worker has inside.
@@ -105,44 +105,31 @@ pub(crate) enum WorkerIs {
     Root,
 }
 
-/// Builds the template over the empty folder `place`; the result is its root.
-pub(crate) fn build(place: BorrowedFd<'_>, sources: &Sources<'_>) -> Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", place.as_raw_fd());
-    let target = CString::new(path).map_err(|_| Error::invalid("zero byte"))?;
+/// Builds the template over the empty folder `base`.
+pub(crate) fn build(base: &Path, sources: &Sources<'_>) -> Result<()> {
+    let target = c_path(base.as_os_str())?;
     mount::mount(c"tmpfs", &target, libc::MS_NOSUID | libc::MS_NODEV, c"mode=755,size=16m")
         .step("root tmpfs")?;
-    let root = dir::open_absolute(&target).step("root tmpfs")?;
-    // What is mounted over a folder is found by its path, not through a descriptor of the folder.
-    let root = reopen(&root)?;
-    let base = PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd()));
     for folder in FOLDERS {
         make_folders(&base.join(folder))?;
     }
     for name in TOP {
-        show_top(&base, name)?;
+        show_top(base, name)?;
     }
-    etc(&base, sources.worker_is_root)?;
-    devices(&base)?;
+    etc(base, sources.worker_is)?;
+    devices(base)?;
     symlink("../tmp", base.join("var/tmp")).step("link /var/tmp")?;
     symlink("../run", base.join("var/run")).step("link /var/run")?;
     for tool in sources.tools {
         check_tool(tool, sources.data)?;
-        show(&base, tool, tool.strip_prefix("/").unwrap_or(tool), RDONLY | NOSUID | NODEV)
+        show(base, tool, tool.strip_prefix("/").unwrap_or(tool), RDONLY | NOSUID | NODEV)
             .map_err(|error| Error::invalid(format!("[tools] {}: {error}", tool.display())))?;
     }
     if let Some(runner) = sources.runner {
-        show(&base, runner, Path::new(RUNNER), RDONLY | NOSUID | NODEV)?;
+        show(base, runner, Path::new(RUNNER), RDONLY | NOSUID | NODEV)?;
     }
-    mount::restrict(root.as_fd(), RDONLY, Depth::One).step("root read-only")?;
-    Ok(root)
-}
-
-/// The root of what is mounted on the folder `below`.
-fn reopen(below: &OwnedFd) -> Result<OwnedFd> {
-    let path = fs::read_link(format!("/proc/self/fd/{}", below.as_raw_fd())).step("root tmpfs")?;
-    let path =
-        CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::invalid("zero byte"))?;
-    dir::open_absolute(&path).step("root tmpfs")
+    let root = dir::open_absolute(&target).step("root read-only")?;
+    mount::restrict(root.as_fd(), RDONLY, Depth::One).step("root read-only")
 }
 
 fn show_top(base: &Path, name: &str) -> Result<()> {
@@ -261,8 +248,18 @@ fn check_tool(tool: &Path, data: &Path) -> Result<()> {
     let plain = tool.is_absolute()
         && tool.components().count() > 1
         && tool.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    let hidden =
-        ["/proc", "/sys", "/dev", "/run", "/tmp", "/work", "/home/agent", "/mirror", "/etc", "/var"];
+    let hidden = [
+        "/proc",
+        "/sys",
+        "/dev",
+        "/run",
+        "/tmp",
+        "/work",
+        "/home/agent",
+        "/mirror",
+        "/etc",
+        "/var",
+    ];
     let forbidden = hidden.iter().any(|path| tool.starts_with(path))
         || tool.starts_with(data)
         || data.starts_with(tool);

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Config, IdsSetting,
-    ids::Ids,
+    ids::{self, Ids},
     meta::{self, Meta},
     state::{Level, Phase, Sandbox, State},
 };
@@ -23,12 +23,13 @@ use crate::{
     error::Step as _,
     inside::{
         capabilities, seccomp,
-        template::{self, WorkerIs},
+        template::{Sources, WorkerIs},
     },
     names,
     sys::{check, dir, mount},
 };
 
+mod base;
 mod user;
 
 /// How long the spawner before this one may take to end.
@@ -43,34 +44,33 @@ pub(super) fn enter(config: Config, runner: OwnedFd) -> Result<State> {
     mount::make_private(everything.as_fd()).step("private mounts")?;
     drop(everything);
 
-    let data = CString::new(config.data.as_os_str().as_bytes())
-        .map_err(|_| Error::invalid("zero byte in the data folder's path"))?;
-    let data = dir::open_absolute(&data).step("open the data folder")?;
-    let sandboxes = dir::ensure(data.as_fd(), c"sandboxes", 0o700).step("open sandboxes")?;
+    // What is looked up on the host, before it is left.
+    let lock = {
+        let data = CString::new(config.data.as_os_str().as_bytes())
+            .map_err(|_| Error::invalid("zero byte in the data folder's path"))?;
+        let data = dir::open_absolute(&data).step("open the data folder")?;
+        let sandboxes = dir::ensure(data.as_fd(), c"sandboxes", 0o700).step("open sandboxes")?;
+        verify_ours(sandboxes.as_fd())?;
+        lock(sandboxes.as_fd())?
+    };
+    let instance = config.instance();
+    let host = Host::discover(&instance, level == Level::Root)?;
+    let reserved = ids::reserved()?;
+    let boot = meta::boot().step("read boot id")?;
+    leave(&config, level)?;
+
+    let data = dir::open_absolute(base::DATA).step("open the data folder")?;
+    let sandboxes = dir::open_dir(data.as_fd(), c"sandboxes").step("open sandboxes")?;
     verify_ours(sandboxes.as_fd())?;
-    let lock = lock(sandboxes.as_fd())?;
     let folder = |name: &CStr, mode| dir::ensure(sandboxes.as_fd(), name, mode);
-    let place = folder(c"root", 0o700).step("open sandboxes/root")?;
     folder(c"empty", 0o755).step("open sandboxes/empty")?;
     let layers = folder(c"layers", 0o755).step("open layers")?;
     let workspaces = folder(c"ws", 0o755).step("open workspaces")?;
     let trash = folder(c"trash", 0o700).step("open trash")?;
     ensure_run(data.as_fd(), &config, level)?;
 
-    let sources = template::Sources {
-        tools: &config.tools,
-        runner: config.runner.as_deref(),
-        data: &config.data,
-        worker_is_root: if level == Level::UserSingle { WorkerIs::Root } else { WorkerIs::Itself },
-    };
-    let template = template::build(place.as_fd(), &sources)?;
-    // Where every child begins.
-    mount::enter(template.as_fd()).step("enter the template")?;
-    let instance = config.instance();
-    let host = Host::discover(&instance, level == Level::Root)?;
-    let boot = meta::boot().step("read boot id")?;
     let running = adopt(workspaces.as_fd(), &boot)?;
-    let ids = Ids::open(sandboxes.as_fd(), &instance, |ws| {
+    let ids = Ids::open(sandboxes.as_fd(), &instance, reserved, |ws| {
         dir::exists(workspaces.as_fd(), &names::workspace(ws)).unwrap_or(true)
     })?;
     let mut state = State {
@@ -94,6 +94,23 @@ pub(super) fn enter(config: Config, runner: OwnedFd) -> Result<State> {
     };
     tidy(&mut state)?;
     Ok(state)
+}
+
+/// Exchanges the host's root for our own, with the template in it.
+fn leave(config: &Config, level: Level) -> Result<()> {
+    let data = CString::new(config.data.as_os_str().as_bytes())
+        .map_err(|_| Error::invalid("zero byte in the data folder's path"))?;
+    let data = dir::open_absolute(&data).step("open the data folder")?;
+    let sandboxes = dir::open_dir(data.as_fd(), c"sandboxes").step("open sandboxes")?;
+    let place = dir::ensure(sandboxes.as_fd(), c"root", 0o700).step("open sandboxes/root")?;
+    let worker_is = if level == Level::UserSingle { WorkerIs::Root } else { WorkerIs::Itself };
+    let sources = Sources {
+        tools: &config.tools,
+        runner: config.runner.as_deref(),
+        data: &config.data,
+        worker_is,
+    };
+    base::enter(place.as_fd(), &config.data, &sources)
 }
 
 /// Makes the mount namespace, and as an ordinary user the user namespace that it belongs to.

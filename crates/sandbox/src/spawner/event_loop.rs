@@ -36,7 +36,6 @@ use super::{
 };
 use crate::{
     Error, Result,
-    cgroup::host::Host,
     error::Step as _,
     names,
     protocol::{
@@ -72,12 +71,11 @@ const CLIENT: u64 = 0;
 
 /// Serves until the server closes its socket or asks for the end.
 pub(super) fn run(state: State, client: BorrowedFd<'_>) -> Result<()> {
-    let instance = state.config.instance();
     let mut this = Loop::new(state, client)?;
     this.greet()?;
     let result = this.serve();
     if this.state.running.is_empty() {
-        Host::remove_base(&instance);
+        this.state.host.remove_bases();
     }
     result
 }
@@ -207,7 +205,6 @@ impl<'a> Loop<'a> {
             self.clean_up();
             self.times_up();
         }
-        Ok(())
     }
 
     /// How long nothing needs to be done without an event.

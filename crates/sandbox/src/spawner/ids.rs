@@ -37,6 +37,7 @@ impl Ids {
     pub(super) fn open(
         sandboxes: BorrowedFd<'_>,
         instance: &str,
+        reserved: HashSet<u32>,
         exists: impl Fn(u128) -> bool,
     ) -> Result<Self> {
         let file = dir::create_file(sandboxes, c"ids", libc::O_RDWR, 0o600).step("open ids")?;
@@ -46,7 +47,7 @@ impl Ids {
         file.read_exact_at(&mut bytes, 0).step("read ids")?;
         let start = u32::from_str_radix(instance.get(..8).unwrap_or("0"), 16).unwrap_or(0);
         let mut ids =
-            Self { file, by_workspace: HashMap::new(), taken: reserved()?, next: start % COUNT };
+            Self { file, by_workspace: HashMap::new(), taken: reserved, next: start % COUNT };
         for (slot, record) in (0..).zip(bytes.chunks_exact(RECORD)) {
             let workspace = record.try_into().map(u128::from_le_bytes).unwrap_or(0);
             if workspace != 0 && exists(workspace) && ids.taken.insert(slot) {
@@ -92,7 +93,7 @@ impl Ids {
 }
 
 /// Ranges that overlap what the administrator gave to users.
-fn reserved() -> Result<HashSet<u32>> {
+pub(super) fn reserved() -> Result<HashSet<u32>> {
     let mut taken = HashSet::new();
     for path in ["/etc/subuid", "/etc/subgid"] {
         let text = match fs::read_to_string(path) {
@@ -130,12 +131,12 @@ mod tests {
     fn ranges_are_apart_and_survive_a_restart() {
         let temp = tempfile::tempdir().unwrap();
         let folder = folder(&temp);
-        let mut ids = Ids::open(folder.as_fd(), "00000000", |_| true).unwrap();
+        let mut ids = Ids::open(folder.as_fd(), "00000000", HashSet::new(), |_| true).unwrap();
         let (one, two) = (ids.base(1).unwrap(), ids.base(2).unwrap());
         assert_eq!(one.abs_diff(two) % RANGE, 0);
         assert_ne!(one, two);
         assert!(one >= FIRST);
-        let mut ids = Ids::open(folder.as_fd(), "00000000", |id| id == 2).unwrap();
+        let mut ids = Ids::open(folder.as_fd(), "00000000", HashSet::new(), |id| id == 2).unwrap();
         assert_eq!(ids.base(2).unwrap(), two);
         assert_eq!(ids.base(3).unwrap(), one, "the range of a workspace that is gone is free");
         ids.release(2).unwrap();

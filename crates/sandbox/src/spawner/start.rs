@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! spawner                                   child
-//! folders, spool, link socket, cgroup
+//! cgroup
 //! clone3 ─────────────────────────────────► waits
-//! id maps, trees ── GO, trees ────────────► root, mounts, overlay, pivot, network
+//! id maps ── MAPPED ──────────────────────► root, mounts, network
+//! trees, folders, spool, link socket
+//!         ── TREES, with descriptors ─────► overlay, pivot
 //! meta, version 1 groups ── GATE ─────────► limits, hardening, exec
 //! ◄─────────────────────────── end of file (or errno and step)
 //! ```
@@ -35,7 +37,7 @@ use crate::{
     Error, Result,
     cgroup::host::Groups,
     error::Step as _,
-    inside::setup::{self, GATE, GO, PARKING, Rlimits, STATE, Setup},
+    inside::setup::{self, GATE, MAPPED, PARKING, Rlimits, STATE, Setup, TREES},
     names,
     protocol::{FailureKind, LimitsBy, Start},
     sys::{
@@ -69,6 +71,18 @@ pub(super) struct Begun {
     pub(super) discarded: Vec<CString>,
 }
 
+/// A child that waits for the spawner's part.
+struct Prepare<'a> {
+    start: &'a Start,
+    process: &'a Process,
+    /// The first id of its range.
+    base: u32,
+    mirror: Option<OwnedFd>,
+    sync: &'a OwnedFd,
+    /// The name of its work folder.
+    work: &'a CString,
+}
+
 impl State {
     /// Makes the namespaces and sets the child going; it is up when the end of
     /// [`Begun::sync`] comes.
@@ -93,18 +107,7 @@ impl State {
             }
         }
         let mirror = start.mirror.map(|id| self.mirror(id)).transpose()?;
-        let (unclean, discarded) = if meta.generation == 0 {
-            (false, Vec::new())
-        } else {
-            self.clear_work_folders(folder.as_fd(), &meta)?
-        };
-        if !dir::exists(folder.as_fd(), files::UPPER).step("find changes")? {
-            files::make_upper(folder.as_fd(), self.level)?;
-        }
         let work = CString::new(format!("w-{}", start.generation)).unwrap_or_default();
-        dir::ensure(folder.as_fd(), &work, 0o755).step("make work folder")?;
-        let spool = files::spool(folder.as_fd())?;
-        let link = self.bind_link(start.ws)?;
         let base = match self.level {
             Level::Root => self.ids.base(start.ws)?,
             Level::UserRange | Level::UserSingle => 0,
@@ -117,8 +120,6 @@ impl State {
         let overlay = overlay_options(start, &work)?;
         let setup = Setup {
             sync: parked.as_fd(),
-            link: link.as_fd(),
-            spool: spool.as_fd(),
             cgroup: groups.unified.as_ref().map(AsFd::as_fd),
             runner: self.runner.as_fd(),
             filter: &self.filter,
@@ -140,24 +141,27 @@ impl State {
         let process = spawn(&setup, &groups, &ours)?;
         let clone_us = micros(since);
         drop(parked);
-        let prepared = self.prepare(start, &process, base, mirror, &ours, folder.as_fd());
-        if let Err(error) = prepared {
-            self.abandon(&process, &name);
-            return Err(told_by_child(&ours).unwrap_or(error));
+        let prepared = Prepare { start, process: &process, base, mirror, sync: &ours, work: &work };
+        match self.prepare(prepared, folder.as_fd(), &meta) {
+            Ok((unclean, discarded)) => {
+                Ok(Begun { process, sync: ours, clone_us, unclean, discarded })
+            }
+            Err(error) => {
+                self.abandon(&process, &name);
+                Err(told_by_child(&ours).unwrap_or(error))
+            }
         }
-        Ok(Begun { process, sync: ours, clone_us, unclean, discarded })
     }
 
-    /// What only the spawner can do for the child.
+    /// What only the spawner can do for the child. Says whether the files are unclean, and what
+    /// it moved to the trash.
     fn prepare(
-        &self,
-        start: &Start,
-        process: &Process,
-        base: u32,
-        mirror: Option<OwnedFd>,
-        sync: &OwnedFd,
+        &mut self,
+        child: Prepare<'_>,
         folder: BorrowedFd<'_>,
-    ) -> Result<()> {
+        before: &Meta,
+    ) -> Result<(bool, Vec<CString>)> {
+        let Prepare { start, process, base, mirror, sync, work } = child;
         let pid = process.pid;
         let map = match self.level {
             Level::Root => format!("0 {base} {RANGE}"),
@@ -166,6 +170,19 @@ impl State {
         };
         fs::write(format!("/proc/{pid}/uid_map"), &map).step("uid map")?;
         fs::write(format!("/proc/{pid}/gid_map"), &map).step("gid map")?;
+        socket::send(sync.as_fd(), &[MAPPED], &[]).step("send mapped")?;
+
+        let (unclean, discarded) = if before.generation == 0 {
+            (false, Vec::new())
+        } else {
+            self.clear_work_folders(folder, before)?
+        };
+        if !dir::exists(folder, files::UPPER).step("find changes")? {
+            files::make_upper(folder, self.level)?;
+        }
+        drop(dir::ensure(folder, work, 0o755).step("make work folder")?);
+        let spool = files::spool(folder)?;
+        let link = self.bind_link(start.ws)?;
         let state = mount::copy(self.sandboxes.as_fd(), c"", Depth::One).step("state tree")?;
         if self.level == Level::Root {
             let userns = File::open(format!("/proc/{pid}/ns/user")).step("id-mapped mount")?;
@@ -173,9 +190,10 @@ impl State {
         } else {
             mount::restrict(state.as_fd(), NOSUID | NODEV, Depth::One).step("state tree")?;
         }
-        let fds = [Some(state.as_raw_fd()), mirror.as_ref().map(AsRawFd::as_raw_fd)];
-        let fds: Vec<i32> = fds.into_iter().flatten().collect();
-        socket::send(sync.as_fd(), &[GO], &fds).step("send trees")?;
+        let fds: Vec<i32> =
+            [&state, &link, &spool].into_iter().chain(&mirror).map(AsRawFd::as_raw_fd).collect();
+        socket::send(sync.as_fd(), &[TREES], &fds).step("send trees")?;
+
         let meta = Meta {
             generation: start.generation,
             pid,
@@ -184,7 +202,8 @@ impl State {
         };
         meta.write(folder).step("write meta")?;
         self.host.join_legacy(&names::workspace(start.ws), &start.limits, pid)?;
-        socket::send(sync.as_fd(), &[GATE], &[]).step("open gate")
+        socket::send(sync.as_fd(), &[GATE], &[]).step("open gate")?;
+        Ok((unclean, discarded))
     }
 
     /// Ends a child that could not be set up, and what was made for it.

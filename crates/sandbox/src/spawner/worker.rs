@@ -22,7 +22,7 @@ use crate::{
     tree,
 };
 
-/// How much kinder to others than the spawner a worker is.
+/// How much a worker lets others go first (a nice value).
 const NICENESS: i32 = 5;
 
 /// A task for a worker.
@@ -97,8 +97,8 @@ impl Worker {
 
 fn begin_child() -> Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0).step("worker")?;
-    // SAFETY: an integer; less attention is all that can come of it.
-    unsafe { libc::nice(NICENESS) };
+    // SAFETY: integers; less attention is all that can come of it.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
     Ok(())
 }
 

@@ -13,7 +13,8 @@ use crate::harness::{Host, LIMIT, levels, new_id, plain_start};
 
 fn say(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
-    let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)].as_secs_f64() * 1e3;
+    let at =
+        |part: usize| times[(times.len() * part / 100).min(times.len() - 1)].as_secs_f64() * 1e3;
     println!("  {what:34} p50 {:7.3} p95 {:7.3} p99 {:7.3} ms", at(50), at(95), at(99));
 }
 
@@ -113,10 +114,14 @@ fn many(host: &mut Host) {
     }
     println!("  1,000 live after {:?}", begun.elapsed());
     println!("  each takes {} KiB (kernel and anonymous)", (memory() - before) / 1000);
-    let Reply::Workspaces { entries, .. } = host.call(&Request::List { after: 0 }) else { panic!() };
+    let Reply::Workspaces { entries, .. } = host.call(&Request::List { after: 0 }) else {
+        panic!()
+    };
     let pid = entries.iter().rev().find(|entry| entry.pid != 0).unwrap().pid;
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    for line in rollup.lines().filter(|line| line.starts_with("Pss:") || line.starts_with("Private")) {
+    for line in
+        rollup.lines().filter(|line| line.starts_with("Pss:") || line.starts_with("Private"))
+    {
         println!("  first process {line}");
     }
     let begun = Instant::now();

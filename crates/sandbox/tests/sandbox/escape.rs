@@ -46,8 +46,8 @@ fn no_way_out_is_open() {
             if result != "allowed" && !result.starts_with("blocked") {
                 continue;
             }
-            let expected = ALLOWED.contains(&name)
-                || (who == Who::User && ALLOWED_SINGLE.contains(&name));
+            let expected =
+                ALLOWED.contains(&name) || (who == Who::User && ALLOWED_SINGLE.contains(&name));
             if (result == "allowed") != expected {
                 wrong.push(line.to_owned());
             }

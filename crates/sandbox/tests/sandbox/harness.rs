@@ -263,11 +263,7 @@ fn prepare(who: Who) -> (tempfile::TempDir, PathBuf, Config) {
     (folder, helper, config)
 }
 
-fn start(
-    who: Who,
-    config: &Config,
-    helper: &Path,
-) -> boatyard_sandbox::Result<(Launched, Ready)> {
+fn start(who: Who, config: &Config, helper: &Path) -> boatyard_sandbox::Result<(Launched, Ready)> {
     let runner = Runner::Path(helper);
     let launched = if who == Who::User && is_root() {
         let script = helper.with_file_name("as-user");

@@ -73,7 +73,8 @@ fn tmp_is_small() {
         let mut host = Host::new(who);
         let ws = host.create();
         host.start_with(ws, 1, |start| start.limits.tmp_bytes = 1 << 20);
-        let text = host.sh(ws, "head -c 4000000 /dev/zero > /tmp/x 2>/dev/null || echo full; rm /tmp/x");
+        let text =
+            host.sh(ws, "head -c 4000000 /dev/zero > /tmp/x 2>/dev/null || echo full; rm /tmp/x");
         assert_eq!(text, "full\n");
     }
 }
@@ -134,7 +135,8 @@ fn sessions_without_control_groups_are_found_by_their_mark() {
         assert_eq!(answer["status"], 0, "{answer}");
         let answer = host.order(ws, &json!({ "op": "kill_group", "group": "ses-1" }));
         assert_eq!(answer["error"], "", "{answer}");
-        let text = host.sh(ws, "ps -e -o stat=,args= | grep -v '^Z' | grep -c 'sleep 100[0]' || true");
+        let text =
+            host.sh(ws, "ps -e -o stat=,args= | grep -v '^Z' | grep -c 'sleep 100[0]' || true");
         assert_eq!(text.trim(), "0");
     }
 }
@@ -170,9 +172,9 @@ fn processes_of(host: &Host, ws: u128) -> usize {
         fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(&group))
     };
     let namespace = host.config.data.join("sandboxes/ws").join(&group).join("meta");
-    let first = fs::read(namespace).ok().and_then(|meta| {
-        Some(u32::from_le_bytes(meta.get(16..20)?.try_into().ok()?))
-    });
+    let first = fs::read(namespace)
+        .ok()
+        .and_then(|meta| Some(u32::from_le_bytes(meta.get(16..20)?.try_into().ok()?)));
     let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     let wanted = first.and_then(|pid| of(&pid.to_string()));
     fs::read_dir("/proc")

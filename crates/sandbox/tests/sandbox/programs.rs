@@ -16,7 +16,10 @@ fn the_worker_is_an_ordinary_user_with_a_home() {
     for who in levels() {
         let mut host = Host::new(who);
         let ws = host.running();
-        assert_eq!(host.sh(ws, "id -un; echo ~; cd; pwd; umask; stat -c %U /work ."), "agent\n/home/agent\n/home/agent\n0022\nagent\nagent\n");
+        assert_eq!(
+            host.sh(ws, "id -un; echo ~; cd; pwd; umask; stat -c %U /work ."),
+            "agent\n/home/agent\n/home/agent\n0022\nagent\nagent\n"
+        );
         assert_eq!(host.sh(ws, "ls -d /sys /proc/1 2>/dev/null || true"), "/proc/1\n");
     }
 }
@@ -57,7 +60,10 @@ fn node_and_npm_run() {
         );
         assert_eq!(text, "2\nlistening\n");
         if have("npm") {
-            assert!(host.sh(ws, "mkdir p; cd p; npm init -y >/dev/null; npm pkg get name").contains("\"p\""));
+            assert!(
+                host.sh(ws, "mkdir p; cd p; npm init -y >/dev/null; npm pkg get name")
+                    .contains("\"p\"")
+            );
         }
     }
 }
@@ -70,7 +76,8 @@ fn debuggers_may_trace_their_own() {
     for who in levels() {
         let mut host = Host::new(who);
         let ws = host.running();
-        let text = host.sh(ws, "strace -f -e trace=execve -o /tmp/trace /bin/true; grep -c execve /tmp/trace");
+        let text = host
+            .sh(ws, "strace -f -e trace=execve -o /tmp/trace /bin/true; grep -c execve /tmp/trace");
         assert_eq!(text, "1\n");
     }
 }
@@ -127,8 +134,12 @@ fn a_program_that_is_missing_is_named_as_such() {
         let mut host = Host::new(who);
         let ws = host.running();
         let answer = host.order(ws, &json!({ "op": "run", "argv": ["no-such-program"] }));
-        assert!(answer["error"].as_str().unwrap().starts_with("find program failed: No such file"), "{answer}");
-        let answer = host.order(ws, &json!({ "op": "run", "argv": ["/bin/true"], "cwd": "/nowhere" }));
+        assert!(
+            answer["error"].as_str().unwrap().starts_with("find program failed: No such file"),
+            "{answer}"
+        );
+        let answer =
+            host.order(ws, &json!({ "op": "run", "argv": ["/bin/true"], "cwd": "/nowhere" }));
         assert!(answer["error"].as_str().unwrap().starts_with("enter folder failed"), "{answer}");
     }
 }

@@ -18,7 +18,9 @@ fn a_fork_shares_the_past_and_nothing_of_the_future() {
         let snapshot = |ws, layer, mode| Request::Snapshot { ws, layer, mode };
         assert_eq!(host.call(&snapshot(first, layer, SnapshotMode::Rename)), Reply::Done);
         let again = host.try_call(&snapshot(first, layer, SnapshotMode::Rename));
-        assert!(matches!(again, Err(Error::Refused(failure)) if failure.kind == FailureKind::Exists));
+        assert!(
+            matches!(again, Err(Error::Refused(failure)) if failure.kind == FailureKind::Exists)
+        );
 
         // Two that stand on it.
         let second = host.create();
@@ -38,7 +40,8 @@ fn a_fork_shares_the_past_and_nothing_of_the_future() {
         host.start_with(first, 3, |start| start.lowers = vec![top, layer]);
         assert_eq!(host.sh(first, "ls /work /work/moved"), "/work:\nmoved\n\n/work/moved:\nnew\n");
 
-        let Reply::Layers { mut layers, more } = host.call(&Request::ListLayers { after: 0 }) else {
+        let Reply::Layers { mut layers, more } = host.call(&Request::ListLayers { after: 0 })
+        else {
             panic!("not a list");
         };
         layers.sort_unstable();
@@ -69,14 +72,18 @@ fn a_running_workspace_is_copied_as_it_is_at_one_moment() {
         host.sh(ws, "(while :; do echo line >> /work/log; done) >/dev/null 2>&1 &");
         let copy = new_id();
         let request = Request::Snapshot { ws, layer: copy, mode: SnapshotMode::Copy };
-        if host.ready.limits == LimitsBy::Rlimits && host.try_call(&Request::Freeze { ws }).is_err() {
+        if host.ready.limits == LimitsBy::Rlimits && host.try_call(&Request::Freeze { ws }).is_err()
+        {
             assert!(host.try_call(&request).is_err(), "a copy of what can't be frozen is refused");
             continue;
         }
         assert_eq!(host.call(&request), Reply::Done);
         let fork = host.create();
         host.start_with(fork, 1, |start| start.lowers = vec![copy, layer]);
-        assert_eq!(host.sh(fork, "ls /work /work/replaced"), "/work:\nlog\nreplaced\nsparse\n\n/work/replaced:\ny\n");
+        assert_eq!(
+            host.sh(fork, "ls /work /work/replaced"),
+            "/work:\nlog\nreplaced\nsparse\n\n/work/replaced:\ny\n"
+        );
         assert_eq!(host.sh(fork, "stat -c '%h %U %s' ~/note /work/sparse"), {
             let user = "agent";
             format!("2 {user} 2\n1 {user} 10485760\n")
@@ -140,7 +147,12 @@ fn a_mirror_is_shown_read_only() {
         std::fs::write(mirror.join("HEAD"), "ref: refs/heads/main\n").unwrap();
         if crate::harness::is_root() {
             for path in [mirror.parent().unwrap(), &mirror, &mirror.join("HEAD")] {
-                std::os::unix::fs::chown(path, Some(host.config.server_uid), Some(host.config.server_gid)).unwrap();
+                std::os::unix::fs::chown(
+                    path,
+                    Some(host.config.server_uid),
+                    Some(host.config.server_gid),
+                )
+                .unwrap();
             }
         }
         let ws = host.create();

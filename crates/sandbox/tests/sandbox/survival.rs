@@ -65,7 +65,8 @@ fn a_spawner_killed_at_any_moment_leaves_nothing_behind() {
             let start = Request::Start(plain_start(ws, generation));
             client::send(host.client.as_fd(), 1_000_000 + round, &start).unwrap();
             if round % 3 == 2 {
-                client::send(host.client.as_fd(), 2_000_000 + round, &Request::Kill { ws }).unwrap();
+                client::send(host.client.as_fd(), 2_000_000 + round, &Request::Kill { ws })
+                    .unwrap();
             }
             // Not to wait for something, but to hit another moment each time.
             std::thread::sleep(Duration::from_micros(150 * round));
@@ -165,9 +166,8 @@ fn first_processes(host: &Host) -> usize {
         .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))
         .filter(|pid| {
             // Its mounts come from this data folder: known by the workspace's overlay.
-            fs::read_to_string(format!("/proc/{pid}/mountinfo")).is_ok_and(|mounts| {
-                mounts.contains("upperdir=mnt/ws/") && mounts.contains(&data)
-            })
+            fs::read_to_string(format!("/proc/{pid}/mountinfo"))
+                .is_ok_and(|mounts| mounts.contains("upperdir=mnt/ws/") && mounts.contains(&data))
         })
         .count()
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Controller, Host};
-use crate::{Result, error::Step as _, sys::dir};
+use crate::{Error, Result, error::Step as _, sys::dir};
 
 /// The controllers of version 2 that limits need, and the one that is nice to have.
 const WANTED: [&str; 3] = ["memory", "pids", "cpu"];
@@ -36,9 +36,16 @@ impl Host {
     pub(crate) fn discover(instance: &str, root: bool) -> Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").step("read mountinfo")?;
         let hierarchies: Vec<Hierarchy> = mounts.lines().filter_map(parse).collect();
-        let mut host = Self { unified: None, unified_limits: false, legacy: Vec::new() };
+        let mut host = Self {
+            unified: None,
+            unified_limits: false,
+            legacy: Vec::new(),
+            parents: Vec::new(),
+            base_name: CString::new(instance_group(instance))
+                .map_err(|_| Error::invalid("zero byte"))?,
+        };
         if let Some(unified) = hierarchies.iter().find(|one| one.controllers.is_none()) {
-            host.unified = unified_base(unified, instance, root)?;
+            host.unified = unified_base(unified, instance, root, &mut host.parents)?;
         }
         if let Some(base) = &host.unified {
             let enabled = dir::read(base.as_fd(), c"cgroup.subtree_control")
@@ -63,21 +70,12 @@ impl Host {
                 }) else {
                     continue;
                 };
-                let base = open_below(&hierarchy.mount_point, &instance_group(instance))
+                let base = open_below(&hierarchy.mount_point, instance, &mut host.parents)
                     .step(&format!("cgroup {name} base group"))?;
                 host.legacy.push((controller, base));
             }
         }
         Ok(host)
-    }
-
-    /// Takes the base groups away once no workspace is left in them.
-    pub(crate) fn remove_base(instance: &str) {
-        let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else { return };
-        for hierarchy in mounts.lines().filter_map(parse) {
-            // Still in use, never made or not ours: all are fine.
-            let _ = fs::remove_dir(hierarchy.mount_point.join(instance_group(instance)));
-        }
     }
 }
 
@@ -85,7 +83,12 @@ fn instance_group(instance: &str) -> String {
     format!("boatyard-{instance}")
 }
 
-fn unified_base(hierarchy: &Hierarchy, instance: &str, root: bool) -> Result<Option<OwnedFd>> {
+fn unified_base(
+    hierarchy: &Hierarchy,
+    instance: &str,
+    root: bool,
+    parents: &mut Vec<OwnedFd>,
+) -> Result<Option<OwnedFd>> {
     if let Some(own) = own_group(hierarchy)
         && is_delegated(&own, root)
         && let Ok(base) = open(&own)
@@ -100,8 +103,7 @@ fn unified_base(hierarchy: &Hierarchy, instance: &str, root: bool) -> Result<Opt
     if let Ok(top) = open(&hierarchy.mount_point) {
         enable(top.as_fd());
     }
-    let base =
-        open_below(&hierarchy.mount_point, &instance_group(instance)).step("cgroup base group")?;
+    let base = open_below(&hierarchy.mount_point, instance, parents).step("cgroup base group")?;
     enable(base.as_fd());
     Ok(Some(base))
 }
@@ -164,8 +166,12 @@ fn open(path: &Path) -> std::io::Result<OwnedFd> {
     dir::open_absolute(&CString::new(path.as_os_str().as_bytes())?)
 }
 
-fn open_below(path: &Path, name: &str) -> std::io::Result<OwnedFd> {
-    dir::ensure(open(path)?.as_fd(), &CString::new(name)?, 0o755)
+/// The base group of `instance` in the hierarchy at `path`, whose top is kept in `parents`.
+fn open_below(path: &Path, instance: &str, parents: &mut Vec<OwnedFd>) -> std::io::Result<OwnedFd> {
+    let parent = open(path)?;
+    let base = dir::ensure(parent.as_fd(), &CString::new(instance_group(instance))?, 0o755)?;
+    parents.push(parent);
+    Ok(base)
 }
 
 /// A hierarchy from a line of mountinfo: `id parent dev root mountpoint options … - type source
