@@ -48,7 +48,7 @@ pub(crate) struct Global {
     )]
     pub(crate) api_key: Option<String>,
     /// The data folder of the server on this machine
-    #[arg(long, global = true, env = "BOATYARD_DATA", value_name = "DIR")]
+    #[arg(long, global = true, env = "BOATYARD_DATA", hide_env_values = true, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Say more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -125,7 +125,7 @@ pub(crate) enum Command {
     Doctor(doctor::Args),
     /// Remove what nothing refers to any more
     Gc(gc::Args),
-    /// Save everything into one file
+    /// Save database, blobs, mirrors and keys
     Backup(backup::Args),
     /// Bring back what `backup` saved
     Restore(restore::Args),

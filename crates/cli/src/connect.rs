@@ -18,6 +18,13 @@ use crate::{
 
 /// A client for the server that is meant.
 pub(crate) fn connect(global: &Global) -> Result<Client> {
+    if let Some(server) = &global.server
+        && !url::Url::parse(server).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+    {
+        return Err(Failure::usage(format!("`{server}` is no address of a server"))
+            .next("write it as http://HOST:PORT or https://HOST")
+            .into());
+    }
     let local = find_local(global)?;
     let (server, key) = match (&global.server, &global.api_key, local) {
         (Some(server), Some(key), _) => (server.clone(), key.clone()),

@@ -33,6 +33,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    // This program is also the process that makes sandboxes: it is started again as that.
+    boatyard_runtime::native::launch::run_if_spawner();
     let args = args::Args::parse();
     let output = output::Output::new(&args.global);
     match commands::run(args, &output) {

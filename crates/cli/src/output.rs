@@ -17,6 +17,10 @@ const WIDTH_WITHOUT_TERMINAL: usize = 100;
 /// Narrower than this nothing is readable, wider lines are hard to read.
 const WIDTHS: std::ops::RangeInclusive<usize> = 40..=120;
 
+/// Causes of others' making that tell nobody anything.
+const EMPTY_WORDS: [&str; 3] =
+    ["error sending request", "client error (Connect)", "tcp connect error"];
+
 /// How much is said beside data and errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verbosity {
@@ -187,8 +191,8 @@ impl Output {
         let mut said = error.to_string();
         for cause in error.chain().skip(1) {
             let cause = cause.to_string();
-            // Some layers repeat what lies below them.
-            if !said.contains(&cause) {
+            // Some layers repeat what lies below them, or say nothing.
+            if !said.contains(&cause) && !EMPTY_WORDS.contains(&cause.as_str()) {
                 text.push_str(&format!("\n  {} {cause}", self.err.dim("because:")));
                 said = cause;
             }

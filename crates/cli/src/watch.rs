@@ -21,5 +21,13 @@ mod wrap;
 
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 /// How often what is drawn over is drawn anew, and a task's state is asked for while it matters.
 pub(crate) const TICK: Duration = Duration::from_millis(125);
+
+/// Ctrl-C from now on, none of them missed while something else is done.
+pub(crate) fn interrupts() -> Result<Signal> {
+    signal(SignalKind::interrupt()).context("signals can't be watched")
+}

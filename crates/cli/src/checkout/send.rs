@@ -122,7 +122,12 @@ pub(crate) async fn send(
     if repository.refs.iter().any(is_there) {
         return Ok(Sent { repository: repository.id, base });
     }
-    borrowed.upload(client, output, repository.id, &reference, &base, &repository.refs).await?;
+    let pack = borrowed.bundle(&reference, &base, &repository.refs).await?;
+    let bytes = Arc::clone(&pack.bytes);
+    let body = reqwest::Body::wrap_stream(stream::try_unfold(pack, Pack::next));
+    // If git gave up, its reason stands in the error of the stream.
+    client.send_bundle(repository.id, body).await.context("the repository could not be sent")?;
+    output.detail(format!("Sent {}.", text::bytes(bytes.load(Ordering::Relaxed))));
     Ok(Sent { repository: repository.id, base })
 }
 
@@ -169,50 +174,31 @@ impl Borrowed {
         commit.parse().context("git gave no commit")
     }
 
-    async fn upload(
-        &self,
-        client: &Client,
-        output: &Output,
-        repository: RepositoryId,
-        reference: &str,
-        base: &CommitId,
-        known: &[Ref],
-    ) -> Result<()> {
+    /// The bundle that brings `reference`, leaving out what `known` has already.
+    async fn bundle(&self, reference: &str, base: &CommitId, known: &[Ref]) -> Result<Pack> {
         let folder = self.folder.path();
         let update = ["update-ref", reference, base.as_str()];
         git(folder, update).await?.checked(&update.map(OsString::from))?;
-        let mut args: Vec<String> =
-            vec!["bundle".into(), "create".into(), "--quiet".into(), "-".into()];
-        args.push(reference.to_owned());
+        let mut wanted = vec![reference.to_owned()];
         for Ref { commit, .. } in known {
             // Only what is here as well can be left out.
             let exists = ["cat-file", "-e", &format!("{commit}^{{commit}}")].map(str::to_owned);
             if git(folder, &exists).await?.status.success() {
-                args.push(format!("^{commit}"));
+                wanted.push(format!("^{commit}"));
             }
         }
-        // Everything is there already, under no name: a bundle would be empty. Its name is sent with
-        // one commit, which is what a bundle needs at least.
-        let mut count: Vec<String> = vec!["rev-list".into(), "--count".into()];
-        count.extend(args[4..].iter().cloned());
-        let missing = git(folder, &count).await?;
+        let count = ["rev-list", "--count"].map(str::to_owned);
+        let missing = git(folder, count.iter().chain(&wanted)).await?;
         if missing.text() == "0" {
-            args.truncate(5);
-            args.push("-1".into());
+            // Everything is there, but not under this name. No bundle is empty: it takes the one
+            // commit along.
+            wanted.truncate(1);
+            wanted.push("-1".to_owned());
         }
-        let mut child = start(folder, &args)?;
+        let create = ["bundle", "create", "--quiet", "-"].map(str::to_owned);
+        let mut child = start(folder, create.iter().chain(&wanted))?;
         let stdout = child.stdout.take().context("git has no output")?;
-        let bytes = Arc::new(AtomicU64::new(0));
-        let body =
-            stream::try_unfold(Pack { child, stdout, bytes: Arc::clone(&bytes) }, Pack::next);
-        client.send_bundle(repository, reqwest::Body::wrap_stream(body)).await.map_err(
-            |error| {
-                // The reason why git gave up stands in the error of the stream.
-                anyhow::Error::new(error).context("the repository could not be sent")
-            },
-        )?;
-        output.detail(format!("Sent {}.", text::bytes(bytes.load(Ordering::Relaxed))));
-        Ok(())
+        Ok(Pack { child, stdout, bytes: Arc::default() })
     }
 
     /// Runs git on the checkout's working tree with an index and objects of our own.
@@ -270,3 +256,6 @@ impl Pack {
         Err(io::Error::other(said("bundle", &words)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use crate::{
     failure::Exit,
     ids::{self, Target},
     watch::{
+        interrupts,
         screen::Screen,
         session::{self, Until},
         task,
@@ -32,6 +33,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
     if output.is_json() {
         let session = ids::session(client, &args.id, args.attempt).await?;
         let mut events = client.follow_session(session, 0);
+        let mut interrupt = interrupts()?;
         loop {
             tokio::select! {
                 step = events.next() => match step {
@@ -40,8 +42,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
                     Some(Err(error)) => return Err(error.into()),
                     None => return Ok(Exit::Done),
                 },
-                signal = tokio::signal::ctrl_c() => {
-                    signal?;
+                _ = interrupt.recv() => {
                     return Ok(Exit::Interrupted);
                 }
             }

@@ -15,7 +15,7 @@ use crate::{
     failure::{Exit, Failure},
     output::table::Table,
     text::{ago, clean_line},
-    watch::TICK,
+    watch::{TICK, interrupts},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -101,6 +101,7 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
 
 async fn wait(mut job: Job, context: &Context<'_>) -> Result<Job> {
     let mut tick = tokio::time::interval(TICK);
+    let mut interrupt = interrupts()?;
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while matches!(job.state, JobState::Queued | JobState::Running) {
         tokio::select! {
@@ -109,8 +110,7 @@ async fn wait(mut job: Job, context: &Context<'_>) -> Result<Job> {
                 Err(error) if error.is_transient() => {}
                 Err(error) => return Err(error.into()),
             },
-            signal = tokio::signal::ctrl_c() => {
-                signal?;
+            _ = interrupt.recv() => {
                 break;
             }
         }

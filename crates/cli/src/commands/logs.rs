@@ -7,7 +7,7 @@ use super::Context;
 use crate::{
     failure::Exit,
     ids,
-    watch::{render::Renderer, session::detail},
+    watch::{interrupts, render::Renderer, session::detail},
 };
 
 /// Prints what happened in a session. -v shows checkpoints and every command's output.
@@ -35,11 +35,11 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
     };
     let mut renderer = Renderer::new(output.out, detail(output));
     let mut seen = false;
+    let mut interrupt = interrupts()?;
     loop {
         let step = tokio::select! {
             step = events.next() => step,
-            signal = tokio::signal::ctrl_c() => {
-                signal?;
+            _ = interrupt.recv() => {
                 return Ok(Exit::Interrupted);
             }
         };

@@ -38,6 +38,7 @@ use crate::{
     port, sources,
 };
 
+mod database;
 mod notify;
 mod open;
 
@@ -170,7 +171,9 @@ async fn serve(parts: Parts<'_>, output: &Output) -> Result<Exit> {
     let runtime = NativeRuntime::connect_spawner(source, parts.folder.path())
         .await
         .context("this machine can't make sandboxes")?;
+    let store = database::open(parts.folder, &parts.settings).await?;
     let options = Options {
+        store,
         settings: parts.settings,
         data: parts.folder.path().to_owned(),
         listener: parts.listener,

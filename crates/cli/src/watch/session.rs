@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 use super::{
     TICK,
     ask::{Asks, Typed},
+    interrupts,
     render::{Detail, Renderer},
     screen::Screen,
 };
@@ -132,6 +133,7 @@ impl Follower<'_> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut typed = Typed::default();
+        let mut interrupt = interrupts()?;
         let mut ticks = 0;
         let mut lost = false;
         loop {
@@ -172,8 +174,7 @@ impl Follower<'_> {
                     self.typing = false;
                     self.answer(screen, &line).await?;
                 }
-                signal = tokio::signal::ctrl_c() => {
-                    signal?;
+                _ = interrupt.recv() => {
                     return Ok(End::Detached);
                 }
             }

@@ -14,7 +14,7 @@ use boatyard_api::{
 use tokio::time::MissedTickBehavior;
 
 use super::{
-    TICK,
+    TICK, interrupts,
     screen::Screen,
     session::{self, End, Followed, Until},
     stat,
@@ -94,6 +94,7 @@ async fn prepare(
     number: u32,
 ) -> Result<(Task, Option<End>)> {
     let mut tick = tokio::time::interval(TICK);
+    let mut interrupt = interrupts()?;
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_seen = tokio::time::Instant::now();
     loop {
@@ -116,8 +117,7 @@ async fn prepare(
                 Err(error) if error.is_transient() && last_seen.elapsed() < PATIENCE => {}
                 Err(error) => return Err(error.into()),
             },
-            signal = tokio::signal::ctrl_c() => {
-                signal?;
+            _ = interrupt.recv() => {
                 return Ok((task, Some(End::Detached)));
             }
         }
@@ -133,6 +133,7 @@ async fn follow_many(
 ) -> Result<(Task, End)> {
     let look = output.err;
     let mut tick = tokio::time::interval(TICK * 2);
+    let mut interrupt = interrupts()?;
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen: HashMap<u32, AttemptState> = HashMap::new();
     let mut last_seen = tokio::time::Instant::now();
@@ -174,8 +175,7 @@ async fn follow_many(
                 Err(error) if error.is_transient() && last_seen.elapsed() < PATIENCE => {}
                 Err(error) => return Err(error.into()),
             },
-            signal = tokio::signal::ctrl_c() => {
-                signal?;
+            _ = interrupt.recv() => {
                 return Ok((task, End::Detached));
             }
         }
