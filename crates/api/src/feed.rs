@@ -46,6 +46,9 @@ pub enum FeedBody {
         workspace: WorkspaceId,
         /// Its state.
         state: SessionState,
+        /// Why, where that is not plain.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
     },
     /// A workspace is new, or changed its state.
     #[serde(rename = "workspace.state")]

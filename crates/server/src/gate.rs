@@ -218,33 +218,4 @@ fn bare(status: StatusCode) -> Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_api_needs_a_caller_and_the_page_does_not() {
-        for path in ["/api", "/api/", "/api/tasks", "/api/auth/me", "/api/docs", "/metrics", "/api/x"]
-        {
-            assert_eq!(access(path), Access::Key, "{path}");
-        }
-        for path in ["/", "/health", "/skill.md", "/tasks/x", "/assets/a.js", "/api/auth/login"] {
-            assert_eq!(access(path), Access::Open, "{path}");
-        }
-    }
-
-    #[test]
-    fn an_answer_of_the_framework_becomes_a_problem() {
-        let id = RequestId::of(&http::HeaderMap::new());
-        for (status, kind) in [
-            (StatusCode::METHOD_NOT_ALLOWED, ProblemKind::MethodNotAllowed),
-            (StatusCode::NOT_FOUND, ProblemKind::NotFound),
-            (StatusCode::PAYLOAD_TOO_LARGE, ProblemKind::TooLarge),
-            (StatusCode::IM_A_TEAPOT, ProblemKind::Invalid),
-        ] {
-            assert!(bare(status).is(kind));
-            let response = rendered(status.into_response(), &id, &Method::GET);
-            assert_eq!(response.status(), status);
-            assert_eq!(response.headers()[header::CONTENT_TYPE], problem::MEDIA_TYPE);
-        }
-    }
-}
+mod tests;

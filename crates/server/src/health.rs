@@ -1,7 +1,7 @@
 //! How the server is: in a word for everybody, in full for a caller.
 
 use std::{
-    sync::LazyLock,
+    sync::{LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,9 @@ use crate::app::App;
 /// How long the database may take to answer before it counts as ill.
 const DATABASE_DEADLINE: Duration = Duration::from_secs(2);
 
+/// How long the database's answer counts.
+const COUNTS_FOR: Duration = Duration::from_secs(1);
+
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Remembers the moment of the start.
@@ -28,38 +31,54 @@ pub fn uptime() -> Duration {
     STARTED.elapsed()
 }
 
-/// How the server is, in a word.
-pub async fn brief(app: &App, stopping: &CancellationToken) -> Health {
-    let status = match database(app).await.ok {
-        _ if stopping.is_cancelled() => HealthStatus::Stopping,
-        true => HealthStatus::Ok,
-        false => HealthStatus::Degraded,
-    };
-    Health { status, details: None }
+/// How the server is. What the database said counts for a moment, so that those who ask often (or
+/// in bad faith) cost it nothing.
+#[derive(Default)]
+pub struct Probe {
+    last: Mutex<Option<(Instant, DatabaseHealth)>>,
 }
 
-/// How the server is, in full.
-pub async fn full(app: &App, stopping: &CancellationToken) -> Health {
-    let database = database(app).await;
-    let runtime = runtime(app);
-    let status = match database.ok && runtime.ready {
-        _ if stopping.is_cancelled() => HealthStatus::Stopping,
-        true => HealthStatus::Ok,
-        false => HealthStatus::Degraded,
-    };
-    let details = HealthDetails {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        uptime: uptime().as_secs(),
-        database,
-        runtimes: vec![runtime],
-    };
-    Health { status, details: Some(details) }
-}
+impl Probe {
+    /// In a word.
+    pub async fn brief(&self, app: &App, stopping: &CancellationToken) -> Health {
+        let status = match self.database(app).await.ok {
+            _ if stopping.is_cancelled() => HealthStatus::Stopping,
+            true => HealthStatus::Ok,
+            false => HealthStatus::Degraded,
+        };
+        Health { status, details: None }
+    }
 
-async fn database(app: &App) -> DatabaseHealth {
-    let schema = tokio::time::timeout(DATABASE_DEADLINE, app.store.schema()).await;
-    let schema = schema.ok().and_then(Result::ok);
-    DatabaseHealth { kind: "sqlite".to_owned(), ok: schema.is_some(), schema }
+    /// In full.
+    pub async fn full(&self, app: &App, stopping: &CancellationToken) -> Health {
+        let database = self.database(app).await;
+        let runtime = runtime(app);
+        let status = match database.ok && runtime.ready {
+            _ if stopping.is_cancelled() => HealthStatus::Stopping,
+            true => HealthStatus::Ok,
+            false => HealthStatus::Degraded,
+        };
+        let details = HealthDetails {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: uptime().as_secs(),
+            database,
+            runtimes: vec![runtime],
+        };
+        Health { status, details: Some(details) }
+    }
+
+    async fn database(&self, app: &App) -> DatabaseHealth {
+        let known = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, health)) = known.filter(|(when, _)| when.elapsed() < COUNTS_FOR) {
+            return health;
+        }
+        let schema = tokio::time::timeout(DATABASE_DEADLINE, app.store.schema()).await;
+        let schema = schema.ok().and_then(Result::ok);
+        let health = DatabaseHealth { kind: "sqlite".to_owned(), ok: schema.is_some(), schema };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((Instant::now(), health.clone()));
+        health
+    }
 }
 
 fn runtime(app: &App) -> RuntimeHealth {

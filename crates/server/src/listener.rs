@@ -8,6 +8,7 @@
 use std::{
     future::{Future as _, poll_fn},
     io,
+    net::SocketAddr,
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -18,7 +19,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -43,6 +44,24 @@ pub const GRACE: Duration = Duration::from_secs(5);
 
 /// How long to wait when the system has no descriptors left, before asking again.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// Connections that may wait in the kernel to be taken: a burst of watchers that come back.
+const BACKLOG: u32 = 4096;
+
+/// Listens on this address.
+///
+/// # Errors
+/// When it is in use, or not this machine's.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A port of which old connections are still closing can be taken again at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves requests until `stopping` is cancelled, and a little longer those under way.
 pub async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) {
@@ -75,10 +94,8 @@ pub async fn serve(listener: TcpListener, router: Router, stopping: Cancellation
 }
 
 async fn pause_after(error: &io::Error) {
-    let of_the_client = matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-    );
+    let of_the_client =
+        matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
     if !of_the_client {
         tracing::warn!(%error, "no connection can be taken");
         tokio::time::sleep(EXHAUSTED).await;
@@ -112,13 +129,13 @@ async fn until_taken(
         // A router is always ready.
         router.clone().call(request.map(Body::new))
     });
+    // No `pipeline_flush`: a connection may be taken only when all that was written is out.
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_MAX)
-        .pipeline_flush(true);
+        .max_buf_size(HEAD_MAX);
     let io = TokioIo::new(Io(Arc::clone(socket)));
     let mut served = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
     let mut stopped = std::pin::pin!(stopping.cancelled());

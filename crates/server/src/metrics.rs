@@ -67,11 +67,8 @@ pub fn request(method: &Method, route: &str, status: StatusCode, took: Duration)
         known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
         _ => "other",
     };
-    let labels = [
-        ("method", method.to_owned()),
-        ("route", route.to_owned()),
-        ("status", class.to_owned()),
-    ];
+    let labels =
+        [("method", method.to_owned()), ("route", route.to_owned()), ("status", class.to_owned())];
     metrics::counter!("boatyard_http_requests_total", &labels).increment(1);
     metrics::histogram!("boatyard_http_request_seconds", "route" => route.to_owned())
         .record(took.as_secs_f64());

@@ -12,7 +12,9 @@ use utoipa::{
     openapi::{
         ContentBuilder, InfoBuilder, LicenseBuilder, Ref, RefOr, Response, ResponseBuilder,
         path::Operation,
-        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+        security::{
+            ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+        },
         tag::TagBuilder,
     },
 };
@@ -22,7 +24,10 @@ mod skill;
 
 /// The resources, in the order in which one meets them.
 const TAGS: &[(&str, &str)] = &[
-    ("tasks", "Orders: this prompt, on this repository, with this agent. Results come back as a branch."),
+    (
+        "tasks",
+        "Orders: this prompt, on this repository, with this agent. Results come back as a branch.",
+    ),
     ("sessions", "Conversations with an agent: prompts, events, permissions, questions."),
     ("workspaces", "The places where work happens: their life, files, commands, git."),
     ("repositories", "What Boatyard keeps a mirror of."),
@@ -78,7 +83,9 @@ fn build() -> utoipa::openapi::OpenApi {
              problem documents (RFC 9457) with a stable `type`.",
         ))
         .version(env!("CARGO_PKG_VERSION"))
-        .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
+        .license(Some(
+            LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build(),
+        ))
         .build();
     let tag = |(name, about): &(&str, &str)| {
         TagBuilder::new().name(*name).description(Some(*about)).build()
@@ -96,12 +103,13 @@ fn build() -> utoipa::openapi::OpenApi {
     );
     components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     let none: [String; 0] = [];
-    let callers =
-        vec![SecurityRequirement::new("key", none.clone()), SecurityRequirement::new("session", none)];
+    let callers = vec![
+        SecurityRequirement::new("key", none.clone()),
+        SecurityRequirement::new("session", none),
+    ];
     for item in api.paths.paths.values_mut() {
-        let operations = [
-            &mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete,
-        ];
+        let operations =
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             complete(operation, &callers);
         }
@@ -131,9 +139,16 @@ mod tests {
 
     use super::*;
 
+    /// `BOATYARD_UPDATE=1 cargo test -p boatyard-server openapi` writes the contract anew. A plain
+    /// file: the page's types are generated from it.
     #[test]
     fn the_contract_is_as_committed() {
-        insta::assert_snapshot!("openapi", document());
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+        if std::env::var_os("BOATYARD_UPDATE").is_some() {
+            std::fs::write(path, document()).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap();
+        assert!(committed == document(), "docs/openapi.json differs; see above");
     }
 
     #[test]

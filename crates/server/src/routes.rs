@@ -16,7 +16,7 @@ use boatyard_model::KeyId;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{app::App, auth::cookie::Transport, gate::Gate, sse::Watchers};
+use crate::{app::App, auth::cookie::Transport, gate::Gate, health::Probe, sse::Watchers};
 
 mod agents;
 pub mod answer;
@@ -47,6 +47,8 @@ pub struct Api {
     pub gate: Arc<Gate>,
     /// Everybody who follows something.
     pub watchers: Arc<Watchers>,
+    /// How the server is.
+    pub health: Arc<Probe>,
     /// The address that links begin with, without a slash at its end.
     pub url: Arc<str>,
     /// Whether browsers reach the server over https only.
@@ -63,10 +65,10 @@ impl Api {
     /// The routes' state for a server that is reached at `url` (`http://127.0.0.1:7070`).
     pub fn new(app: App, gate: Gate, url: &str) -> Self {
         let url = url.trim_end_matches('/');
-        let transport =
-            if url.starts_with("https://") { Transport::Tls } else { Transport::Plain };
+        let transport = if url.starts_with("https://") { Transport::Tls } else { Transport::Plain };
         let watchers = Arc::new(Watchers::new(&app.store, &gate.stopping));
-        Self { app, gate: Arc::new(gate), watchers, url: url.into(), transport }
+        let health = Arc::default();
+        Self { app, gate: Arc::new(gate), watchers, health, url: url.into(), transport }
     }
 
     /// A link that signs a browser in once, for the owner of this key.
@@ -116,8 +118,9 @@ fn context(wanted: Option<u32>) -> Result<u32, Problem> {
     match wanted {
         None => Ok(CONTEXT_DEFAULT),
         Some(n) if n <= CONTEXT_MAX => Ok(n),
-        Some(n) => {
-            Err(Problem::invalid("query.context", format!("{n} is not between 0 and {CONTEXT_MAX}")))
-        }
+        Some(n) => Err(Problem::invalid(
+            "query.context",
+            format!("{n} is not between 0 and {CONTEXT_MAX}"),
+        )),
     }
 }

@@ -129,7 +129,8 @@ fn read(path: &Path) -> io::Result<Signer> {
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -197,7 +198,9 @@ mod tests {
         headers.append(header::COOKIE, format!("c=d;{name}=yes; e=f").parse().unwrap());
         assert_eq!(signer.find(&headers), Some("yes"));
         let set = signer.set("v", Transport::Tls);
-        assert!(set.contains("HttpOnly") && set.contains("SameSite=Strict") && set.contains("Secure"));
+        assert!(
+            set.contains("HttpOnly") && set.contains("SameSite=Strict") && set.contains("Secure")
+        );
     }
 
     #[test]

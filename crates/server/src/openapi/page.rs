@@ -52,7 +52,8 @@ pub(super) fn html(api: &OpenApi) -> String {
     }
     out.push_str("<h2 id=types>types</h2>");
     for (name, schema) in object(&document["components"]["schemas"]) {
-        let _ = write!(out, "<details id=type-{0}><summary><code>{0}</code></summary>", escape(name));
+        let _ =
+            write!(out, "<details id=type-{0}><summary><code>{0}</code></summary>", escape(name));
         self::schema(&mut out, schema);
         out.push_str("</details>");
     }
@@ -92,7 +93,8 @@ fn operation(out: &mut String, path: &str, method: &str, operation: &Value) {
     for (status, response) in object(&operation["responses"]) {
         let _ = write!(out, "<tr><td>{}<td>", escape(status));
         for (mime, content) in object(&response["content"]) {
-            let _ = write!(out, "{} <span class=d>{}</span> ", kind(&content["schema"]), escape(mime));
+            let _ =
+                write!(out, "{} <span class=d>{}</span> ", kind(&content["schema"]), escape(mime));
         }
         let _ = write!(out, "<td>{}", text(&response["description"]));
     }
@@ -139,7 +141,8 @@ fn kind(schema: &Value) -> String {
         return format!("<a href=#type-{name}><code>{name}</code></a>");
     }
     if let Some(values) = schema["enum"].as_array() {
-        let values = values.iter().map(|value| format!("<code>{}</code>", escape(&value.to_string())));
+        let values =
+            values.iter().map(|value| format!("<code>{}</code>", escape(&value.to_string())));
         return values.collect::<Vec<_>>().join(" | ");
     }
     for key in ["oneOf", "anyOf", "allOf"] {

@@ -104,5 +104,7 @@ pub fn download(bytes: Bytes, mime: &'static str, name: &str) -> Response {
 /// A file name without what could end its quotes or begin a folder.
 fn harmless(name: &str) -> String {
     let name = name.rsplit('/').next().unwrap_or_default();
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect()
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+        .collect()
 }

@@ -50,8 +50,8 @@ async fn find_health(
     use boatyard_api::system::HealthStatus::{Degraded, Ok, Stopping};
     let stopping = &api.gate.stopping;
     let health = match known {
-        Some(_) => health::full(&app, stopping).await,
-        None => health::brief(&app, stopping).await,
+        Some(_) => api.health.full(&app, stopping).await,
+        None => api.health.brief(&app, stopping).await,
     };
     let dead = health.details.as_ref().is_some_and(|details| !details.database.ok);
     let status = match health.status {
@@ -100,10 +100,11 @@ pub(super) async fn fallback(method: http::Method, uri: Uri, headers: HeaderMap)
     }
     let name = path.trim_start_matches('/');
     if boatyard_page::get(name).is_some() {
-        return file(name, &headers);
+        return page(name);
     }
     // A missing file must not answer with the page, or a browser runs it as a script.
-    let is_file = name.starts_with("assets/") || name.rsplit('/').next().is_some_and(|n| n.contains('.'));
+    let is_file =
+        name.starts_with("assets/") || name.rsplit('/').next().is_some_and(|n| n.contains('.'));
     let wants_page = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok())
@@ -111,21 +112,17 @@ pub(super) async fn fallback(method: http::Method, uri: Uri, headers: HeaderMap)
     if is_file || !wants_page { missing() } else { page("index.html") }
 }
 
-/// A file of the page as an answer to a navigation.
+/// A file of the page.
 pub(super) fn page(name: &str) -> Response {
-    file(name, &HeaderMap::new())
-}
-
-fn file(name: &str, headers: &HeaderMap) -> Response {
     let Some(file) = boatyard_page::get(name) else {
         return Failure(Problem::not_found("file", name)).into_response();
     };
     let mut response = Body::from(file.bytes).into_response();
-    let out = response.headers_mut();
+    let headers = response.headers_mut();
     if let Ok(mime) = HeaderValue::from_str(&file.mime) {
-        out.insert(header::CONTENT_TYPE, mime);
+        headers.insert(header::CONTENT_TYPE, mime);
     }
-    out.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
-    out.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }

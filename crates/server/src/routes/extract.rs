@@ -114,10 +114,7 @@ fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 }
 
 /// The problem for a value that did not fit, at the field that is at fault.
-fn at_fault(
-    prefix: &str,
-    error: &serde_path_to_error::Error<impl std::fmt::Display>,
-) -> Problem {
+fn at_fault(prefix: &str, error: &serde_path_to_error::Error<impl std::fmt::Display>) -> Problem {
     let message = error.inner().to_string();
     let path = error.path().to_string();
     // What stands where nothing can be named.

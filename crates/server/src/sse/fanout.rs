@@ -170,13 +170,7 @@ where
     }
 
     fn catch_up(&self, watcher: Watcher, rest: Option<Rest>) {
-        tokio::spawn(catch_up::run(
-            self.context.clone(),
-            self.key,
-            watcher,
-            Following::Live,
-            rest,
-        ));
+        tokio::spawn(catch_up::run(self.context.clone(), self.key, watcher, Following::Live, rest));
     }
 
     /// Sends new entries to everybody.
@@ -264,11 +258,8 @@ where
             return;
         }
         let mut follower = T::follow(&self.context.store, self.key, watcher.after);
-        let mut lacking = match follower.try_next().await {
-            Ok(entries) => entries,
-            // It tries by itself, and says so if that fails too.
-            Err(_) => Vec::new(),
-        };
+        // If that fails, its own task tries again, and says so.
+        let mut lacking = follower.try_next().await.unwrap_or_default();
         let complete = lacking.last().is_some_and(|last| last.seq() >= now);
         if !complete {
             // Too much for here: its own task goes on with it.

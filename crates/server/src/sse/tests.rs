@@ -39,8 +39,7 @@ async fn follow(
     request: Request,
 ) -> Response {
     let after = query.get("after").copied().unwrap_or(0);
-    let following =
-        if query.contains_key("stored") { Following::Stored } else { Following::Live };
+    let following = if query.contains_key("stored") { Following::Stored } else { Following::Live };
     let answer = watchers.sessions.answer(id, after, following, &request);
     answer.unwrap_or_else(|problem| Failure(problem).into_response())
 }
@@ -152,7 +151,7 @@ async fn every_watcher_sees_everything_once_in_order() {
     let first = helper::append(&server, 5).await;
     let mut early = Viewer::open(&server, "", "1.1").await;
     let mut resumed = Viewer::open(&server, "?after=3", "1.1").await;
-    let mut old = Viewer::open(&server, "", "1.0").await;
+    let old = Viewer::open(&server, "", "1.0").await;
     assert!(early.chunked && !old.chunked);
     assert_eq!(early.ids(first).await, (1..=first).collect::<Vec<_>>());
     assert_eq!(resumed.ids(first).await, (4..=first).collect::<Vec<_>>());
@@ -179,15 +178,17 @@ async fn a_reader_that_stands_still_holds_up_nobody_and_misses_nothing() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(64 << 10).unwrap();
     let stream = socket.connect(server.address).await.unwrap();
-    let mut slow = Viewer::on(stream, &server, "", "1.1").await;
-    let mut quick = Viewer::open(&server, "", "1.1").await;
+    let before = helper::append(&server, 1).await;
+    let after = format!("?after={before}");
+    let mut slow = Viewer::on(stream, &server, &after, "1.1").await;
+    let mut quick = Viewer::open(&server, &after, "1.1").await;
     // More than any socket's buffers hold.
     let mut last = 0;
     for _ in 0..24 {
         last = helper::append_large(&server, 256 << 10).await;
         assert_eq!(quick.ids(last).await, [last]);
     }
-    assert_eq!(slow.ids(last).await, (1..=last).collect::<Vec<_>>());
+    assert_eq!(slow.ids(last).await, (before + 1..=last).collect::<Vec<_>>());
     // In step again.
     let last = helper::append(&server, 1).await;
     assert_eq!(slow.ids(last).await, [last]);
@@ -260,22 +261,87 @@ async fn a_stream_may_follow_other_requests_on_a_connection() {
     }
     let last = helper::append(&server, 2).await;
     let mut viewer = Viewer::on(stream, &server, "", "1.1").await;
-    assert_eq!(viewer.ids(last).await, [1, 2]);
+    assert_eq!(viewer.ids(last).await, (1..=last).collect::<Vec<_>>());
 }
 
 mod helper {
+    use boatyard_model::{
+        EventBody, Timestamp, WorkspaceId, WorkspaceKind, WorkspaceLimits, event::NoticeLevel,
+    };
+    use boatyard_store::{NewEvent, NewSession, Options, Owner, workspaces::NewWorkspace};
+
     use super::*;
+
+    /// A store with a session that has no events yet.
     pub(super) async fn store() -> (Store, SessionId, tempfile::TempDir) {
-        (Store::default(), SessionId::new(), tempfile::tempdir().unwrap())
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::new(data.path().join("boatyard.db"))).await.unwrap();
+        let (owner, workspace, session) = (Owner::BUILT_IN, WorkspaceId::new(), SessionId::new());
+        let new_workspace = NewWorkspace {
+            id: workspace,
+            owner,
+            name: None,
+            kind: WorkspaceKind::Sandbox,
+            runtime: "native".to_owned(),
+            isolation: None,
+            lowers: Vec::new(),
+            repository: None,
+            folder: None,
+            base_commit: None,
+            branch: None,
+            limits: WorkspaceLimits::default(),
+            task: None,
+            forked_from: None,
+        };
+        let new_session = NewSession {
+            id: session,
+            owner,
+            workspace,
+            attempt: None,
+            agent: "demo".to_owned(),
+            model: None,
+            cwd: "/work".to_owned(),
+            client_key: None,
+        };
+        let work = store.write(|tx| {
+            Box::pin(async move {
+                tx.create_workspace(new_workspace).await?;
+                tx.create_session(new_session).await
+            })
+        });
+        work.await.unwrap();
+        (store, session, data)
     }
+
+    async fn append_texts(server: &Server, texts: Vec<String>) -> u64 {
+        let event = |text| {
+            let (level, code) = (NoticeLevel::Info, "test".to_owned());
+            let body = EventBody::Notice { level, code, text, data: None };
+            NewEvent::own(server.session, Timestamp(0), None, body)
+        };
+        let stored = server.store.append(texts.into_iter().map(event).collect()).await.unwrap();
+        let Some(boatyard_store::Appended::Stored(last)) = stored.last() else {
+            panic!("not stored: {stored:?}")
+        };
+        *last
+    }
+
+    /// Stores so many events; gives the last one's number.
     pub(super) async fn append(server: &Server, n: usize) -> u64 {
-        server.store.append(server.session, &vec![("notice", "{}".to_owned()); n])
+        append_texts(server, vec!["small".to_owned(); n]).await
     }
+
+    /// Stores one event of this size.
     pub(super) async fn append_large(server: &Server, bytes: usize) -> u64 {
-        server.store.append(server.session, &[("notice", format!("{{\"x\":\"{}\"}}", "y".repeat(bytes)))])
+        append_texts(server, vec!["y".repeat(bytes)]).await
     }
+
+    /// Ends the session; gives the last event's number.
     pub(super) async fn end(server: &Server) -> u64 {
-        let json = r#"{"type":"session.state","state":"ended"}"#;
-        server.store.append(server.session, &[("session.state", json.to_owned())])
+        let session = server.session;
+        let work = server.store.write(move |tx| Box::pin(tx.end_session(session, None)));
+        work.await.unwrap();
+        let events = server.store.read_events(session, 0, 1000).await.unwrap();
+        events.last().unwrap().seq
     }
 }

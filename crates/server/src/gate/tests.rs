@@ -1,0 +1,298 @@
+//! The gate over real connections, with a real store behind it and a few routes of the tests' own.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::{Router, http::HeaderMap, routing};
+use boatyard_api::task::NewTask;
+use boatyard_model::{KeyId, time::SystemClock};
+use boatyard_store::{NewKey, Options, Owner, Store};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use super::*;
+use crate::{
+    auth::Caller,
+    routes::{answer::Json, extract},
+    settings,
+};
+
+/// Nothing here takes longer; a test that waits so long has failed.
+const LONG: Duration = Duration::from_secs(30);
+
+struct Server {
+    address: SocketAddr,
+    gate: Arc<Gate>,
+    key: KeyId,
+    secret: String,
+    _data: tempfile::TempDir,
+}
+
+async fn who(caller: Caller) -> String {
+    caller.name.to_string()
+}
+
+async fn broken() -> Failure {
+    Failure(Problem::internal(std::io::Error::other("the cause is a secret")))
+}
+
+async fn take(extract::Json(task): extract::Json<NewTask>) -> Json<NewTask> {
+    Json(task)
+}
+
+async fn server_with(most: usize) -> Server {
+    let data = tempfile::tempdir().unwrap();
+    let store = Store::open(Options::new(data.path().join("boatyard.db"))).await.unwrap();
+    let (secret, hash) = crate::auth::new_key();
+    let (name, prefix) = ("test".to_owned(), secret[..8].to_owned());
+    let new = NewKey { owner: Owner::BUILT_IN, name, prefix, hash };
+    let key = store.write(|tx| Box::pin(tx.create_key(new))).await.unwrap();
+    let auth = Auth::open(store, Arc::new(SystemClock), data.path()).unwrap();
+    let hosts = Hosts::new(&settings::Server::default()).unwrap();
+    let mut gate = Gate::new(auth, hosts, CancellationToken::new());
+    gate.most = most;
+    let gate = Arc::new(gate);
+    let router = Router::new()
+        .route("/api/who", routing::any(who))
+        .route("/api/broken", routing::get(broken))
+        .route("/api/take", routing::post(take))
+        .route("/open", routing::get(|| async { "open" }))
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&gate), pass));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(crate::listener::serve(listener, router, CancellationToken::new()));
+    Server { address, gate, key, secret, _data: data }
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    fn problem(&self) -> Problem {
+        assert_eq!(self.headers[header::CONTENT_TYPE], problem::MEDIA_TYPE);
+        let problem: Problem = serde_json::from_str(&self.body).unwrap();
+        assert_eq!(problem.status, self.status);
+        let id = self.headers[request_id::HEADER].to_str().unwrap();
+        assert_eq!(problem.request_id.as_deref(), Some(id));
+        problem
+    }
+}
+
+impl Server {
+    /// Sends these words and reads the answer to the connection's end.
+    async fn say(&self, words: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(words).await.unwrap();
+        let mut all = Vec::new();
+        timeout(LONG, stream.read_to_end(&mut all)).await.unwrap().unwrap();
+        String::from_utf8(all).unwrap()
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+        if !headers.iter().any(|(name, _)| *name == "Host") {
+            request.push_str("Host: localhost\r\n");
+        }
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+        let all = self.say(request.as_bytes()).await;
+        let (head, body) = all.split_once("\r\n\r\n").unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.map(|line| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.parse::<header::HeaderName>().unwrap(), value.parse().unwrap())
+        });
+        Answer { status, headers: headers.collect(), body: body.to_owned() }
+    }
+
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.secret)
+    }
+}
+
+#[test]
+fn the_api_needs_a_caller_and_the_page_does_not() {
+    for path in ["/api", "/api/", "/api/tasks", "/api/auth/me", "/api/docs", "/metrics", "/api/x"] {
+        assert_eq!(access(path), Access::Key, "{path}");
+    }
+    for path in ["/", "/health", "/skill.md", "/tasks/x", "/assets/a.js", "/api/auth/login"] {
+        assert_eq!(access(path), Access::Open, "{path}");
+    }
+}
+
+#[test]
+fn an_answer_of_the_framework_becomes_a_problem() {
+    let id = RequestId::of(&HeaderMap::new());
+    for (status, kind) in [
+        (StatusCode::METHOD_NOT_ALLOWED, ProblemKind::MethodNotAllowed),
+        (StatusCode::NOT_FOUND, ProblemKind::NotFound),
+        (StatusCode::PAYLOAD_TOO_LARGE, ProblemKind::TooLarge),
+        (StatusCode::IM_A_TEAPOT, ProblemKind::Invalid),
+    ] {
+        assert!(bare(status).is(kind));
+        let response = rendered(status.into_response(), &id, &Method::GET);
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], problem::MEDIA_TYPE);
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_the_api_answers_without_a_good_key() {
+    let server = server_with(REQUESTS_MAX).await;
+    assert_eq!(server.ask("GET", "/open", &[], "").await.status, 200);
+    let bearer = server.bearer();
+    let good = server.ask("GET", "/api/who", &[("Authorization", &bearer)], "").await;
+    assert_eq!((good.status, good.body.as_str()), (200, "Owner"));
+    // Asked twice, it comes from memory.
+    let small = bearer.replace("Bearer", "bearer");
+    assert_eq!(server.ask("GET", "/api/who", &[("authorization", &small)], "").await.status, 200);
+    let hash = format!("Bearer {}", crate::auth::hash_of(&server.secret));
+    let longer = format!("{bearer}0");
+    let bad = [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer by_",
+        "Bearer by_00",
+        "Basic YTpi",
+        &hash,
+        &longer,
+        &server.secret,
+    ];
+    for value in bad {
+        let answer = server.ask("GET", "/api/who", &[("Authorization", value)], "").await;
+        assert!(answer.problem().is(ProblemKind::Unauthenticated), "{value}");
+        assert!(answer.headers.contains_key(header::WWW_AUTHENTICATE));
+    }
+    for path in ["/api/who", "/api/nothing", "/api", "/metrics"] {
+        let answer = server.ask("GET", path, &[], "").await;
+        assert!(answer.problem().is(ProblemKind::Unauthenticated), "{path}");
+    }
+    let unknown = server.ask("GET", "/api/nothing", &[("Authorization", &bearer)], "").await;
+    assert!(unknown.problem().is(ProblemKind::NotFound));
+}
+
+#[tokio::test]
+async fn a_session_reads_freely_and_changes_only_with_its_proof() {
+    let server = server_with(REQUESTS_MAX).await;
+    let (code, _) = server.gate.auth.issue_code(server.key);
+    let (value, known) = server.gate.auth.sign_in(&code).await.unwrap();
+    assert!(server.gate.auth.sign_in(&code).await.is_err(), "a code works once");
+    assert!(server.gate.auth.sign_in("by_nothing").await.is_err());
+    let set = server.gate.auth.signer().set(&value, crate::auth::cookie::Transport::Plain);
+    let cookie = set.split(';').next().unwrap().to_owned();
+    let csrf = known.csrf.unwrap();
+    let read = server.ask("GET", "/api/who", &[("Cookie", &cookie)], "").await;
+    assert_eq!(read.status, 200);
+    let blind = server.ask("POST", "/api/who", &[("Cookie", &cookie)], "").await;
+    assert!(blind.problem().is(ProblemKind::NotAllowed));
+    let wrong = [("Cookie", cookie.as_str()), ("X-Boatyard-CSRF", "00")];
+    assert_eq!(server.ask("POST", "/api/who", &wrong, "").await.status, 403);
+    let proven = [("Cookie", cookie.as_str()), ("X-Boatyard-CSRF", &csrf)];
+    assert_eq!(server.ask("POST", "/api/who", &proven, "").await.status, 200);
+    let forged = cookie.replace(".", ".0");
+    assert_eq!(server.ask("GET", "/api/who", &[("Cookie", &forged)], "").await.status, 401);
+    // An old cookie is in nobody's way where none is needed.
+    assert_eq!(server.ask("GET", "/open", &[("Cookie", &forged)], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn another_site_is_refused_even_with_a_good_key() {
+    let server = server_with(REQUESTS_MAX).await;
+    let bearer = server.bearer();
+    let key = ("Authorization", bearer.as_str());
+    for foreign in [("Host", "evil.example"), ("Origin", "http://evil.example"), ("Origin", "null")]
+    {
+        let answer = server.ask("GET", "/api/who", &[key, foreign], "").await;
+        assert!(answer.problem().is(ProblemKind::ForeignOrigin), "{foreign:?}");
+        assert_eq!(server.ask("GET", "/open", &[foreign], "").await.status, 403);
+    }
+    let own = [key, ("Host", "localhost:7070"), ("Origin", "http://localhost:7070")];
+    assert_eq!(server.ask("GET", "/api/who", &own, "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_fault_of_the_server_tells_the_request_id_and_nothing_more() {
+    let server = server_with(REQUESTS_MAX).await;
+    let bearer = server.bearer();
+    let headers = [("Authorization", bearer.as_str()), ("X-Request-Id", "mine-1")];
+    let answer = server.ask("GET", "/api/broken", &headers, "").await;
+    assert_eq!(answer.problem().request_id.as_deref(), Some("mine-1"));
+    assert_eq!(answer.status, 500);
+    assert!(!answer.body.contains("secret"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn bad_bodies_are_named() {
+    let server = server_with(REQUESTS_MAX).await;
+    let bearer = server.bearer();
+    let json =
+        [("Authorization", bearer.as_str()), ("Content-Type", "application/json; charset=x")];
+    let good = r#"{"prompt":"p","repository":"a/b"}"#;
+    assert_eq!(server.ask("POST", "/api/take", &json, good).await.status, 200);
+    for (body, field) in [
+        ("", "body"),
+        ("{", "body"),
+        ("[]", "body"),
+        ("{\"prompt\":\"\u{0}\"}", "prompt"),
+        (r#"{"prompt":"p"}"#, "repository"),
+        (r#"{"prompt":"p","repository":"a/b","base":"-x"}"#, "base"),
+        (r#"{"prompt":"p","repository":"a/b","x":{}}"#, "x"),
+    ] {
+        let problem = server.ask("POST", "/api/take", &json, body).await.problem();
+        assert!(problem.is(ProblemKind::Invalid), "{body}");
+        assert_eq!(problem.field.as_deref(), Some(field), "{body}: {}", problem.detail);
+    }
+    let huge = format!(r#"{{"prompt":"{}"}}"#, "x".repeat(extract::JSON_MAX));
+    let answer = server.ask("POST", "/api/take", &json, &huge).await;
+    assert!(answer.problem().is(ProblemKind::TooLarge));
+    let form = [("Authorization", bearer.as_str()), ("Content-Type", "text/plain")];
+    let answer = server.ask("POST", "/api/take", &form, good).await;
+    assert!(answer.problem().is(ProblemKind::UnsupportedMediaType));
+    let answer = server.ask("GET", "/api/take", &json, "").await;
+    assert!(answer.problem().is(ProblemKind::MethodNotAllowed));
+    assert_eq!(answer.headers[header::ALLOW], "POST");
+}
+
+#[tokio::test]
+async fn words_that_are_no_request_end_the_connection() {
+    let server = server_with(REQUESTS_MAX).await;
+    for words in [&b"\0\0\0\0\r\n\r\n"[..], b"GET\r\n\r\n", b"SSH-2.0-x\r\n\r\n"] {
+        assert!(!server.say(words).await.contains(" 200 "));
+    }
+    let many = "X-A: b\r\n".repeat(100);
+    let request = format!("GET /open HTTP/1.1\r\nHost: localhost\r\n{many}\r\n");
+    let answer = server.say(request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(100 << 10));
+    let answer = server.say(long.as_bytes()).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    // It works as before.
+    assert_eq!(server.ask("GET", "/open", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_full_or_stopping_server_says_so() {
+    let full = server_with(0).await;
+    let answer = full.ask("GET", "/open", &[], "").await;
+    assert!(answer.problem().is(ProblemKind::TooManyRequests));
+    assert!(answer.headers.contains_key(header::RETRY_AFTER));
+    let server = server_with(1).await;
+    assert_eq!(server.ask("GET", "/open", &[], "").await.status, 200);
+    assert_eq!(server.gate.under_way(), 0, "the place is free again");
+    server.gate.stopping.cancel();
+    let bearer = server.bearer();
+    let key = [("Authorization", bearer.as_str())];
+    assert_eq!(server.ask("GET", "/api/who", &key, "").await.status, 200);
+    let answer = server.ask("POST", "/api/who", &key, "").await;
+    assert!(answer.problem().is(ProblemKind::Unavailable));
+}
