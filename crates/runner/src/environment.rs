@@ -13,6 +13,9 @@ const PROXY: &str = "http://127.0.0.1:3128";
 /// What never goes through it.
 const NO_PROXY: &str = "localhost,127.0.0.1,::1";
 
+/// Git's system configuration inside, as the sandbox makes it.
+const SYSTEM_GIT_CONFIG: &str = "/etc/gitconfig";
+
 /// What an agent, a command or a setup starts with; `own` is laid over it.
 pub fn worker(
     layout: &Layout,
@@ -37,6 +40,9 @@ pub fn worker(
     }
     // Node reads the proxy variables only when told so.
     set("NODE_USE_ENV_PROXY", "1");
+    // A git in /usr/local looks for the system's configuration there; ours says that the folders
+    // are safe.
+    set("GIT_CONFIG_SYSTEM", SYSTEM_GIT_CONFIG);
     // Nobody is there to answer, or to quit a pager.
     set("GIT_TERMINAL_PROMPT", "0");
     set("GIT_PAGER", "cat");
@@ -56,6 +62,7 @@ pub fn git(layout: &Layout) -> Vec<(String, String)> {
         ("LC_ALL", "C"),
         ("GIT_TERMINAL_PROMPT", "0"),
         // The system's configuration stays: it says that the folders are safe.
+        ("GIT_CONFIG_SYSTEM", SYSTEM_GIT_CONFIG),
         ("GIT_CONFIG_GLOBAL", "/dev/null"),
         ("GIT_ATTR_NOSYSTEM", "1"),
         ("GIT_OPTIONAL_LOCKS", "0"),

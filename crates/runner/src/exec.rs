@@ -179,7 +179,9 @@ async fn carry_output(
     }
     // What the process wrote is in the pipes; what its children will write is not waited for.
     for (channel, pipe) in [(Stdout, stdout), (Stderr, stderr)] {
-        while let Ok(n @ 1..) = pipe.try_read(&mut out) {
+        // Past tokio: its `try_read` reads only what it has been told of, which may be less than
+        // what is there, and then the end of the output would be lost.
+        while let Ok(n @ 1..) = rustix::io::read(&pipe, &mut *out) {
             send.send_bytes(framed(channel, &out[..n])).await?;
         }
     }

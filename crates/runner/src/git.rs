@@ -59,6 +59,9 @@ const SAFE: &[&str] = &[
     "submodule.recurse=false",
     "advice.addEmbeddedRepo=false",
     "checkout.workers=0",
+    // Below an overlay, a file's number and its change time are not those of the index.
+    "core.checkStat=minimal",
+    "core.trustctime=false",
     "core.fsync=committed,reference",
     "core.fsyncMethod=batch",
 ];

@@ -16,7 +16,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -49,8 +49,8 @@ mod control;
 /// How long `serve` stays without a link and without work.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// How long an ending link may take to hand over what it has.
-const CLOSING: Duration = Duration::from_secs(2);
+/// How long a replaced link may take to be told so.
+const CLOSING: Duration = Duration::from_millis(100);
 
 /// Threads that touch the disk for file streams. Each counts against the workspace's processes.
 const BLOCKING_THREADS: usize = 4;
@@ -89,6 +89,8 @@ pub struct Runner {
     spool: Arc<Spool>,
     sessions: Sessions,
     execs: AtomicU32,
+    /// How many links there have been.
+    links: AtomicU64,
     /// What commands have started.
     commands: Groups,
     broken: watch::Sender<Option<String>>,
@@ -149,12 +151,7 @@ async fn run(runner: Arc<Runner>, connections: Connections) -> anyhow::Result<()
             connection = next_connection(&connections) => {
                 let connection = connection.context("`init` passes on no link any more")?;
                 if let Some(old) = current.take() {
-                    old.close(GoAwayCode::REPLACED, Duration::ZERO, "another link came");
-                    if let Some(mut task) = live.take()
-                        && timeout(CLOSING, &mut task).await.is_err()
-                    {
-                        old.abort();
-                    }
+                    tokio::spawn(replace(old));
                 }
                 let (link, task) = runner.clone().link(connection);
                 (current, live) = (Some(link), Some(task));
@@ -172,6 +169,14 @@ async fn run(runner: Arc<Runner>, connections: Connections) -> anyhow::Result<()
             }
         }
     }
+}
+
+/// Tells the other side of an old link why it ends, and ends it.
+async fn replace(old: Link) {
+    old.close(GoAwayCode::REPLACED, Duration::ZERO, "another link came");
+    // Streams that are open would keep it; what they carry comes again over the new one.
+    let _ = timeout(CLOSING, old.ended()).await;
+    old.abort();
 }
 
 async fn ended(task: &mut Option<tokio::task::JoinHandle<()>>) {
@@ -222,7 +227,7 @@ impl Runner {
             clock: SharedClock(Arc::new(SystemClock)),
             broken: broken.clone(),
         });
-        let sessions = Sessions::new(context, left).await;
+        let sessions = Sessions::new(context, left);
         Ok(Arc::new(Self {
             generation,
             layout,
@@ -233,6 +238,7 @@ impl Runner {
             spool,
             sessions,
             execs: AtomicU32::new(0),
+            links: AtomicU64::new(0),
             commands: Groups::default(),
             broken,
         }))
@@ -250,12 +256,15 @@ impl Runner {
         let (link, driver) = Link::start(io, Role::Acceptor, options);
         tokio::spawn(driver);
         let handle = link.clone();
+        let number = self.links.fetch_add(1, Ordering::Relaxed) + 1;
         let task = tokio::spawn(async move {
             while let Some(incoming) = link.accept().await {
                 tokio::spawn(self.clone().stream(incoming));
             }
-            // Pictures were for prompts of this link.
-            self.blobs.clear();
+            // Pictures are for prompts of the link that they came by.
+            if self.links.load(Ordering::Relaxed) == number {
+                self.blobs.clear();
+            }
         });
         (handle, task)
     }

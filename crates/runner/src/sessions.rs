@@ -88,6 +88,8 @@ impl std::fmt::Debug for SharedClock {
 pub struct Sessions {
     context: Arc<Context>,
     table: Arc<Table>,
+    /// Whether all lost turns are closed.
+    closed: watch::Sender<bool>,
     /// Sessions are opened one at a time.
     opening: tokio::sync::Mutex<()>,
 }
@@ -96,8 +98,8 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     here: Mutex<HashMap<SessionId, Arc<Session>>>,
-    /// The last turn of sessions that an earlier runner had and that were not opened here yet.
-    known: Mutex<HashMap<SessionId, u32>>,
+    /// The sessions that an earlier runner had and that were not opened here yet.
+    known: Mutex<HashMap<SessionId, SessionEntry>>,
 }
 
 impl Table {
@@ -105,7 +107,7 @@ impl Table {
         self.here.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<SessionId, u32>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<SessionId, SessionEntry>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,15 +119,9 @@ impl Table {
     pub(crate) fn keep(&self, context: &Context) {
         let here = self.here();
         let mut entries: Vec<SessionEntry> = here.values().map(|s| s.entry()).collect();
-        for (session, last_turn) in self.known().iter() {
-            if !here.contains_key(session) {
-                entries.push(SessionEntry {
-                    session: *session,
-                    last_turn: *last_turn,
-                    began: None,
-                });
-            }
-        }
+        let known = self.known();
+        entries.extend(known.values().filter(|entry| !here.contains_key(&entry.session)));
+        drop(known);
         drop(here);
         if let Err(error) = context.spool.keep_sessions(&entries) {
             context.fail(&error);
@@ -182,28 +178,28 @@ impl Context {
 }
 
 impl Sessions {
-    /// Takes over what an earlier runner left: its turns that never ended are closed as lost.
-    pub async fn new(context: Arc<Context>, left: Vec<SessionEntry>) -> Self {
+    /// Takes over what an earlier runner left: its turns that never ended are closed as lost, as
+    /// soon as the spool has room for that. Must be called within a tokio runtime.
+    pub fn new(context: Arc<Context>, left: Vec<SessionEntry>) -> Self {
         let table = Arc::new(Table::default());
+        let closed = watch::Sender::new(false);
         for entry in &left {
-            table.known().insert(entry.session, entry.last_turn);
+            table.known().insert(entry.session, *entry);
         }
-        for entry in left {
-            let Some(began) = entry.began else { continue };
-            let millis = context.now().since(began).as_millis();
-            let body = EventBody::TurnCompleted {
-                outcome: TurnOutcome::RunnerLost,
-                error: Some(
-                    "The program that ran the agent died. The next prompt takes the conversation up again."
-                        .into(),
-                ),
-                checkpoint: None,
-                millis: u64::try_from(millis).unwrap_or(u64::MAX),
-            };
-            context.event(entry.session, Some(entry.last_turn), body).await;
-        }
-        table.keep(&context);
-        Self { context, table, opening: tokio::sync::Mutex::default() }
+        let told = closed.clone();
+        let sessions = Self {
+            context: context.clone(),
+            table: table.clone(),
+            closed,
+            opening: tokio::sync::Mutex::default(),
+        };
+        tokio::spawn(async move {
+            for entry in left {
+                close_lost(&context, &table, entry).await;
+            }
+            told.send_replace(true);
+        });
+        sessions
     }
 
     /// Where each session stands.
@@ -232,7 +228,7 @@ impl Sessions {
                 }
                 // A turn that was lost with an earlier runner has been seen all the same.
                 match self.table.known().get(&session) {
-                    Some(last) if turn <= *last => Ok(Reply::Done),
+                    Some(known) if turn <= known.last_turn => Ok(Reply::Done),
                     _ => Err(unknown(session)),
                 }
             }
@@ -286,6 +282,9 @@ impl Sessions {
     }
 
     async fn open(&self, open: OpenSession) -> Result<Reply, Failure> {
+        // A session's next turn comes after the end of the one that was lost. The sender lives in
+        // `self`, so this can't fail.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
         let session = {
             let _one = self.opening.lock().await;
             match self.table.find(open.session) {
@@ -303,7 +302,7 @@ impl Sessions {
         }
     }
 
-    fn begin(&self, mut open: OpenSession) -> Result<Arc<Session>, Failure> {
+    fn begin(&self, open: OpenSession) -> Result<Arc<Session>, Failure> {
         if self.table.here().len() >= SESSIONS_MAX {
             return Err(Failure {
                 code: FailureCode::Conflict,
@@ -311,10 +310,10 @@ impl Sessions {
             });
         }
         let id = open.session;
-        if let Some(known) = self.table.known().get(&id) {
-            open.last_turn = open.last_turn.max(*known);
-        }
-        let session = Session::begin(self.context.clone(), self.table.clone(), open)?;
+        // What was seen is what a runner of this generation has seen. The server may know of a turn
+        // whose prompt did not reach us, and will send it again.
+        let seen = self.table.known().get(&id).map_or(0, |known| known.last_turn);
+        let session = Session::begin(self.context.clone(), self.table.clone(), open, seen)?;
         self.table.known().remove(&id);
         self.table.here().insert(id, session.clone());
         self.table.keep(&self.context);
@@ -334,6 +333,26 @@ impl Sessions {
     fn find(&self, session: SessionId) -> Result<Arc<Session>, Failure> {
         self.table.find(session).ok_or_else(|| unknown(session))
     }
+}
+
+/// Ends a turn that an earlier runner had begun.
+async fn close_lost(context: &Context, table: &Table, entry: SessionEntry) {
+    let Some(began) = entry.began else { return };
+    let millis = context.now().since(began).as_millis();
+    let body = EventBody::TurnCompleted {
+        outcome: TurnOutcome::RunnerLost,
+        error: Some(
+            "The program that ran the agent died. The next prompt takes the conversation up again."
+                .into(),
+        ),
+        checkpoint: None,
+        millis: u64::try_from(millis).unwrap_or(u64::MAX),
+    };
+    context.event(entry.session, Some(entry.last_turn), body).await;
+    if let Some(known) = table.known().get_mut(&entry.session) {
+        known.began = None;
+    }
+    table.keep(context);
 }
 
 fn unknown(session: SessionId) -> Failure {

@@ -324,3 +324,53 @@ async fn quiesce_ends_sessions_and_what_commands_left() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_lost_turn_is_closed_even_when_the_spool_was_full() {
+    let place = Place::with_repository();
+    let session = SessionId::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let runner = place.runner_with(100_000).await;
+                let mut server = Server::connect(&runner).await;
+                server.ask(place.open_demo(session)).await.unwrap();
+                server.ask(prompt(session, 1, "/demo huge 8")).await.unwrap();
+                let mut events = server.events(None);
+                // Some is written, nothing acknowledged.
+                for _ in 0..2 {
+                    events.next().await;
+                }
+            });
+        });
+    });
+    let runner = place.runner_with(1).await;
+    let mut server = Server::connect(&runner).await;
+    let mut events = server.events(None);
+    loop {
+        let (record, _) = events.next().await;
+        events.ack(record.position).await;
+        if let RecordKind::Event(EventBody::TurnCompleted { outcome, .. }) = record.what {
+            assert_eq!(outcome, TurnOutcome::RunnerLost);
+            break;
+        }
+    }
+    assert!(server.ask(place.open_shell(session)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_turn_that_only_the_server_knows_of_is_begun() {
+    let place = Place::with_repository();
+    let runner = place.runner().await;
+    let mut server = Server::connect(&runner).await;
+    let session = SessionId::new();
+    let Request::OpenSession(mut open) = place.open_shell(session) else { unreachable!() };
+    // The server had stored the turn's beginning and died before it sent the prompt.
+    open.last_turn = 7;
+    server.ask(Request::OpenSession(open)).await.unwrap();
+    let mut events = server.events(None);
+    server.ask(prompt(session, 7, "echo seven")).await.unwrap();
+    assert_eq!(events.turn().await.1, TurnOutcome::Completed);
+}

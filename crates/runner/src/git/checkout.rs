@@ -100,6 +100,11 @@ impl Repository<'_> {
         self.run_in(parent, Call::new(clone)).await?;
         self.require(commit).await?;
         self.set_origin(origin).await?;
+        // For the agent's own git as for ours: a prepared checkout is shown through an overlay, which
+        // has other file numbers; without this, the first `git status` would read every file.
+        for (name, value) in [("core.checkStat", "minimal"), ("core.trustctime", "false")] {
+            self.run(Call::new(["config", name, value])).await?;
+        }
         self.detach(commit).await
     }
 

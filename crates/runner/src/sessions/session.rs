@@ -102,11 +102,12 @@ pub(super) struct Turn {
 }
 
 impl Session {
-    /// Starts the agent.
+    /// Starts the agent. Turns up to `seen` are not begun again.
     pub(super) fn begin(
         context: Arc<Context>,
         table: Arc<Table>,
         open: OpenSession,
+        seen: u32,
     ) -> Result<Arc<Self>, Failure> {
         let group = context.starter.group("ses").map_err(|error| Failure {
             code: FailureCode::Internal,
@@ -121,7 +122,7 @@ impl Session {
             group,
             commands: driver.commands.clone(),
             state: Mutex::new(State {
-                last_turn: open.last_turn,
+                last_turn: seen,
                 agent_session: open.resume,
                 ..State::default()
             }),
@@ -303,7 +304,7 @@ impl Session {
 
     /// Tells everybody who waits with a message that the turn is over.
     pub(super) fn refuse_steers(&self, number: u32) {
-        let waiting: Vec<PromptId> = self.state().steers.keys().copied().collect();
+        let waiting: Vec<PromptId> = self.state().steer_content.keys().copied().collect();
         for prompt in waiting {
             self.resolve_steer(prompt, Err(not_running(number)));
         }
