@@ -16,8 +16,10 @@ pub(crate) fn fork_bomb() {
                 if made >= 0 {
                     println!("stopped after {made}");
                     // SAFETY: the output is all that matters to whoever reads it.
-                    unsafe { libc::close(1) };
-                    unsafe { libc::close(2) };
+                    unsafe {
+                        libc::close(1);
+                        libc::close(2);
+                    }
                 }
                 loop {
                     // SAFETY: one thread.

@@ -461,3 +461,6 @@ impl Reader<'_> {
         if self.bytes.is_empty() { Ok(()) } else { Err(malformed("more than one message")) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,8 +96,8 @@ pub(super) fn start(plan: &Plan<'_>) -> Result<(u32, OwnedFd)> {
     // SAFETY: the kernel made this descriptor for us.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     let mut failure = [0u8; 5];
-    // SAFETY: the buffer is as long as said.
     let length = retry(|| {
+        // SAFETY: the buffer is as long as said.
         check(unsafe { libc::read(reader.as_raw_fd(), failure.as_mut_ptr().cast(), failure.len()) })
     })
     .step("wait for exec")?;

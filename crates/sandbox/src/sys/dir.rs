@@ -171,8 +171,8 @@ pub(crate) fn read(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<String> {
 /// Writes `bytes` to the existing file `name` in one call, as groups' files want it.
 pub(crate) fn write(dir: BorrowedFd<'_>, name: &CStr, bytes: &[u8]) -> io::Result<()> {
     let file = open_file(dir, name, libc::O_WRONLY)?;
-    // SAFETY: the buffer is as long as said.
     let written = retry(|| {
+        // SAFETY: the buffer is as long as said.
         check(unsafe { libc::write(file.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })
     })?;
     if usize::try_from(written) == Ok(bytes.len()) {

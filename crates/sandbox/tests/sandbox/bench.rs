@@ -1,15 +1,17 @@
 //! Figures, not checks: `cargo test -p boatyard-sandbox -- --ignored --nocapture bench`.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::fd::AsFd as _,
+    time::{Duration, Instant},
+};
 
 use boatyard_sandbox::{
     client,
     protocol::{Reply, Request, SnapshotMode},
 };
 use serde_json::json;
-use std::os::fd::AsFd as _;
 
-use crate::harness::{Host, LIMIT, levels, new_id, plain_start};
+use crate::harness::{Host, levels, new_id, plain_start};
 
 fn say(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
@@ -130,5 +132,4 @@ fn many(host: &mut Host) {
         let _ = client::receive(host.client.as_fd()).unwrap();
     }
     println!("  1,000 killed after {:?}", begun.elapsed());
-    let _ = LIMIT;
 }

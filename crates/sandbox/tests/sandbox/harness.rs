@@ -20,6 +20,9 @@ use serde_json::{Value, json};
 /// How long anything may take here.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
+/// The user that a server of root becomes.
+const SERVER: u32 = 0x3fff_0001;
+
 /// The ordinary user of these tests.
 const USER: u32 = 4242;
 
@@ -248,8 +251,7 @@ fn prepare(who: Who) -> (tempfile::TempDir, PathBuf, Config) {
     let helper = folder.path().join("helper");
     fs::copy(helper_path(), &helper).unwrap();
     let owner = match who {
-        // The server of these tests is root itself.
-        Who::Root => 0,
+        Who::Root => SERVER,
         Who::User if is_root() => USER,
         // SAFETY: always sound.
         Who::User => unsafe { libc::geteuid() },
