@@ -8,7 +8,6 @@
 use std::{
     future::{Future as _, poll_fn},
     io,
-    net::SocketAddr,
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -19,7 +18,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -46,25 +45,13 @@ pub const GRACE: Duration = Duration::from_secs(5);
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Connections that may wait in the kernel to be taken: a burst of watchers that come back.
-const BACKLOG: u32 = 4096;
-
-/// Listens on this address.
-///
-/// # Errors
-/// When it is in use, or not this machine's.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // A port of which old connections are still closing can be taken again at once.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
+const BACKLOG: i32 = 4096;
 
 /// Serves requests until `stopping` is cancelled, and a little longer those under way.
 pub async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) {
+    if let Err(error) = socket2::SockRef::from(&listener).listen(BACKLOG) {
+        tracing::debug!(%error, "the queue of connections stays as it is");
+    }
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let tracker = TaskTracker::new();
     loop {

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use boatyard_api::client::Parser;
+use boatyard_api::client::{Parser, Step};
 use boatyard_model::SessionId;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -46,13 +46,23 @@ async fn follow(
 
 async fn server() -> Server {
     let (store, session, data) = helper::store().await;
+    start("127.0.0.1:0".parse().unwrap(), store, session, data).await
+}
+
+async fn start(
+    address: SocketAddr,
+    store: Store,
+    session: SessionId,
+    data: tempfile::TempDir,
+) -> Server {
     let stopping = CancellationToken::new();
     let watchers = Arc::new(Watchers::new(&store, &stopping));
     let router = Router::new()
         .route("/{id}", get(follow))
+        .route("/api/sessions/{id}/events", get(follow))
         .route("/plain", get(|| async { "plain" }))
         .with_state(Arc::clone(&watchers));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     let served = tokio::spawn(crate::listener::serve(listener, router, stopping.clone()));
     Server { address, store, watchers, stopping, session, served, _data: data }
@@ -262,6 +272,39 @@ async fn a_stream_may_follow_other_requests_on_a_connection() {
     let last = helper::append(&server, 2).await;
     let mut viewer = Viewer::on(stream, &server, "", "1.1").await;
     assert_eq!(viewer.ids(last).await, (1..=last).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_client_goes_on_over_a_restart_of_the_server() {
+    let mut server = server().await;
+    let client = boatyard_api::Client::new(&format!("http://{}", server.address), None).unwrap();
+    let mut follow = client.follow_session(server.session, 0);
+    let (mut seen, mut lost) = (Vec::new(), 0);
+    let mut last = 0;
+    for round in 0..3 {
+        last = helper::append(&server, 3).await;
+        while seen.last() != Some(&last) {
+            match timeout(LONG, follow.next()).await.unwrap().unwrap().unwrap() {
+                Step::Item(event) => seen.push(event.seq),
+                Step::Lost(_) => lost += 1,
+                Step::Resumed => {}
+            }
+        }
+        if round < 2 {
+            server.stopping.cancel();
+            timeout(LONG, &mut server.served).await.unwrap().unwrap();
+            // Something happens while nobody listens.
+            helper::append(&server, 2).await;
+            let Server { address, store, session, _data, .. } = server;
+            server = start(address, store, session, _data).await;
+        }
+    }
+    assert_eq!(seen, (1..=last).collect::<Vec<_>>());
+    assert_eq!(lost, 2);
+    helper::end(&server).await;
+    while let Some(step) = timeout(LONG, follow.next()).await.unwrap() {
+        step.unwrap();
+    }
 }
 
 mod helper {
