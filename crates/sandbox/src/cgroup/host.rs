@@ -13,6 +13,7 @@
 //! 1 does, and version 2, if mounted, only tracks, freezes and kills.
 
 mod discover;
+mod stop;
 
 use std::{
     ffi::{CStr, CString},
@@ -76,11 +77,6 @@ impl Host {
     /// Whether there is a version 2 hierarchy to track and kill with.
     pub(crate) fn tracks(&self) -> bool {
         self.unified.is_some()
-    }
-
-    /// Whether anything waits for [`Self::join_legacy`].
-    pub(crate) fn has_legacy(&self) -> bool {
-        !self.legacy.is_empty()
     }
 
     /// Makes the version 2 group of workspace `name` for a sandbox whose root is `owner` here.
@@ -156,8 +152,9 @@ impl Host {
         Ok(())
     }
 
-    /// Freezes or thaws workspace `name` and waits until it is so.
-    pub(crate) fn set_frozen(&self, name: &CStr, state: Frozen) -> Result<()> {
+    /// Freezes or thaws workspace `name`, whose first process is `first`, and waits until it is
+    /// so.
+    pub(crate) fn set_frozen(&self, name: &CStr, first: i32, state: Frozen) -> Result<()> {
         let deadline = Instant::now() + FREEZE_LIMIT;
         if let Some(base) = &self.unified {
             let group = dir::open_dir(base.as_fd(), name).step("cgroup open")?;
@@ -168,10 +165,7 @@ impl Host {
         let Some((_, base)) =
             self.legacy.iter().find(|(controller, _)| *controller == Controller::Freezer)
         else {
-            return Err(Error::system(
-                "cgroup freeze",
-                io::Error::from_raw_os_error(libc::EOPNOTSUPP),
-            ));
+            return stop::set(first, state, deadline);
         };
         let group = dir::open_dir(base.as_fd(), name).step("cgroup open")?;
         let value = if state == Frozen::Yes { "FROZEN" } else { "THAWED" };
@@ -180,6 +174,11 @@ impl Host {
             pause(deadline)?;
         }
         Ok(())
+    }
+
+    /// Whether the sandbox with this first process is known to stand still, or may do so.
+    pub(crate) fn may_be_frozen(&self, first: i32) -> bool {
+        self.unified.is_some() || !self.legacy.is_empty() || stop::is_stopped(first)
     }
 
     /// Before killing: a process frozen by version 1 would not die.

@@ -216,10 +216,9 @@ fn tidy(state: &mut State) -> Result<()> {
         }
     }
     for (ws, sandbox) in &state.running {
-        debug_assert!(sandbox.pid > 0);
         // A copy that was cut short has left it frozen; whoever froze it on purpose does so again.
-        if state.host.tracks() || state.host.has_legacy() {
-            let _ = state.host.set_frozen(&names::workspace(*ws), Frozen::No);
+        if state.host.may_be_frozen(sandbox.pid) {
+            let _ = state.host.set_frozen(&names::workspace(*ws), sandbox.pid, Frozen::No);
         }
     }
     let folder = state.workspaces.try_clone().step("open workspaces")?;

@@ -68,6 +68,14 @@ impl State {
         }
     }
 
+    /// The first process of the workspace.
+    pub(super) fn first(&self, ws: u128) -> Result<i32> {
+        let sandbox = self.running.get(&ws);
+        sandbox
+            .map(|sandbox| sandbox.pid)
+            .ok_or_else(|| refuse(FailureKind::NotRunning, "workspace"))
+    }
+
     /// Takes a workspace away from sight; its name in the trash.
     pub(super) fn remove(&mut self, ws: u128) -> Result<CString> {
         self.quiet(ws)?;
@@ -75,6 +83,8 @@ impl State {
         let folder = self.workspaces.try_clone().step("open workspaces")?;
         let name = self.discard(folder.as_fd(), &names::workspace(ws))?;
         self.ids.release(ws)?;
+        // There may be one if its first process ended while no spawner lived.
+        self.unlink_link(ws);
         Ok(name)
     }
 

@@ -125,7 +125,7 @@ fn run(state: &mut State, task: &Task) -> Result<Reply> {
 }
 
 fn set_frozen(state: &State, ws: u128, frozen: Frozen) -> Result<Reply> {
-    state.host.set_frozen(&names::workspace(ws), frozen)?;
+    state.host.set_frozen(&names::workspace(ws), state.first(ws)?, frozen)?;
     Ok(Reply::Done)
 }
 
@@ -138,11 +138,14 @@ fn copy(state: &State, ws: u128, layer: u128) -> Result<Reply> {
     let folder = state.existing(ws)?;
     let upper = dir::open_dir(folder.as_fd(), UPPER).step("open changes")?;
     let new = CString::new([b".new-", name.to_bytes()].concat()).unwrap_or_default();
-    state.host.set_frozen(&group, Frozen::Yes)?;
+    let first = state.first(ws)?;
+    state.host.set_frozen(&group, first, Frozen::Yes)?;
     let copied = copy_to(state.layers.as_fd(), &new, upper.as_fd());
     // Killed meanwhile: then there is nothing to thaw, and the copy is whole all the same.
-    let thawed = match state.host.set_frozen(&group, Frozen::No) {
-        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV)) => Ok(()),
+    let thawed = match state.host.set_frozen(&group, first, Frozen::No) {
+        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV | libc::ESRCH)) => {
+            Ok(())
+        }
         result => result,
     };
     copied.step("copy changes")?;

@@ -70,8 +70,10 @@ impl Host {
 
     /// Ends the spawner by `signal` and starts another on the same data.
     pub(crate) fn restart(&mut self, signal: i32) {
-        // SAFETY: integers only: our own child.
-        unsafe { libc::kill(self.child.id().cast_signed(), signal) };
+        if self.child.try_wait().unwrap().is_none() {
+            // SAFETY: integers only: our own child, which is not reaped.
+            unsafe { libc::kill(self.child.id().cast_signed(), signal) };
+        }
         self.child.wait().unwrap();
         let (launched, ready) = start(self.who, &self.config, &self.helper())
             .unwrap_or_else(|error| panic!("the spawner: {error}"));

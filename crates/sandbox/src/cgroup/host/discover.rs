@@ -134,12 +134,17 @@ fn is_delegated(path: &Path, root: bool) -> bool {
             return true;
         }
     }
-    // Without the attribute, owning it is as good for an ordinary user; root owns everything.
+    // Without the attribute, an ordinary user may own the group all the same, as in a container.
+    // It is ours to arrange only if nobody else is in it: a terminal's group, say, holds more.
+    if root {
+        return false;
+    }
     // SAFETY: always sound.
-    let uid = unsafe { libc::geteuid() };
-    !root
-        && fs::metadata(path).is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == uid)
-        && path.parent().is_some()
+    let (uid, own, parent) = unsafe { (libc::geteuid(), libc::getpid(), libc::getppid()) };
+    let owned =
+        fs::metadata(path).is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == uid);
+    let members = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    owned && members.lines().all(|line| line == own.to_string() || line == parent.to_string())
 }
 
 /// Moves every process of the group into a leaf, and this one's siblings with it.
