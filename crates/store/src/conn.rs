@@ -105,6 +105,21 @@ macro_rules! read_all {
     };
 }
 
+/// Reads outside a transaction: all rows of a list, in one piece. The query selects the record's
+/// columns.
+macro_rules! read_page {
+    ($store:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {{
+        let sql = $crate::conn::sqlite::json_rows(<$row>::COLUMNS, &$sql);
+        let text = $crate::conn::read_one!($store, (String,), sql $(, $bind)*);
+        match text {
+            Ok(Some((text,))) => $crate::row::all_from_json::<$row>(&text),
+            Ok(None) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }};
+}
+
+pub(crate) use read_page;
 pub(crate) use {exec, find, list, read_all, read_one};
 
 /// A value as all drivers take it: text, a number of 64 bits, or nothing.

@@ -144,11 +144,11 @@ impl Tx {
             return Err(Error::AlreadyResolved { kind, id: id.to_string(), outcome });
         }
         let Resolution { outcome, option, by } = resolution;
-        if let Some(option) = &option {
-            if !row.options.iter().any(|offered| offered.id == *option) {
-                let (kind, id, option) = ("permission", id.to_string(), option.clone());
-                return Err(Error::NoSuchOption { kind, id, option });
-            }
+        if let Some(option) = &option
+            && !row.options.iter().any(|offered| offered.id == *option)
+        {
+            let (kind, id, option) = ("permission", id.to_string(), option.clone());
+            return Err(Error::NoSuchOption { kind, id, option });
         }
         let now = self.now();
         let resolved = find!(

@@ -24,7 +24,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     Error, Owner, Result, Store, Tx,
-    conn::{exec, find, read_all, read_one},
+    conn::{exec, find, read_one, read_page},
     row::record,
     writer::{ClaimRequest, Op},
 };
@@ -290,7 +290,7 @@ impl Store {
         filter: &JobFilter,
         limit: u32,
     ) -> Result<Vec<JobRow>> {
-        read_all!(
+        read_page!(
             self,
             JobRow,
             format!(

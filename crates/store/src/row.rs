@@ -49,6 +49,44 @@ impl StoreRow for SqliteRow {
     }
 }
 
+/// A struct that [`record!`] made.
+pub(crate) trait Record: Sized {
+    /// The record in a row with its columns in order.
+    fn read(row: &impl StoreRow) -> Result<Self, sqlx::Error>;
+}
+
+/// A row that came as a JSON array, with many others in one text: a driver's row costs a
+/// hand-over between threads and an allocation for each value.
+#[derive(Debug)]
+struct JsonRow(Vec<serde_json::Value>);
+
+impl StoreRow for JsonRow {
+    fn cell(&self, index: usize) -> Result<Cell<'_>, sqlx::Error> {
+        use serde_json::Value;
+        match self.0.get(index) {
+            Some(Value::Null) => Ok(Cell::Null),
+            Some(Value::Bool(yes)) => Ok(Cell::Int(i64::from(*yes))),
+            Some(Value::Number(number)) => number
+                .as_i64()
+                .map(Cell::Int)
+                .ok_or_else(|| sqlx::Error::ColumnNotFound(index.to_string())),
+            Some(Value::String(text)) => Ok(Cell::Text(text.as_str().into())),
+            _ => Err(sqlx::Error::ColumnNotFound(index.to_string())),
+        }
+    }
+}
+
+/// The record in a JSON array of its columns.
+pub(crate) fn from_json<T: Record>(text: &str) -> crate::Result<T> {
+    Ok(T::read(&JsonRow(serde_json::from_str(text)?))?)
+}
+
+/// The records in a JSON array of such arrays.
+pub(crate) fn all_from_json<T: Record>(text: &str) -> crate::Result<Vec<T>> {
+    let rows: Vec<Vec<serde_json::Value>> = serde_json::from_str(text)?;
+    rows.into_iter().map(|row| Ok(T::read(&JsonRow(row))?)).collect()
+}
+
 /// A type that is kept in one column.
 pub(crate) trait Column: Sized {
     fn from_cell(cell: Cell<'_>) -> Result<Self, BoxError>;
@@ -195,9 +233,18 @@ macro_rules! record {
 
         $crate::row::record!(@owned sqlx::sqlite::SqliteRow, $name { $($field),* });
     };
-    (@owned $row:ty, $name:ident { $($field:ident),* }) => {
+    (@from $row:ty, $name:ident) => {
         impl sqlx::FromRow<'_, $row> for $name {
             fn from_row(row: &$row) -> Result<Self, sqlx::Error> {
+                $crate::row::Record::read(row)
+            }
+        }
+    };
+    (@owned $row:ty, $name:ident { $($field:ident),* }) => {
+        $crate::row::record!(@from $row, $name);
+
+        impl $crate::row::Record for $name {
+            fn read(row: &impl $crate::row::StoreRow) -> Result<Self, sqlx::Error> {
                 let owner = $crate::Owner {
                     organization: $crate::row::StoreRow::get(row, 0)?,
                     member: $crate::row::StoreRow::get(row, 1)?,
@@ -227,8 +274,10 @@ macro_rules! record {
         concat!(stringify!($first) $(, ", ", stringify!($rest))*)
     };
     (@row $row:ty, $name:ident { $($field:ident),* }) => {
-        impl sqlx::FromRow<'_, $row> for $name {
-            fn from_row(row: &$row) -> Result<Self, sqlx::Error> {
+        $crate::row::record!(@from $row, $name);
+
+        impl $crate::row::Record for $name {
+            fn read(row: &impl $crate::row::StoreRow) -> Result<Self, sqlx::Error> {
                 let mut index = 0..;
                 Ok(Self {
                     $($field: $crate::row::StoreRow::get(row, index.next().unwrap_or_default())?,)*

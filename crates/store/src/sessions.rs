@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::{
     Error, Owner, Result, Store, Tx,
-    conn::{exec, find, read_all, read_one},
+    conn::{exec, find, read_all, read_one, read_page},
     events::NewEvent,
     row::record,
 };
@@ -307,7 +307,7 @@ impl Store {
         };
         let columns = SessionRow::COLUMNS;
         match filter.workspace {
-            Some(workspace) => read_all!(
+            Some(workspace) => read_page!(
                 self,
                 SessionRow,
                 format!(
@@ -320,7 +320,7 @@ impl Store {
                 limit,
                 workspace,
             ),
-            None => read_all!(
+            None => read_page!(
                 self,
                 SessionRow,
                 format!(

@@ -117,11 +117,12 @@ impl Store {
         let Options { path, clock, readers, before_migration } = options;
         let mut conn = Conn::Sqlite(sqlite::open_writer(&path).await?);
         let pending = migrations::pending(&mut conn).await?;
-        if !pending.is_new() && !pending.is_empty() {
-            if let Some(hook) = before_migration {
-                let before = Before { path: path.clone(), pending: pending.clone() };
-                hook(before).await.map_err(|error| Error::Backup(Arc::from(error)))?;
-            }
+        if !pending.is_new()
+            && !pending.is_empty()
+            && let Some(hook) = before_migration
+        {
+            let before = Before { path: path.clone(), pending: pending.clone() };
+            hook(before).await.map_err(|error| Error::Backup(Arc::from(error)))?;
         }
         let schema = migrations::run(&mut conn, &pending, clock.now()).await?;
         let readers = Readers::Sqlite(sqlite::open_readers(&path, readers).await?);

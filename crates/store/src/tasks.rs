@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Error, IdempotencyKey, Owner, Result, Store, Tx,
-    conn::{exec, find, list, read_all, read_one},
+    conn::{exec, find, list, read_one, read_page},
     jobs::NewJob,
     row::{self, record},
 };
@@ -214,11 +214,11 @@ impl Tx {
     /// # Errors
     /// [`Error::Conflict`] if the key was used for another request.
     pub async fn create_task(&mut self, new: NewTask) -> Result<Created> {
-        if let Some(key) = &new.idempotency {
-            if let Some(before) = self.idempotent(new.owner.organization, key).await? {
-                let id = before.parse().map_err(|_| Error::Conflict { key: key.key.clone() })?;
-                return Ok(Created::Existing(id));
-            }
+        if let Some(key) = &new.idempotency
+            && let Some(before) = self.idempotent(new.owner.organization, key).await?
+        {
+            let id = before.parse().map_err(|_| Error::Conflict { key: key.key.clone() })?;
+            return Ok(Created::Existing(id));
         }
         let (id, now, owner) = (TaskId::new(), self.now(), new.owner);
         if let Some(key) = &new.idempotency {
@@ -397,7 +397,7 @@ impl Store {
         let tail = "ORDER BY id DESC LIMIT $3";
         let columns = TaskRow::COLUMNS;
         match (filter.state, filter.repository) {
-            (None, None) => read_all!(
+            (None, None) => read_page!(
                 self,
                 TaskRow,
                 format!("SELECT {columns} FROM task WHERE {head} {tail}"),
@@ -405,7 +405,7 @@ impl Store {
                 before,
                 limit,
             ),
-            (Some(state), None) => read_all!(
+            (Some(state), None) => read_page!(
                 self,
                 TaskRow,
                 format!("SELECT {columns} FROM task WHERE {head} AND state = $4 {tail}"),
@@ -414,7 +414,7 @@ impl Store {
                 limit,
                 state,
             ),
-            (state, Some(repository)) => read_all!(
+            (state, Some(repository)) => read_page!(
                 self,
                 TaskRow,
                 format!(

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     Error, Owner, Result, Store, Tx,
-    conn::{exec, find, read_all, read_one},
+    conn::{exec, find, read_all, read_one, read_page},
     row::{self, record},
     tasks::Reason,
 };
@@ -279,7 +279,7 @@ impl Store {
     ) -> Result<Vec<WorkspaceRow>> {
         let columns = WorkspaceRow::COLUMNS;
         match state {
-            None => read_all!(
+            None => read_page!(
                 self,
                 WorkspaceRow,
                 format!(
@@ -290,7 +290,7 @@ impl Store {
                 before,
                 limit,
             ),
-            Some(state) => read_all!(
+            Some(state) => read_page!(
                 self,
                 WorkspaceRow,
                 format!(

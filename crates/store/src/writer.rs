@@ -99,6 +99,9 @@ pub(crate) enum Op {
     Close,
 }
 
+/// What several callers gave, each with the place for its answer.
+pub(crate) type Group<T, A> = Vec<(Vec<T>, Reply<Vec<A>>)>;
+
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// A closure with a place for its result.

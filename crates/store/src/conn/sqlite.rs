@@ -18,6 +18,16 @@ pub(crate) const BEGIN: &str = "BEGIN IMMEDIATE";
 /// Added to a `SELECT` that picks rows to claim: one writer needs no lock.
 pub(crate) const CLAIM_LOCK: &str = "";
 
+/// The columns of a row as one JSON array.
+pub(crate) fn json_row(columns: &str) -> String {
+    format!("json_array({columns})")
+}
+
+/// The rows of a query as one JSON array, in the query's order.
+pub(crate) fn json_rows(columns: &str, query: &str) -> String {
+    format!("SELECT json_group_array(json_array({columns})) FROM ({query})")
+}
+
 /// How long a statement waits for another program's lock (a backup, `sqlite3` in a shell).
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -45,6 +55,7 @@ pub(crate) async fn open_writer(path: &Path) -> Result<SqliteConnection, sqlx::E
         .pragma("wal_autocheckpoint", "0")
         // 16 MiB: the interior pages of the large tables stay in memory.
         .pragma("cache_size", "-16384")
+        .row_buffer_size(512)
         .thread_name(|_| "store-write".to_owned())
         .connect()
         .await

@@ -13,7 +13,7 @@ use crate::{
     bulk::Rows,
     conn::{Conn, exec, sql},
     jobs::NewJob,
-    writer::{Answer, Published, Reply},
+    writer::{Answer, Group, Published},
 };
 
 const INSERT: &str =
@@ -81,22 +81,22 @@ impl Head {
 impl Tx {
     pub(crate) async fn append_group(
         &mut self,
-        group: Vec<(Vec<Prepared>, Vec<NewJob>, Reply<Vec<Appended>>)>,
+        group: Group<Prepared, Appended>,
+        follow_up: Vec<NewJob>,
         answers: &mut Vec<Answer>,
     ) -> Result<()> {
         let mut events = Vec::new();
-        let mut jobs = Vec::new();
         let mut replies = Vec::with_capacity(group.len());
-        for (part, follow_up, reply) in group {
+        for (part, reply) in group {
             replies.push((part.len(), reply));
             events.extend(part);
-            jobs.extend(follow_up);
         }
         let mut outcome = self.append_prepared(events).await;
-        if !jobs.is_empty() && outcome.is_ok() {
-            if let Err(error) = self.insert_jobs(jobs).await {
-                outcome = Err(error);
-            }
+        if !follow_up.is_empty()
+            && outcome.is_ok()
+            && let Err(error) = self.insert_jobs(follow_up).await
+        {
+            outcome = Err(error);
         }
         bulk::deal(outcome, replies, answers)
     }

@@ -9,8 +9,8 @@ use crate::{
     Error, Result, Tx,
     bulk::{self, Rows},
     conn::{exec, find, list, sqlite},
-    row::json,
-    writer::{Answer, Reply},
+    row::{self, json},
+    writer::{Answer, Group},
 };
 
 const INSERT: &str = "INSERT INTO job (id, organization, owner, state, queue, kind, subject, \
@@ -20,7 +20,7 @@ const ROW: &str = "(?,?,?,'queued',?,?,?,?,?,?,?,?)";
 impl Tx {
     pub(crate) async fn enqueue_group(
         &mut self,
-        group: Vec<(Vec<NewJob>, Reply<Vec<Enqueued>>)>,
+        group: Group<NewJob, Enqueued>,
         answers: &mut Vec<Answer>,
     ) -> Result<()> {
         let mut jobs = Vec::new();
@@ -94,9 +94,9 @@ impl Tx {
         lease: Duration,
     ) -> Result<Vec<JobRow>> {
         let now = self.now();
-        let mut jobs = list!(
+        let rows = list!(
             self,
-            JobRow,
+            (String,),
             format!(
                 "UPDATE job SET state = 'running', lease_owner = $2, lease_until = $3,
                     generation = generation + 1, attempts = attempts + 1,
@@ -106,7 +106,7 @@ impl Tx {
                     ORDER BY run_at, number LIMIT $5{})
                  RETURNING {}",
                 sqlite::CLAIM_LOCK,
-                JobRow::COLUMNS
+                sqlite::json_row(JobRow::COLUMNS)
             ),
             queue,
             worker,
@@ -114,6 +114,8 @@ impl Tx {
             now,
             limit,
         )?;
+        let jobs = rows.iter().map(|(row,)| row::from_json::<JobRow>(row));
+        let mut jobs = jobs.collect::<Result<Vec<_>>>()?;
         jobs.sort_by_key(|job| (job.run_at, job.number));
         Ok(jobs)
     }
@@ -169,7 +171,7 @@ impl Tx {
 
     pub(crate) async fn settle_group(
         &mut self,
-        group: Vec<(Vec<Settlement>, Reply<Vec<Result<()>>>)>,
+        group: Group<Settlement, Result<()>>,
         answers: &mut Vec<Answer>,
     ) -> Result<()> {
         let mut jobs = Vec::new();

@@ -140,15 +140,16 @@ impl Writer {
                         answers.push(Box::new(move |committed| work.settle(committed)));
                     }
                 }
-                Op::Append { events, follow_up, reply } => {
-                    let mut group = vec![(events, follow_up, reply)];
+                Op::Append { events, mut follow_up, reply } => {
+                    let mut group = vec![(events, reply)];
                     while let Some(Op::Append { .. }) = ops.peek() {
-                        if let Some(Op::Append { events, follow_up, reply }) = ops.next() {
-                            group.push((events, follow_up, reply));
+                        if let Some(Op::Append { events, follow_up: more, reply }) = ops.next() {
+                            group.push((events, reply));
+                            follow_up.extend(more);
                         }
                     }
                     if result.is_ok() {
-                        result = self.tx.append_group(group, answers).await;
+                        result = self.tx.append_group(group, follow_up, answers).await;
                     } else {
                         for (.., reply) in group {
                             answers.push(refusal(reply));
@@ -234,11 +235,9 @@ impl Writer {
         answers: &mut Vec<Answer>,
     ) -> Result<()> {
         let effects = self.tx.effects.mark();
-        if shared_with_others {
-            if let Err(error) = exec!(self.tx, "SAVEPOINT closure") {
-                answers.push(Box::new(move |committed| work.settle(committed)));
-                return Err(error);
-            }
+        if shared_with_others && let Err(error) = exec!(self.tx, "SAVEPOINT closure") {
+            answers.push(Box::new(move |committed| work.settle(committed)));
+            return Err(error);
         }
         let run = AssertUnwindSafe(work.run(&mut self.tx)).catch_unwind();
         let outcome = match tokio::time::timeout(CLOSURE_LIMIT, run).await {
