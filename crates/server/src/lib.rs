@@ -11,4 +11,41 @@
 //!                └── jobs ─────┴───────┘
 //! ```
 
+pub mod app;
+pub mod auth;
+pub mod blobs;
+pub mod gate;
+pub mod health;
+pub mod hub;
+pub mod jobs;
+pub mod listener;
+pub mod metrics;
+pub mod mirrors;
+pub mod openapi;
+pub mod operations;
+pub mod request_id;
+pub mod routes;
+pub mod serve;
 pub mod settings;
+pub mod sse;
+pub mod stream;
+
+pub use app::{App, Parts};
+pub use serve::{Serving, start};
+
+/// Bytes as small hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An error with all its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -17,7 +17,11 @@ use super::{
     answer::{Answer, Created, Json},
     extract::{self, Once, PROMPT_JSON_MAX, Path, Query},
 };
-use crate::{app::App, auth::Caller, operations::sessions};
+use crate::{
+    app::App,
+    auth::Caller,
+    operations::{decisions, prompts, sessions},
+};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -95,7 +99,7 @@ async fn create_prompt(
     Once(key): Once,
     extract::Json(new): extract::Json<NewPrompt, PROMPT_JSON_MAX>,
 ) -> Answer<Created<Prompt>> {
-    let body = sessions::create_prompt(&app, &caller, id, new, key).await?;
+    let body = prompts::create_prompt(&app, &caller, id, new, key).await?;
     Ok(Created { location: format!("/api/sessions/{id}/prompts/{}", body.id), body })
 }
 
@@ -109,7 +113,7 @@ async fn list_prompts(
     Path(id): Path<SessionId>,
     Query(filter): Query<PromptFilter>,
 ) -> Answer<Json<PromptPage>> {
-    Ok(Json(sessions::list_prompts(&app, &caller, id, filter).await?))
+    Ok(Json(prompts::list_prompts(&app, &caller, id, filter).await?))
 }
 
 /// Something that was said, and whether the agent has it.
@@ -121,7 +125,7 @@ async fn find_prompt(
     caller: Caller,
     Path((id, prompt)): Path<(SessionId, PromptId)>,
 ) -> Answer<Json<Prompt>> {
-    Ok(Json(sessions::find_prompt(&app, &caller, id, prompt).await?))
+    Ok(Json(prompts::find_prompt(&app, &caller, id, prompt).await?))
 }
 
 /// Changes what was said, while the agent does not have it.
@@ -135,7 +139,7 @@ async fn update_prompt(
     Path((id, prompt)): Path<(SessionId, PromptId)>,
     extract::Json(update): extract::Json<PromptUpdate, PROMPT_JSON_MAX>,
 ) -> Answer<Json<Prompt>> {
-    Ok(Json(sessions::update_prompt(&app, &caller, id, prompt, update).await?))
+    Ok(Json(prompts::update_prompt(&app, &caller, id, prompt, update).await?))
 }
 
 /// Takes back what was said, while the agent does not have it.
@@ -147,7 +151,7 @@ async fn delete_prompt(
     caller: Caller,
     Path((id, prompt)): Path<(SessionId, PromptId)>,
 ) -> Answer<StatusCode> {
-    sessions::delete_prompt(&app, &caller, id, prompt).await?;
+    prompts::delete_prompt(&app, &caller, id, prompt).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -177,7 +181,7 @@ async fn answer_permission(
     if answer.option.is_some() == answer.decision.is_some() {
         return Err(Problem::invalid("option", "give either `option` or `decision`").into());
     }
-    sessions::answer_permission(&app, &caller, id, permission, answer).await?;
+    decisions::answer_permission(&app, &caller, id, permission, answer).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -192,7 +196,7 @@ async fn answer_question(
     Path((id, question)): Path<(SessionId, QuestionId)>,
     extract::Json(answer): extract::Json<QuestionAnswer>,
 ) -> Answer<StatusCode> {
-    sessions::answer_question(&app, &caller, id, question, answer).await?;
+    decisions::answer_question(&app, &caller, id, question, answer).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

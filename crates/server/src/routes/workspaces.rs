@@ -156,7 +156,7 @@ async fn exec_in_workspace(
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("text/event-stream")) {
         let output = workspaces::exec_streaming(&app, &caller, id, request).await?;
-        return Ok(sse::pieces::<ExecOutput>(output));
+        return Ok(sse::pieces(output));
     }
     Ok(Json(workspaces::exec_in_workspace(&app, &caller, id, request).await?).into_response())
 }

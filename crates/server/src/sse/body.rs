@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderValue, header};
 use serde::Serialize;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 
 use super::{Context, Counted, Following, KEEP_ALIVE, Log, frame};
 
@@ -70,9 +70,12 @@ where
 }
 
 /// Pieces of something that goes on, each as a frame: a command's output.
-pub fn pieces<T: Serialize + Send + 'static>(pieces: mpsc::Receiver<T>) -> Response {
+pub fn pieces<S>(pieces: S) -> Response
+where
+    S: Stream<Item: Serialize + Send> + Send + Unpin + 'static,
+{
     let frames = stream::unfold(pieces, |mut pieces| async move {
-        let bytes = match timeout(KEEP_ALIVE, pieces.recv()).await {
+        let bytes = match timeout(KEEP_ALIVE, pieces.next()).await {
             Ok(Some(piece)) => match serde_json::to_string(&piece) {
                 Ok(json) => Bytes::from(format!("data: {json}\n\n")),
                 Err(error) => {

@@ -1,0 +1,131 @@
+//! What every part of the server shares.
+
+use std::{path::PathBuf, sync::Arc};
+
+use boatyard_agent::{
+    Catalogue,
+    catalogue::{Entry, Facts, Install},
+};
+use boatyard_model::{
+    name::AgentName,
+    time::{Clock, SystemClock},
+};
+use boatyard_runtime::Runtime;
+use boatyard_store::Store;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    blobs::Blobs,
+    hub::Hub,
+    jobs::attempt::Places,
+    mirrors::{Mirrors, fetch::Network},
+    settings::Settings,
+};
+
+/// The application. A cheap clone.
+#[derive(Clone)]
+pub struct App {
+    /// All that is remembered.
+    pub store: Store,
+    /// How it was set up.
+    pub settings: Arc<Settings>,
+    /// What makes workspaces.
+    pub runtime: Arc<dyn Runtime>,
+    /// The live links to workspaces.
+    pub hub: Hub,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// The known agents.
+    pub agents: Arc<Catalogue>,
+    /// Bytes beside the database.
+    pub blobs: Blobs,
+    /// Repositories.
+    pub mirrors: Mirrors,
+    /// How the server's own fetches reach the world.
+    pub network: Network,
+    /// Which attempts may be under way.
+    pub places: Places,
+    /// Cancelled when the server is told to stop: no new work is begun.
+    pub stopping: CancellationToken,
+    /// Work that is waited for before the server ends.
+    pub tasks: TaskTracker,
+}
+
+/// What an application is made of.
+pub struct Parts {
+    /// The data folder.
+    pub data: PathBuf,
+    /// The open database.
+    pub store: Store,
+    /// How it is set up.
+    pub settings: Settings,
+    /// What makes workspaces.
+    pub runtime: Arc<dyn Runtime>,
+}
+
+impl App {
+    /// Puts the parts together; nothing runs yet.
+    ///
+    /// # Errors
+    /// When a setting makes no sense or the data folder can't be used.
+    pub fn new(parts: Parts) -> anyhow::Result<Self> {
+        let Parts { data, store, settings, runtime } = parts;
+        let settings = Arc::new(settings);
+        let stopping = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let blobs = Blobs::open(&data.join("blobs"))?;
+        let hub = Hub::new(
+            store.clone(),
+            Arc::clone(&runtime),
+            blobs.clone(),
+            Arc::clone(&settings),
+            stopping.clone(),
+        )?;
+        Ok(Self {
+            agents: Arc::new(Catalogue::with_settings(&settings.agents)?),
+            mirrors: Mirrors::open(&data)?,
+            network: Network::new(Arc::clone(&settings))?,
+            places: Places::default(),
+            clock: Arc::new(SystemClock),
+            store,
+            settings,
+            runtime,
+            hub,
+            blobs,
+            stopping,
+            tasks,
+        })
+    }
+
+    /// The agent that a task gets when nobody names one: the settings' choice, else the best that
+    /// is ready, else the demo.
+    pub fn default_agent(&self) -> AgentName {
+        match &self.settings.general.default_agent {
+            Some(name) => name.clone(),
+            None => self.agents.default_agent(self),
+        }
+    }
+}
+
+impl Facts for App {
+    fn installed(&self, _: &AgentName, entry: &Entry) -> bool {
+        // Nothing is installed by Boatyard yet: what needs a package is not ready.
+        matches!(entry.install, Install::BuiltIn | Install::Host { .. })
+    }
+
+    fn has_program(&self, program: &str) -> bool {
+        if program.starts_with('/') {
+            // Inside a workspace, or in a repository: only a start can tell.
+            return true;
+        }
+        let mut places = vec![PathBuf::from("/usr/local/bin"), "/usr/bin".into(), "/bin".into()];
+        for tool in &self.settings.tools.paths {
+            places.extend([tool.clone(), tool.join("bin")]);
+        }
+        places.iter().any(|place| place.join(program).exists())
+    }
+
+    fn has_key(&self, _: &str) -> bool {
+        false
+    }
+}

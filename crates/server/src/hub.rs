@@ -1,0 +1,218 @@
+//! The hub: the live links to workspaces.
+//!
+//! ```text
+//!            wake                 attach (a request, a running turn, a start of the server)
+//!  asleep ─────────► awake ─────────────────────────► attached: link, control, events, egress
+//!    ▲                 ▲                                  │
+//!    └── sleep, lost ──┴──── idle for a while: detached ◄─┘
+//! ```
+//!
+//! - [`place`]: one workspace: what may happen to it, one thing at a time.
+//! - [`attached`]: a live link with its control stream.
+//! - [`events`]: what a workspace says, stored and then acknowledged.
+//! - [`exec`]: commands.
+//! - [`requests`]: files and git.
+//! - [`lost`]: what is done when a first process is gone.
+//! - [`sweep`]: what is looked at now and then.
+//!
+//! A workspace lives on when its link or the whole server goes: attaching again goes on after the
+//! last record that was stored.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use boatyard_egress::{Cidr, Guard, Outgoing, Proxy, Rule, RuleSet, log::Channel, resolve::System};
+use boatyard_link::message::{Failure, FailureCode};
+use boatyard_model::WorkspaceId;
+use boatyard_runtime::Runtime;
+use boatyard_store::Store;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{blobs::Blobs, settings::Settings};
+
+pub mod attached;
+pub mod events;
+pub mod exec;
+pub mod lost;
+pub mod place;
+pub mod requests;
+pub mod sweep;
+
+pub use attached::Attached;
+use place::Place;
+
+/// Records of egress that wait to be written; past it they are counted and dropped.
+const EGRESS_RECORDS: usize = 4096;
+
+/// What the preset `packages` stands for: every kind of package source.
+const PACKAGES: &[&str] = &["npm", "pypi", "crates", "go", "maven", "rubygems", "debian"];
+
+/// The live links. A cheap clone.
+#[derive(Clone)]
+pub struct Hub {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) blobs: Blobs,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) proxy: Proxy,
+    pub(crate) rules: watch::Sender<Arc<RuleSet>>,
+    places: Mutex<HashMap<WorkspaceId, Arc<Place>>>,
+}
+
+/// Why something could not be done in a workspace.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// The runtime refused.
+    #[error(transparent)]
+    Runtime(#[from] boatyard_runtime::Error),
+    /// The link ended or broke its protocol.
+    #[error("the link to the workspace ended")]
+    Link(#[from] boatyard_link::Error),
+    /// The runner refused, and says why.
+    #[error(transparent)]
+    Runner(#[from] Failure),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] boatyard_store::Error),
+    /// The workspace is not in a state in which this can be done.
+    #[error("{0}")]
+    State(String),
+    /// No answer in time.
+    #[error("the workspace did not answer within {0} s")]
+    Timeout(u64),
+    /// The other side did not speak as it must.
+    #[error("the workspace gave a wrong answer to {0}")]
+    Protocol(&'static str),
+}
+
+impl HubError {
+    /// The runner's word for what went wrong, if it was the runner.
+    pub fn code(&self) -> Option<FailureCode> {
+        match self {
+            Self::Runner(failure) => Some(failure.code),
+            _ => None,
+        }
+    }
+
+    /// Whether the workspace, or the link to it, is gone: worth another try after attaching again.
+    pub fn is_lost(&self) -> bool {
+        matches!(
+            self,
+            Self::Link(_)
+                | Self::Timeout(_)
+                | Self::Runtime(boatyard_runtime::Error::NotRunning(_))
+        )
+    }
+}
+
+impl Hub {
+    /// A hub without links.
+    ///
+    /// # Errors
+    /// When the egress settings make no sense.
+    pub fn new(
+        store: Store,
+        runtime: Arc<dyn Runtime>,
+        blobs: Blobs,
+        settings: Arc<Settings>,
+        stopping: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let allowed = settings.egress.allow_private.iter().map(|text| text.parse::<Cidr>());
+        let outgoing = match settings.egress.offline {
+            true => Outgoing::offline(),
+            false => Outgoing::from_env(|name| std::env::var(name).ok())?,
+        };
+        let (log, mut records) = Channel::new(EGRESS_RECORDS);
+        tokio::spawn(async move {
+            while let Some(record) = records.recv().await {
+                tracing::debug!(target: "boatyard::egress", ?record);
+            }
+        });
+        let proxy = Proxy::new(
+            boatyard_egress::Settings {
+                guard: Guard::new(allowed.collect::<Result<_, _>>()?),
+                outgoing,
+                how_to_ask: "Add the host to `[egress] allow` in boatyard.toml.".to_owned(),
+                ..boatyard_egress::Settings::default()
+            },
+            Arc::new(System),
+            log,
+        );
+        let rules = rules(&settings)?;
+        let (rules, _) = watch::channel(Arc::new(rules));
+        let places = Mutex::default();
+        let shared = Shared { store, runtime, blobs, settings, stopping, proxy, rules, places };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The place of a workspace; made when it is asked for first.
+    pub(crate) fn place(&self, workspace: WorkspaceId) -> Arc<Place> {
+        let mut places = self.shared.places.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(places.entry(workspace).or_insert_with(|| Arc::new(Place::new(workspace))))
+    }
+
+    /// All places.
+    pub(crate) fn places(&self) -> Vec<Arc<Place>> {
+        let places = self.shared.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.values().cloned().collect()
+    }
+
+    /// Forgets a place that has no link and that nobody uses.
+    pub(crate) fn forget(&self, workspace: WorkspaceId) {
+        let mut places = self.shared.places.lock().unwrap_or_else(PoisonError::into_inner);
+        // One reference is the map's own.
+        if places
+            .get(&workspace)
+            .is_some_and(|place| Arc::strong_count(place) == 1 && place.is_detached())
+        {
+            places.remove(&workspace);
+        }
+    }
+
+    /// How many workspaces have a live link.
+    pub fn links(&self) -> usize {
+        self.places().iter().filter(|place| !place.is_detached()).count()
+    }
+
+    /// Closes every link with a hint to come back: the server goes down, the workspaces stay.
+    pub async fn close(&self) {
+        for place in self.places() {
+            place.detach("the server goes down").await;
+        }
+    }
+}
+
+/// The rules that hold for every workspace until scopes arrive.
+fn rules(settings: &Settings) -> anyhow::Result<RuleSet> {
+    let allow = settings.egress.allow.iter().map(|text| allowed(text));
+    let allow = allow.collect::<anyhow::Result<Vec<_>>>()?;
+    let mut presets: Vec<&str> = Vec::new();
+    for name in &settings.egress.presets {
+        match name.as_str() {
+            "packages" => presets.extend(PACKAGES),
+            name => presets.push(name),
+        }
+    }
+    Ok(RuleSet::with_presets(&presets, allow)?)
+}
+
+/// `host`, `host:port`, `*.host`: ports 80 and 443 where none is given.
+fn allowed(text: &str) -> anyhow::Result<Rule> {
+    use boatyard_egress::rules::Ports;
+    let (host, ports) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            let port: u16 = port.parse()?;
+            (host, Ports::from([port].as_slice()))
+        }
+        _ => (text, Ports::from([80, 443].as_slice())),
+    };
+    Ok(Rule::new(format!("[egress] allow: {text}"), host.parse()?, ports))
+}

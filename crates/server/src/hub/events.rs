@@ -1,0 +1,206 @@
+//! What a workspace says: stored, and then acknowledged.
+//!
+//! A runner's records are hostile input. A record about a session of another workspace, an event
+//! that only the server makes, a record that does not parse: each is passed over and acknowledged,
+//! so that it can't hold up what follows.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use boatyard_link::{
+    SendHalf,
+    message::{Ack, Header, Position, Record, RecordKind},
+    record,
+};
+use boatyard_model::{EventBody, SessionId, Timestamp, WorkspaceId, event::NoticeLevel};
+use boatyard_store::{NewEvent, Origin, Owner, SessionFilter};
+use bytes::{Bytes, BytesMut};
+
+use super::{Attached, Hub, HubError, Shared};
+
+/// Records that are stored in one go.
+const BATCH: usize = 256;
+/// Pause before storing is tried again when the store refused: a full disk, most likely.
+const STORE_AGAIN: Duration = Duration::from_secs(2);
+/// The largest event that is stored, in bytes; what is larger becomes a notice.
+const EVENT_MAX: usize = 2 << 20;
+/// The largest blob, in bytes.
+const BLOB_MAX: usize = 20 << 20;
+
+/// Begins to take over a workspace's records.
+pub(super) async fn follow(
+    hub: &Hub,
+    attached: &Arc<Attached>,
+    workspace: WorkspaceId,
+) -> Result<(), HubError> {
+    let mut taker = Taker::new(Arc::clone(&hub.shared), workspace).await?;
+    let stream = attached.open(&Header::Events { after: taker.last })?;
+    let hub = hub.clone();
+    tokio::spawn(async move {
+        let (mut send, mut receive) = stream.split();
+        let mut buffer = BytesMut::new();
+        loop {
+            match receive.recv_bytes().await {
+                Ok(Some(bytes)) => buffer.extend_from_slice(&bytes),
+                Ok(None) | Err(_) => break,
+            }
+            if let Err(error) = taker.take(&mut buffer, &mut send).await {
+                tracing::warn!(workspace.id = %workspace, error = %crate::chain(&error), "a workspace's records can't be taken");
+                send.reset(boatyard_link::ResetCode::FAILED, "the records can't be taken");
+                break;
+            }
+        }
+        // Whether the workspace is gone, or only the link, is found out where it is attached next.
+        hub.link_ended(workspace);
+    });
+    Ok(())
+}
+
+/// Takes over records in order.
+pub(super) struct Taker {
+    shared: Arc<Shared>,
+    workspace: WorkspaceId,
+    /// Sessions of this workspace; none for an id that is not.
+    sessions: HashMap<SessionId, Option<Owner>>,
+    last: Option<Position>,
+}
+
+impl Taker {
+    pub(super) async fn new(shared: Arc<Shared>, workspace: WorkspaceId) -> Result<Self, HubError> {
+        let row = shared.store.workspace(workspace).await?;
+        let filter = SessionFilter { workspace: Some(workspace), ..SessionFilter::default() };
+        let rows = shared.store.list_sessions(row.owner.organization, filter, 1000).await?;
+        let mut sessions = HashMap::new();
+        let mut last = None;
+        for row in rows {
+            let Origin { epoch, n } = shared.store.last_origin(row.id).await?;
+            if n > 0 {
+                last = last.max(Some(Position { epoch, n }));
+            }
+            sessions.insert(row.id, Some(row.owner));
+        }
+        Ok(Self { shared, workspace, sessions, last })
+    }
+
+    /// The last record that was taken over.
+    pub(super) fn last(&self) -> Option<Position> {
+        self.last
+    }
+
+    /// Takes every whole record out of the buffer, stores them, and acknowledges.
+    async fn take(&mut self, buffer: &mut BytesMut, send: &mut SendHalf) -> Result<(), HubError> {
+        loop {
+            let mut batch = Vec::new();
+            while batch.len() < BATCH {
+                match record::take(buffer) {
+                    Ok(Some(record)) => batch.push(record),
+                    Ok(None) => break,
+                    Err(_) => return Err(HubError::Protocol("an event record")),
+                }
+            }
+            let Some((last, _)) = batch.last() else { return Ok(()) };
+            let position = last.position;
+            self.store(batch).await?;
+            self.last = Some(position);
+            send.send_message(&Ack { position }).await?;
+        }
+    }
+
+    /// Stores records; waits while the store can't, because an event that is not stored must not
+    /// be acknowledged.
+    pub(super) async fn store(&mut self, batch: Vec<(Record, Bytes)>) -> Result<(), HubError> {
+        let mut events = Vec::with_capacity(batch.len());
+        for (record, bytes) in batch {
+            let Some(owner) = self.owner(record.session).await? else { continue };
+            match record.what {
+                RecordKind::Event(body) => {
+                    let Some(body) = self.admit(body) else { continue };
+                    let Position { epoch, n } = record.position;
+                    events.push(NewEvent {
+                        session: record.session,
+                        time: record.time,
+                        turn: record.turn,
+                        origin: Some(Origin { epoch, n }),
+                        body,
+                    });
+                }
+                RecordKind::Blob { blob, mime } => {
+                    if bytes.len() > BLOB_MAX || mime.len() > 100 || !mime.is_ascii() {
+                        continue;
+                    }
+                    let kept =
+                        self.shared.blobs.keep(&self.shared.store, owner, blob, mime, bytes).await;
+                    if let Err(error) = kept {
+                        tracing::warn!(workspace.id = %self.workspace, error = %crate::chain(&error), "a blob was not kept");
+                    }
+                }
+                RecordKind::AgentSession(id) => {
+                    let (session, id) = (record.session, id.chars().take(500).collect());
+                    self.shared
+                        .store
+                        .write(move |tx| {
+                            Box::pin(async move { tx.set_agent_session(session, id).await })
+                        })
+                        .await?;
+                }
+            }
+        }
+        while !events.is_empty() {
+            match self.shared.store.append(events.clone()).await {
+                Ok(_) => break,
+                Err(boatyard_store::Error::Closed) => {
+                    return Err(boatyard_store::Error::Closed.into());
+                }
+                Err(error) => {
+                    tracing::error!(workspace.id = %self.workspace, error = %crate::chain(&error), "events wait to be stored");
+                    tokio::time::sleep(STORE_AGAIN).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whose a session of this workspace is; none if it is not of this workspace.
+    async fn owner(&mut self, session: SessionId) -> Result<Option<Owner>, HubError> {
+        if let Some(known) = self.sessions.get(&session) {
+            return Ok(*known);
+        }
+        let owner = match self.shared.store.session(session).await {
+            Ok(row) if row.workspace == self.workspace => Some(row.owner),
+            Ok(_) | Err(boatyard_store::Error::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if owner.is_none() {
+            tracing::warn!(workspace.id = %self.workspace, session.id = %session, "a workspace spoke of a session that is not its own");
+        }
+        self.sessions.insert(session, owner);
+        Ok(owner)
+    }
+
+    /// Lets an event in, made fit: what only the server says is dropped, deadlines are the
+    /// server's, what is too large is cut out.
+    fn admit(&self, mut body: EventBody) -> Option<EventBody> {
+        let deadline: Timestamp =
+            self.shared.store.now().after(self.shared.settings.limits.answer_time.duration());
+        match &mut body {
+            EventBody::TurnStarted { .. }
+            | EventBody::TurnSteered { .. }
+            | EventBody::SessionState { .. }
+            | EventBody::PermissionResolved { .. }
+            | EventBody::QuestionAnswered { .. }
+            | EventBody::EgressBlocked { .. } => return None,
+            EventBody::PermissionRequested { deadline: asked, .. }
+            | EventBody::QuestionAsked { deadline: asked, .. } => *asked = deadline,
+            _ => {}
+        }
+        let size = serde_json::to_string(&body).map_or(usize::MAX, |text| text.len());
+        if size > EVENT_MAX {
+            return Some(EventBody::Notice {
+                level: NoticeLevel::Warning,
+                code: "event_too_large".to_owned(),
+                text: format!("An event of {size} bytes ({}) was left out.", body.kind()),
+                data: None,
+            });
+        }
+        Some(body)
+    }
+}

@@ -1,0 +1,427 @@
+//! Housekeeping: what sleeps, what goes, what is past its deadline.
+
+use std::{collections::HashSet, time::Duration};
+
+use boatyard_api::system::GarbageReport;
+use boatyard_link::message::Request;
+use boatyard_model::{LayerId, TurnOutcome, WorkspaceId, WorkspaceState, event::NoticeLevel};
+use boatyard_store::{LayerState, NewJob, SessionFilter};
+use serde_json::Value;
+
+use super::Done;
+use crate::app::App;
+
+/// Puts quiet workspaces to sleep.
+pub const IDLE: &str = "idle-reaper";
+/// Removes what nothing refers to.
+pub const GARBAGE: &str = "gc";
+/// Says no where nobody answered in time.
+pub const EXPIRE: &str = "expire";
+/// What a person may ask for by name.
+pub const BY_NAME: &[&str] = &[IDLE, GARBAGE, EXPIRE];
+
+/// How often quiet workspaces and expired questions are looked for.
+const EVERY_MINUTE: Duration = Duration::from_secs(60);
+/// How often the disk is looked at.
+const DISK_LOOK: Duration = Duration::from_secs(30);
+/// How often what nothing refers to is removed.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How long what was just made is left alone, whoever refers to it.
+const FRESH: Duration = Duration::from_secs(3600);
+/// What is removed in one transaction.
+const BATCH: u32 = 200;
+
+/// Runs until the server stops: links are swept, and jobs are enqueued by the clock.
+pub async fn run(app: App) {
+    let mut sweep = tokio::time::interval(crate::hub::sweep::EVERY);
+    let mut minute = tokio::time::interval(EVERY_MINUTE);
+    let mut disk = tokio::time::interval(DISK_LOOK);
+    let mut day = tokio::time::interval_at(tokio::time::Instant::now() + DAY, DAY);
+    for timer in [&mut sweep, &mut minute, &mut disk] {
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    }
+    loop {
+        tokio::select! {
+            () = app.stopping.cancelled() => return,
+            _ = sweep.tick() => {
+                if let Err(error) = app.hub.sweep().await {
+                    tracing::warn!(error = %crate::chain(&error), "links were not swept");
+                }
+            }
+            _ = minute.tick() => {
+                enqueue(&app, IDLE).await;
+                enqueue(&app, EXPIRE).await;
+            }
+            _ = disk.tick() => {
+                if let Err(error) = disks(&app).await {
+                    tracing::warn!(error = %format!("{error:#}"), "disks were not looked at");
+                }
+            }
+            _ = day.tick() => enqueue(&app, GARBAGE).await,
+        }
+    }
+}
+
+async fn enqueue(app: &App, kind: &str) {
+    if let Err(error) = app.store.enqueue(vec![job(kind)]).await {
+        tracing::warn!(job.kind = kind, error = %crate::chain(&error), "a job was not enqueued");
+    }
+}
+
+/// A housekeeping job, one of its kind at a time.
+pub fn job(kind: &str) -> NewJob {
+    NewJob::new(kind, Value::Null).once_for(kind.to_owned())
+}
+
+/// Puts to sleep what was quiet for the idle time.
+pub(super) async fn idle(app: &App) -> anyhow::Result<Done> {
+    let idle = app.settings.retention.idle_sleep.duration();
+    let before = boatyard_model::Timestamp(
+        app.store.now().0.saturating_sub(i64::try_from(idle.as_millis()).unwrap_or(i64::MAX)),
+    );
+    for workspace in app.store.idle_workspaces(before, BATCH).await? {
+        if let Some(attached) = app.hub.place(workspace.id).attached() {
+            if attached.streams() > 0
+                || attached.status().await.is_ok_and(|status| status.execs > 0)
+            {
+                continue;
+            }
+        }
+        app.hub.sleep(workspace.id).await?;
+    }
+    Ok(Done::Yes)
+}
+
+/// Says no where nobody answered in time, and tells the agents.
+pub(super) async fn expire(app: &App) -> anyhow::Result<Done> {
+    loop {
+        let (permissions, questions) =
+            app.store.write(|tx| Box::pin(async move { tx.expire_decisions(BATCH).await })).await?;
+        if permissions.is_empty() && questions.is_empty() {
+            return Ok(Done::Yes);
+        }
+        for row in permissions {
+            let request = Request::AnswerPermission {
+                session: row.session,
+                permission: row.id,
+                option: None,
+            };
+            tell(app, row.session, request).await?;
+        }
+        for row in questions {
+            let request =
+                Request::AnswerQuestion { session: row.session, question: row.id, answer: None };
+            tell(app, row.session, request).await?;
+        }
+    }
+}
+
+async fn tell(
+    app: &App,
+    session: boatyard_model::SessionId,
+    request: Request,
+) -> anyhow::Result<()> {
+    let workspace = app.store.session(session).await?.workspace;
+    let attached = match app.hub.attach(workspace).await {
+        Ok(attached) => attached,
+        // It is gone, and with it who asked.
+        Err(error) if error.is_lost() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    match attached.ask(request).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some(boatyard_link::message::FailureCode::NotFound) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Looks at what workspaces take, and at the disk that holds them all.
+async fn disks(app: &App) -> anyhow::Result<()> {
+    for row in app.store.workspaces_in(WorkspaceState::Awake).await? {
+        let usage = match app.runtime.disk_usage(row.id).await {
+            Ok(usage) => usage,
+            Err(error) => {
+                tracing::debug!(workspace.id = %row.id, error = %crate::chain(&error), "no disk usage");
+                continue;
+            }
+        };
+        if usage.bytes > row.limits.disk_bytes {
+            over_limit(app, row.id, usage.bytes, row.limits.disk_bytes).await?;
+        }
+    }
+    let Some(data) = app.settings.server.data.clone() else { return Ok(()) };
+    let percent = tokio::task::spawn_blocking(move || full_percent(&data)).await?;
+    if percent.is_some_and(|percent| percent >= app.settings.retention.disk_percent) {
+        enqueue(app, GARBAGE).await;
+    }
+    Ok(())
+}
+
+/// How full the disk with this folder is.
+fn full_percent(folder: &std::path::Path) -> Option<u32> {
+    let stat = rustix::fs::statvfs(folder).ok()?;
+    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+    // What an ordinary user can use, as `df` counts it.
+    let usable = used + stat.f_bavail;
+    u32::try_from((used * 100).checked_div(usable)?).ok()
+}
+
+/// A workspace took more disk than it may: it is stopped, its files stay.
+async fn over_limit(
+    app: &App,
+    workspace: WorkspaceId,
+    bytes: u64,
+    limit: u64,
+) -> anyhow::Result<()> {
+    let row = app.store.workspace(workspace).await?;
+    app.runtime.set_frozen(workspace, boatyard_runtime::Frozen::Yes).await?;
+    let filter = SessionFilter { workspace: Some(workspace), ..SessionFilter::default() };
+    let text = format!(
+        "The workspace's files take {} MiB, more than the limit of {} MiB. It was stopped; its files are kept.",
+        bytes >> 20,
+        limit >> 20
+    );
+    for session in app.store.list_sessions(row.owner.organization, filter, 1000).await? {
+        app.hub.notice(&session, NoticeLevel::Error, "disk_limit", text.clone(), None).await?;
+        if let Some(turn) = session.turn {
+            app.hub.end_turn(&session, turn, TurnOutcome::LimitReached, Some(text.clone())).await?;
+        }
+    }
+    app.hub.kill(workspace).await?;
+    Ok(())
+}
+
+/// The daily removal, and the one when the disk is nearly full.
+pub(super) async fn garbage(app: &App) -> anyhow::Result<Done> {
+    let report = collect(app, Dry::No).await?;
+    tracing::info!(?report, "removed what nothing refers to");
+    Ok(Done::Yes)
+}
+
+/// Whether something is only counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dry {
+    /// It is.
+    Yes,
+    /// It is removed.
+    No,
+}
+
+/// Removes what nothing refers to: never a workspace with work that is not in a result.
+///
+/// # Errors
+/// When the store or the disk refuses.
+pub async fn collect(app: &App, dry: Dry) -> anyhow::Result<GarbageReport> {
+    let mut report = GarbageReport { dry_run: dry == Dry::Yes, ..GarbageReport::default() };
+    let now = app.store.now();
+    let ago = |span: Duration| {
+        boatyard_model::Timestamp(
+            now.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+        )
+    };
+    let retention = &app.settings.retention;
+    old_workspaces(app, dry, ago(retention.workspaces.duration()), &mut report).await?;
+    for layer in app.store.unused_layers(ago(retention.layers.duration()), BATCH).await? {
+        report.layers += 1;
+        report.bytes += layer.bytes;
+        if dry == Dry::No {
+            let id = layer.id;
+            app.store
+                .write(move |tx| Box::pin(async move { tx.delete_layer_if_unused(id).await }))
+                .await?;
+        }
+    }
+    for repository in
+        app.store.unused_repositories(ago(retention.mirrors.duration()), BATCH).await?
+    {
+        report.mirrors += 1;
+        if dry == Dry::No {
+            let id = repository.id;
+            let removed = app
+                .store
+                .write(move |tx| Box::pin(async move { tx.remove_repository(id).await }))
+                .await?;
+            if removed {
+                app.mirrors.remove(id).await?;
+            }
+        }
+    }
+    if dry == Dry::No {
+        remove_layers(app).await?;
+        let before = ago(FRESH);
+        let gone = app
+            .store
+            .write(move |tx| Box::pin(async move { tx.remove_unused_blobs(before, BATCH).await }))
+            .await?;
+        for hash in gone {
+            report.blobs += 1;
+            report.bytes += app.blobs.remove(&hash).await?;
+        }
+        let jobs = ago(retention.jobs.duration());
+        app.store
+            .write(move |tx| {
+                Box::pin(async move {
+                    tx.remove_old_jobs(jobs, 10_000).await?;
+                    tx.forget_keys(jobs, 10_000).await
+                })
+            })
+            .await?;
+    }
+    Ok(report)
+}
+
+/// Workspaces that sleep, were not used for long, and whose work is in a result or was never any.
+async fn old_workspaces(
+    app: &App,
+    dry: Dry,
+    before: boatyard_model::Timestamp,
+    report: &mut GarbageReport,
+) -> anyhow::Result<()> {
+    for state in [WorkspaceState::Asleep, WorkspaceState::Failed] {
+        for row in app.store.workspaces_in(state).await? {
+            if row.last_active >= before {
+                continue;
+            }
+            let Some(attempt) = app.store.attempt_of_workspace(row.id).await? else { continue };
+            let is_kept = attempt.result.is_some() && app.mirrors.result_path(attempt.id).exists()
+                || attempt.base_commit.is_none();
+            if !attempt.state.is_terminal() || !is_kept {
+                continue;
+            }
+            report.workspaces += 1;
+            report.bytes += row.disk_bytes;
+            if dry == Dry::No {
+                end_sessions(app, row.id, "its workspace was removed").await?;
+                app.hub.remove(row.id).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ends every session of a workspace that is about to go.
+///
+/// # Errors
+/// When the store refuses.
+pub async fn end_sessions(app: &App, workspace: WorkspaceId, why: &str) -> anyhow::Result<()> {
+    let row = app.store.workspace(workspace).await?;
+    let filter = SessionFilter { workspace: Some(workspace), ..SessionFilter::default() };
+    for session in app.store.list_sessions(row.owner.organization, filter, 1000).await? {
+        if session.state == boatyard_model::SessionState::Ended {
+            continue;
+        }
+        if let Some(turn) = session.turn {
+            app.hub.end_turn(&session, turn, TurnOutcome::Cancelled, None).await?;
+        }
+        let (id, why) = (session.id, why.to_owned());
+        app.store
+            .write(move |tx| Box::pin(async move { tx.end_session(id, Some(why)).await }))
+            .await?;
+    }
+    Ok(())
+}
+
+async fn remove_layers(app: &App) -> anyhow::Result<()> {
+    for layer in app.store.layers_in(LayerState::Deleted).await? {
+        app.runtime.remove_layer(layer.id).await?;
+        let id = layer.id;
+        app.store.write(move |tx| Box::pin(async move { tx.remove_layer(id).await })).await?;
+    }
+    Ok(())
+}
+
+/// At the start: what an earlier server left behind is put in order. Workspaces that run are
+/// attached to again; those that are gone are noted; what has no row is removed.
+///
+/// # Errors
+/// When the store or the runtime can't be asked.
+pub async fn take_up(app: &App) -> anyhow::Result<()> {
+    let worker = format!("server-{}", std::process::id());
+    app.store
+        .write(move |tx| {
+            Box::pin(async move {
+                tx.reset_fetching().await?;
+                tx.reclaim_from_others(&worker).await
+            })
+        })
+        .await?;
+    let existing = app.runtime.list().await?;
+    let known: HashSet<WorkspaceId> = existing.iter().map(|place| place.workspace).collect();
+    let running: HashSet<WorkspaceId> = existing
+        .iter()
+        .filter(|place| place.running.is_some())
+        .map(|place| place.workspace)
+        .collect();
+    for row in app.store.workspaces_in(WorkspaceState::Awake).await? {
+        if !running.contains(&row.id) {
+            app.hub.found_gone(row.id).await?;
+            continue;
+        }
+        // What runs is attached to at once: its events wait, its way out is closed until then.
+        let (app, id) = (app.clone(), row.id);
+        app.tasks.clone().spawn(async move {
+            if let Err(error) = app.hub.attach(id).await {
+                tracing::warn!(workspace.id = %id, error = %crate::chain(&error), "a workspace was not attached to again");
+                if let Err(error) = app.hub.look_after(id).await {
+                    tracing::warn!(workspace.id = %id, error = %crate::chain(&error), "nor looked after");
+                }
+            }
+        });
+    }
+    // Attempts that were being prepared are begun again.
+    for attempt in app.store.attempts_in(boatyard_model::AttemptState::Preparing).await? {
+        let id = attempt.id;
+        app.store
+            .write(move |tx| {
+                Box::pin(async move {
+                    tx.set_attempt_state(id, boatyard_model::AttemptState::Queued, None).await
+                })
+            })
+            .await?;
+    }
+    // Turns that were under way are delivered if their runner never heard of them.
+    for state in [boatyard_model::SessionState::Running, boatyard_model::SessionState::Waiting] {
+        let filter = SessionFilter { state: Some(state), ..SessionFilter::default() };
+        let rows =
+            app.store.list_sessions(boatyard_store::BUILT_IN_ORGANIZATION, filter, 10_000).await?;
+        for session in rows {
+            app.store.enqueue(vec![super::dispatch::job(session.owner, session.id)]).await?;
+        }
+    }
+    remove_orphans(app, &known, &running).await?;
+    app.places.look();
+    Ok(())
+}
+
+/// Files that no row names: what a crash left of a workspace that was being made.
+async fn remove_orphans(
+    app: &App,
+    known: &HashSet<WorkspaceId>,
+    running: &HashSet<WorkspaceId>,
+) -> anyhow::Result<()> {
+    for id in known {
+        let gone = match app.store.workspace(*id).await {
+            Ok(row) => row.state == WorkspaceState::Deleted,
+            Err(boatyard_store::Error::NotFound { .. }) => true,
+            Err(error) => return Err(error.into()),
+        };
+        if !gone {
+            continue;
+        }
+        if running.contains(id) {
+            app.runtime.kill(*id).await?;
+        }
+        app.runtime.remove(*id).await?;
+    }
+    for layer in app.store.layers_in(LayerState::Building).await? {
+        let id = layer.id;
+        app.store.write(move |tx| Box::pin(async move { tx.delete_layer(id).await })).await?;
+    }
+    let layers: Vec<LayerId> = app.runtime.list_layers().await?;
+    for id in layers {
+        if matches!(app.store.layer(id).await, Err(boatyard_store::Error::NotFound { .. })) {
+            app.runtime.remove_layer(id).await?;
+        }
+    }
+    remove_layers(app).await
+}

@@ -1,0 +1,542 @@
+//! Bringing a mirror up to date, and asking what is in it.
+//!
+//! The server's fetches go to the addresses that were resolved and checked, and to no other: git's
+//! own resolution is pinned to them, and redirects are not followed.
+
+use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
+
+use base64::Engine;
+use boatyard_egress::{
+    Cidr, Guard, Resolver,
+    resolve::{System, Unreachable},
+    rules::Host,
+};
+use boatyard_model::{
+    RepositoryId,
+    name::{Branch, CommitId, RepositorySource},
+};
+use tokio::io::AsyncRead;
+
+use super::{
+    Mirrors,
+    environment::{self, Environment},
+    git::{Git, GitError, Temporary},
+};
+use crate::settings::Settings;
+
+/// How often the size of a growing mirror is looked at during a fetch.
+const SIZE_LOOK: Duration = Duration::from_secs(2);
+
+/// Why a mirror could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The settings do not allow it.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// Its host could not be resolved to an address that may be reached.
+    #[error("{host} can't be reached")]
+    Address {
+        /// The host.
+        host: String,
+        /// Why.
+        #[source]
+        source: Unreachable,
+    },
+    /// There is nothing there, or nothing that may be seen.
+    #[error("{0} was not found, or needs a token: set one under [repositories.tokens]")]
+    NotFound(String),
+    /// It has nothing that could be the base.
+    #[error("{0}")]
+    NoBase(String),
+    /// The path is no git repository.
+    #[error("{0} is not a git repository that the server can read")]
+    NotARepository(String),
+    /// The bundle that a client sent is not whole, or needs commits that are not here.
+    #[error("the bundle could not be read: {0}")]
+    Bundle(String),
+    /// The git program failed.
+    #[error("fetching {source_name} failed")]
+    Git {
+        /// Which repository.
+        source_name: String,
+        /// How.
+        #[source]
+        source: GitError,
+    },
+    /// The disk failed.
+    #[error("the mirror could not be written")]
+    Disk(#[from] std::io::Error),
+}
+
+/// How the server's own fetches reach the world.
+#[derive(Clone)]
+pub struct Network {
+    /// Where tokens, roots and limits are.
+    pub settings: Arc<Settings>,
+    guard: Guard,
+    resolver: Arc<dyn Resolver>,
+}
+
+impl Network {
+    /// As the settings say, with the system's resolver.
+    ///
+    /// # Errors
+    /// When `[repositories] allow_private` names something that is neither a range nor a host.
+    pub fn new(settings: Arc<Settings>) -> Result<Self, boatyard_egress::Error> {
+        let ranges = settings.repositories.allow_private.iter().filter(|text| is_range(text));
+        let ranges = ranges.map(|text| text.parse::<Cidr>()).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { settings, guard: Guard::new(ranges), resolver: Arc::new(System) })
+    }
+
+    /// The addresses of `host` that may be fetched from.
+    async fn checked(&self, host: &str) -> Result<Vec<IpAddr>, FetchError> {
+        let failed = |source| FetchError::Address { host: host.to_owned(), source };
+        if self.settings.egress.offline {
+            return Err(FetchError::NotAllowed(
+                "the server is offline by its settings ([egress] offline)".to_owned(),
+            ));
+        }
+        let not_found = |_| FetchError::NotFound(host.to_owned());
+        let parsed: Host = host.trim_matches(['[', ']']).parse().map_err(not_found)?;
+        // A host that the settings name may be anywhere.
+        if self.settings.repositories.allow_private.iter().any(|named| named == host) {
+            let found = self.resolver.resolve(host).await;
+            return found
+                .map_err(|source| failed(Unreachable::NotFound { host: host.to_owned(), source }));
+        }
+        self.guard.addresses(&parsed, self.resolver.as_ref()).await.map_err(failed)
+    }
+}
+
+/// Whether a text of `allow_private` is an address or a range of them, and no host name.
+fn is_range(text: &str) -> bool {
+    text.contains('/') || text.parse::<IpAddr>().is_ok()
+}
+
+/// A base that was found in a mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// The commit; none in a repository without any.
+    pub commit: Option<CommitId>,
+    /// Its tree; the empty tree where there is no commit.
+    pub tree: String,
+    /// The branch that was asked for, or the default one; none for an exact commit.
+    pub branch: Option<Branch>,
+}
+
+/// The id of the tree without entries (SHA-1).
+pub const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
+
+impl Mirrors {
+    /// Fetches what is new at `source`.
+    ///
+    /// # Errors
+    /// See [`FetchError`]; the mirror keeps what it had.
+    pub async fn fetch(
+        &self,
+        repository: RepositoryId,
+        source: &RepositorySource,
+        network: &Network,
+    ) -> Result<(), FetchError> {
+        let _held = self.lock(repository).await;
+        self.ensure(repository).await?;
+        let mirror = self.path(repository);
+        let git = self.remote(Git::new(&mirror, "fetch"), source, network).await?;
+        let address = git.1;
+        let fetch = git
+            .0
+            .args([
+                "--prune",
+                "--no-tags",
+                "--no-write-fetch-head",
+                "--no-recurse-submodules",
+                "--quiet",
+            ])
+            .args(["--end-of-options", &address])
+            .args(["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"])
+            .deadline(network.settings.repositories.fetch_time.duration())
+            .run_quietly();
+        let bounded = within_size(&mirror, network.settings.repositories.max_size.bytes());
+        let fetched = tokio::select! {
+            fetched = fetch => fetched,
+            error = bounded => Err(error),
+        };
+        fetched.map_err(|error| explain(source, error))?;
+        let head = self.remote(Git::bare("ls-remote"), source, network).await?;
+        let head = head
+            .0
+            .args(["--symref", "--end-of-options", &head.1, "HEAD"])
+            .deadline(Duration::from_secs(60))
+            .text()
+            .await
+            .map_err(|error| explain(source, error))?;
+        if let Some(branch) = symref(&head) {
+            Git::new(&mirror, "symbolic-ref")
+                .args(["HEAD", &branch.full()])
+                .run_quietly()
+                .await
+                .map_err(|error| explain(source, error))?;
+        }
+        Ok(())
+    }
+
+    /// Takes in a bundle that a client sent. Its references replace the mirror's of the same name.
+    ///
+    /// # Errors
+    /// [`FetchError::Bundle`] when it is not whole; the mirror keeps what it had.
+    pub async fn take_bundle(
+        &self,
+        repository: RepositoryId,
+        bytes: impl AsyncRead + Send + Unpin,
+        max_bytes: u64,
+    ) -> Result<(), FetchError> {
+        let _held = self.lock(repository).await;
+        self.ensure(repository).await?;
+        let mirror = self.path(repository);
+        let file = Temporary(self.incoming("bundle"));
+        let mut written = tokio::fs::File::create(&file.0).await?;
+        let mut bounded = tokio::io::AsyncReadExt::take(bytes, max_bytes + 1);
+        let length = tokio::io::copy(&mut bounded, &mut written).await?;
+        tokio::io::AsyncWriteExt::flush(&mut written).await?;
+        if length > max_bytes {
+            return Err(FetchError::Bundle(format!("it is larger than {max_bytes} bytes")));
+        }
+        let bundle_error = |error: GitError| match error {
+            GitError::Failed { message, .. } => FetchError::Bundle(message),
+            source => FetchError::Git { source_name: "the bundle".to_owned(), source },
+        };
+        Git::new(&mirror, "fetch")
+            .config("protocol.file.allow", "always")
+            .args(["--no-tags", "--no-write-fetch-head", "--quiet", "--end-of-options"])
+            .arg(&file.0)
+            .args([
+                "+refs/heads/*:refs/heads/*",
+                "+refs/tags/*:refs/tags/*",
+                "+refs/boatyard/*:refs/boatyard/*",
+            ])
+            .run_quietly()
+            .await
+            .map_err(bundle_error)
+    }
+
+    /// What the mirror's references point to, by name. Empty for a mirror that does not exist yet.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub async fn references(
+        &self,
+        repository: RepositoryId,
+    ) -> Result<Vec<(String, CommitId)>, GitError> {
+        let mirror = self.path(repository);
+        if !mirror.exists() {
+            return Ok(Vec::new());
+        }
+        let text = Git::new(&mirror, "for-each-ref")
+            .args(["--format=%(refname) %(objectname)", "refs/heads", "refs/boatyard"])
+            .output(16 << 20)
+            .await?;
+        let lines = String::from_utf8_lossy(&text);
+        let parsed = lines.lines().filter_map(|line| {
+            let (name, commit) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), commit.parse().ok()?))
+        });
+        Ok(parsed.collect())
+    }
+
+    /// The branch that the mirror's HEAD names.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub async fn default_branch(
+        &self,
+        repository: RepositoryId,
+    ) -> Result<Option<Branch>, GitError> {
+        let head = Git::new(&self.path(repository), "symbolic-ref").args(["HEAD"]).text().await?;
+        Ok(head.strip_prefix("refs/heads/").and_then(|name| name.parse().ok()))
+    }
+
+    /// Finds what `wanted` names: a branch, a tag or a commit; the default branch if nothing is
+    /// wanted. Only what is reachable from the mirror's references counts.
+    ///
+    /// # Errors
+    /// [`FetchError::NoBase`] with what there is.
+    pub async fn base(
+        &self,
+        repository: RepositoryId,
+        wanted: Option<&str>,
+    ) -> Result<Base, FetchError> {
+        let mirror = self.path(repository);
+        let git_error = |source| FetchError::Git { source_name: repository.to_string(), source };
+        let default = self.default_branch(repository).await.map_err(git_error)?;
+        let (revision, branch) = match wanted {
+            None => match &default {
+                Some(branch) => (branch.full(), default.clone()),
+                None => ("HEAD".to_owned(), None),
+            },
+            Some(text) => match (text.parse::<CommitId>(), text.parse::<Branch>()) {
+                (Ok(commit), _) => (commit.to_string(), None),
+                (_, Ok(branch)) if self.has(&mirror, &branch.full()).await => {
+                    (branch.full(), Some(branch))
+                }
+                (_, Ok(tag)) => (format!("refs/tags/{tag}"), None),
+                _ => {
+                    return Err(FetchError::NoBase(format!(
+                        "`{text}` is not a branch, tag or commit"
+                    )));
+                }
+            },
+        };
+        let parse = |suffix: &str| {
+            Git::new(&mirror, "rev-parse")
+                .args([
+                    "--verify",
+                    "--quiet",
+                    "--end-of-options",
+                    &format!("{revision}^{{{suffix}}}"),
+                ])
+                .text()
+        };
+        match parse("commit").await {
+            Ok(commit) => {
+                let tree = parse("tree").await.map_err(git_error)?;
+                let commit = commit
+                    .parse()
+                    .map_err(|_| FetchError::NoBase(format!("`{revision}` is not a commit")))?;
+                Ok(Base { commit: Some(commit), tree, branch })
+            }
+            Err(GitError::Failed { .. }) => {
+                let known = self.references(repository).await.map_err(git_error)?;
+                let heads: Vec<&str> =
+                    known.iter().filter_map(|(name, _)| name.strip_prefix("refs/heads/")).collect();
+                match (wanted, heads.is_empty()) {
+                    (None, true) => {
+                        Ok(Base { commit: None, tree: EMPTY_TREE.to_owned(), branch: default })
+                    }
+                    (wanted, _) => Err(FetchError::NoBase(no_base(wanted, &heads))),
+                }
+            }
+            Err(error) => Err(git_error(error)),
+        }
+    }
+
+    /// The environment that the repository asks for at `commit`; the empty one if it has no file.
+    ///
+    /// # Errors
+    /// The mistake in the file, as a sentence.
+    pub async fn environment(
+        &self,
+        repository: RepositoryId,
+        commit: &CommitId,
+    ) -> Result<Environment, String> {
+        let mirror = self.path(repository);
+        let blob = format!("{commit}:{}", environment::PATH);
+        let size = Git::new(&mirror, "cat-file").args(["-s", &blob]).text().await;
+        let size: u64 = match size {
+            Ok(size) => size.parse().map_err(|_| "git cat-file gave no size".to_owned())?,
+            // It is not there: the usual case.
+            Err(GitError::Failed { .. }) => return Ok(Environment::default()),
+            Err(error) => return Err(error.to_string()),
+        };
+        if size > environment::MAX_BYTES {
+            return Err(format!(
+                "{} is larger than {} bytes",
+                environment::PATH,
+                environment::MAX_BYTES
+            ));
+        }
+        let bytes = Git::new(&mirror, "cat-file")
+            .args(["blob", &blob])
+            .output(environment::MAX_BYTES)
+            .await
+            .map_err(|e| format!("{}: {e}", environment::PATH))?;
+        Environment::parse(&bytes)
+    }
+
+    async fn has(&self, mirror: &Path, reference: &str) -> bool {
+        let look = Git::new(mirror, "show-ref").args(["--verify", "--quiet", reference]);
+        look.run_quietly().await.is_ok()
+    }
+
+    async fn ensure(&self, repository: RepositoryId) -> Result<(), FetchError> {
+        let mirror = self.path(repository);
+        if mirror.join("HEAD").exists() {
+            return Ok(());
+        }
+        let fresh = self.incoming("mirror");
+        Git::bare("init")
+            .args(["--bare", "--quiet", "--template=", "--initial-branch=main"])
+            .arg(&fresh)
+            .run_quietly()
+            .await
+            .map_err(|source| FetchError::Git { source_name: repository.to_string(), source })?;
+        // Objects that a workspace borrows must never be pruned.
+        for (key, value) in [("gc.pruneExpire", "never"), ("core.logAllRefUpdates", "false")] {
+            Git::new(&fresh, "config").args([key, value]).run_quietly().await.map_err(
+                |source| FetchError::Git { source_name: repository.to_string(), source },
+            )?;
+        }
+        tokio::fs::rename(&fresh, &mirror).await?;
+        Ok(())
+    }
+
+    /// Fits a git command for talking to `source`: transports, credentials, pinned addresses.
+    /// Gives it with the address to use.
+    pub(super) async fn remote(
+        &self,
+        git: Git,
+        source: &RepositorySource,
+        network: &Network,
+    ) -> Result<(Git, String), FetchError> {
+        let settings = &network.settings;
+        match source {
+            RepositorySource::Https { url, host } => {
+                let git = git
+                    .config("protocol.https.allow", "always")
+                    .config("http.followRedirects", "false")
+                    .config("http.lowSpeedLimit", "1000")
+                    .config("http.lowSpeedTime", "60");
+                let mut git = match &settings.egress.ca_file {
+                    Some(file) => git.config("http.sslCAInfo", file.display().to_string()),
+                    None => git,
+                };
+                match std::env::var_os("HTTPS_PROXY").or_else(|| std::env::var_os("https_proxy")) {
+                    // The proxy resolves the name, and decides for itself.
+                    Some(proxy) => git = git.env("HTTPS_PROXY", proxy),
+                    None => {
+                        let port = port_of(url, 443);
+                        for address in network.checked(host).await? {
+                            let ip = bracketed(address);
+                            git = git.config("http.curloptResolve", format!("{host}:{port}:{ip}"));
+                        }
+                    }
+                }
+                if let Some(token) = settings.repositories.tokens.get(host) {
+                    let pair = format!("x-access-token:{}", token.expose());
+                    let basic = base64::engine::general_purpose::STANDARD.encode(pair);
+                    git = git.config(
+                        format!("http.https://{host}/.extraHeader"),
+                        format!("Authorization: Basic {basic}"),
+                    );
+                }
+                Ok((git, url.clone()))
+            }
+            RepositorySource::Ssh { url, host } => {
+                let address = network.checked(host).await?;
+                let ip = address.first().map(IpAddr::to_string).unwrap_or_else(|| host.clone());
+                let home = std::env::var_os("HOME").unwrap_or_else(|| "/nonexistent".into());
+                let ssh = format!(
+                    "ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=20 \
+                     -o StrictHostKeyChecking=accept-new -o HostKeyAlias={host} -o HostName={ip}"
+                );
+                let mut git = git
+                    .config("protocol.ssh.allow", "always")
+                    .config("ssh.variant", "ssh")
+                    .env("GIT_SSH_COMMAND", ssh)
+                    .env("HOME", home);
+                if let Some(agent) = std::env::var_os("SSH_AUTH_SOCK") {
+                    git = git.env("SSH_AUTH_SOCK", agent);
+                }
+                Ok((git, url.clone()))
+            }
+            RepositorySource::Path(path) => {
+                let real = below_roots(path, settings).await?;
+                let git = git.config("protocol.file.allow", "always");
+                Ok((git, real))
+            }
+            RepositorySource::Sent(_) => Err(FetchError::NotAllowed(
+                "this repository was sent by a client and has no address to fetch from".to_owned(),
+            )),
+        }
+    }
+}
+
+/// Checks that a path on the server's machine is below a configured root, after all links.
+async fn below_roots(path: &str, settings: &Settings) -> Result<String, FetchError> {
+    let not_allowed = || {
+        FetchError::NotAllowed(format!(
+            "{path} is not below a folder named in [repositories] roots; add one, or run the command \
+             line on the machine that has the repository, which sends it"
+        ))
+    };
+    if settings.repositories.roots.is_empty() {
+        return Err(not_allowed());
+    }
+    let real = tokio::fs::canonicalize(path)
+        .await
+        .map_err(|_| FetchError::NotARepository(path.to_owned()))?;
+    for root in &settings.repositories.roots {
+        if tokio::fs::canonicalize(root).await.is_ok_and(|root| real.starts_with(root)) {
+            return real.to_str().map(str::to_owned).ok_or_else(not_allowed);
+        }
+    }
+    Err(not_allowed())
+}
+
+fn port_of(url: &str, default: u16) -> u16 {
+    url::Url::parse(url).ok().and_then(|url| url.port()).unwrap_or(default)
+}
+
+fn bracketed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
+}
+
+/// `ref: refs/heads/main\tHEAD` of `git ls-remote --symref`.
+fn symref(listing: &str) -> Option<Branch> {
+    listing
+        .lines()
+        .find_map(|line| line.strip_prefix("ref: refs/heads/")?.strip_suffix("\tHEAD"))
+        .and_then(|name| name.parse().ok())
+}
+
+fn no_base(wanted: Option<&str>, heads: &[&str]) -> String {
+    let shown: Vec<&str> = heads.iter().copied().take(10).collect();
+    let there = match heads.len() {
+        0 => "the repository has no branch".to_owned(),
+        n if n > shown.len() => {
+            format!("there are {} and {} more", shown.join(", "), n - shown.len())
+        }
+        _ => format!("there is {}", shown.join(", ")),
+    };
+    match wanted {
+        Some(wanted) => format!("the repository has no branch, tag or commit `{wanted}`; {there}"),
+        None => format!("the repository's default branch does not exist; name a base: {there}"),
+    }
+}
+
+/// Ends, with an error, when the mirror outgrows its limit.
+async fn within_size(mirror: &Path, limit: u64) -> GitError {
+    loop {
+        tokio::time::sleep(SIZE_LOOK).await;
+        let path = mirror.join("objects");
+        let size = tokio::task::spawn_blocking(move || super::results::folder_bytes(&path)).await;
+        if size.is_ok_and(|size| size > limit) {
+            return GitError::TooLarge { what: "the repository", limit };
+        }
+    }
+}
+
+/// Says in words for a person what git meant.
+fn explain(source: &RepositorySource, error: GitError) -> FetchError {
+    let GitError::Failed { message, .. } = &error else {
+        return FetchError::Git { source_name: source.to_string(), source: error };
+    };
+    let missing = [
+        "not found",
+        "Authentication failed",
+        "could not read Username",
+        "403",
+        "Permission denied",
+    ];
+    if missing.iter().any(|part| message.contains(part)) {
+        return FetchError::NotFound(source.to_string());
+    }
+    if message.contains("does not appear to be a git repository")
+        || message.contains("not a git repository")
+    {
+        return FetchError::NotARepository(source.to_string());
+    }
+    FetchError::Git { source_name: source.to_string(), source: error }
+}
