@@ -39,6 +39,7 @@ fn main() {
         "fork-bomb" => misbehave::fork_bomb(),
         "memory-bomb" => misbehave::memory_bomb(),
         "hide" => misbehave::hide(),
+        "old-call" => misbehave::old_call(),
         other => panic!("no such part: {other}"),
     }
 }

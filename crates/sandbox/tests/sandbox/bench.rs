@@ -25,7 +25,14 @@ fn say(what: &str, mut times: Vec<Duration>) {
 fn bench() {
     for who in levels() {
         let mut host = Host::new(who);
+        let mut restarted = vec![];
+        for _ in 0..20 {
+            let begun = Instant::now();
+            host.restart(libc::SIGKILL);
+            restarted.push(begun.elapsed());
+        }
         println!("{who:?}: {}, limits by {}", host.ready.isolation, host.ready.limits);
+        say("spawner killed, next one ready", restarted);
         let (mut created, mut cloned, mut inside, mut whole, mut killed, mut frozen, mut removed) =
             (vec![], vec![], vec![], vec![], vec![], vec![], vec![]);
         for _ in 0..200 {

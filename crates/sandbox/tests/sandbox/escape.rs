@@ -125,3 +125,17 @@ fn signals_do_not_end_the_first_process() {
         }
     }
 }
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_32_bit_entry_kills() {
+    for who in levels() {
+        let mut host = Host::new(who);
+        let ws = host.running();
+        let argv = ["/opt/boatyard/boatyard-runner", "old-call"];
+        let answer = host.order(ws, &json!({ "op": "run", "argv": argv }));
+        // A kernel without that entry gives SIGSEGV.
+        let signal = answer["signal"].as_i64().unwrap_or(0) as i32;
+        assert!([libc::SIGSYS, libc::SIGSEGV].contains(&signal), "{answer}");
+    }
+}

@@ -75,7 +75,7 @@ fn a_spawner_killed_at_any_moment_leaves_nothing_behind() {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count();
         let ws = host.create();
         let mut generation = 0;
-        for round in 0..24u64 {
+        for round in 0..rounds() {
             generation += 1;
             let start = Request::Start(plain_start(ws, generation));
             client::send(host.client.as_fd(), 1_000_000 + round, &start).unwrap();
@@ -84,7 +84,7 @@ fn a_spawner_killed_at_any_moment_leaves_nothing_behind() {
                     .unwrap();
             }
             // Not to wait for something, but to hit another moment each time.
-            std::thread::sleep(Duration::from_micros(150 * round));
+            std::thread::sleep(Duration::from_micros(150 * (round % 48)));
             host.restart(libc::SIGKILL);
             let Reply::Workspaces { entries, .. } = host.call(&Request::List { after: 0 }) else {
                 panic!("not a list");
@@ -159,6 +159,11 @@ fn the_mark_of_a_host_crash_makes_the_next_start_unclean() {
         fs::write(&meta, &record).unwrap();
         assert!(!host.start(ws, 4).unclean, "it was synced after it was stopped");
     }
+}
+
+/// How often the spawner is killed: `BOATYARD_SOAK` times, or a few.
+fn rounds() -> u64 {
+    std::env::var("BOATYARD_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(24)
 }
 
 fn is_running(host: &mut Host, ws: u128) -> bool {
