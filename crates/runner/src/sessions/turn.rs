@@ -38,9 +38,8 @@ impl Session {
         let folder = self.checkpoint.as_deref()?;
         let look = async {
             let repository = self.context.git.repository(folder).await?;
-            let head = repository.head().await?;
-            let tree = repository.now().await?.tree;
-            Ok::<_, git::Error>(Before { head, tree })
+            let (head, now) = tokio::try_join!(repository.head(), repository.now())?;
+            Ok::<_, git::Error>(Before { head, tree: now.tree })
         };
         match timeout(LOOK, look).await {
             Ok(Ok(before)) => Some(before),
@@ -88,14 +87,16 @@ impl Session {
         let look = async {
             let repository = self.context.git.repository(folder).await?;
             let now = repository.now().await?;
-            let commit = repository.keep_checkpoint(turn, &now.tree).await?;
-            let (files, made) = match &before {
-                Some(before) => (
-                    repository.difference(&before.tree, &now.tree).await?.files,
-                    repository.made_since(before.head.as_ref()).await?,
-                ),
-                None => (Vec::new(), Vec::new()),
+            let commit = repository.keep_checkpoint(turn, &now.tree);
+            let Some(before) = &before else {
+                return Ok((commit.await?, now.left_out, Vec::new(), Vec::new()));
             };
+            let (commit, difference, made) = tokio::try_join!(
+                commit,
+                repository.difference(&before.tree, &now.tree),
+                repository.made_since(before.head.as_ref()),
+            )?;
+            let files = difference.files;
             Ok::<_, git::Error>((commit, now.left_out, files, made))
         };
         let (commit, left_out, files, made) = match timeout(CHECKPOINT, look).await {
