@@ -1,0 +1,148 @@
+/** What the page asks for and keeps, by name, and what it changes. */
+import { QueryClient, queryOptions } from "@tanstack/react-query";
+import { api, Problem, remember, unwrap } from "./client";
+import type { AttemptState, Identity, NewTask, PromptMode } from "./types";
+
+/** How often a task is read again while its workspace is made: its phases have no events. */
+const PREPARING_EVERY = 1000;
+
+const PAGE = 50;
+
+export const OVER: readonly AttemptState[] = ["succeeded", "failed", "cancelled"];
+
+export const client = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 10_000,
+      retry: (failures, cause) =>
+        failures < 2 && !(cause instanceof Problem && cause.status >= 400 && cause.status < 500),
+    },
+  },
+});
+
+export const identity = queryOptions({
+  queryKey: ["identity"],
+  staleTime: Number.POSITIVE_INFINITY,
+  queryFn: async (): Promise<Identity | null> => {
+    try {
+      const found = await unwrap(api.GET("/api/auth/me"));
+      remember(found);
+      return found;
+    } catch (cause) {
+      if (cause instanceof Problem && cause.status === 401) return null;
+      throw cause;
+    }
+  },
+});
+
+export const tasks = queryOptions({
+  queryKey: ["tasks"],
+  queryFn: () => unwrap(api.GET("/api/tasks", { params: { query: { limit: PAGE } } })),
+});
+
+export const agents = queryOptions({
+  queryKey: ["agents"],
+  queryFn: () => unwrap(api.GET("/api/agents")),
+});
+
+export const repositories = queryOptions({
+  queryKey: ["repositories"],
+  queryFn: () => unwrap(api.GET("/api/repositories", { params: { query: { limit: PAGE } } })),
+});
+
+export const task = (id: string) =>
+  queryOptions({
+    queryKey: ["task", id],
+    queryFn: () => unwrap(api.GET("/api/tasks/{id}", { params: { path: { id } } })),
+    refetchInterval: ({ state }) =>
+      state.data?.state === "queued" || state.data?.state === "preparing" ? PREPARING_EVERY : false,
+  });
+
+export const diff = (id: string, attempt: number, head: string) =>
+  queryOptions({
+    queryKey: ["diff", id, attempt, head],
+    staleTime: Number.POSITIVE_INFINITY,
+    queryFn: () =>
+      unwrap(api.GET("/api/tasks/{id}/diff", { params: { path: { id }, query: { attempt } } })),
+  });
+
+export const session = (id: string) =>
+  queryOptions({
+    queryKey: ["session", id],
+    queryFn: () => unwrap(api.GET("/api/sessions/{id}", { params: { path: { id } } })),
+  });
+
+export const waitingPrompts = (id: string) =>
+  queryOptions({
+    queryKey: ["prompts", id],
+    queryFn: () =>
+      unwrap(
+        api.GET("/api/sessions/{id}/prompts", {
+          params: { path: { id }, query: { state: "queued" } },
+        }),
+      ),
+  });
+
+export async function signIn(key: string): Promise<Identity> {
+  const found = await unwrap(api.POST("/api/auth/login", { body: { key } }));
+  remember(found);
+  client.setQueryData(identity.queryKey, found);
+  return found;
+}
+
+export async function signOut(): Promise<void> {
+  await unwrap(api.POST("/api/auth/logout"));
+  remember(null);
+  client.clear();
+  client.setQueryData(identity.queryKey, null);
+}
+
+/** `once` makes a second sending of the same order harmless. */
+export function createTask(body: NewTask, once: string) {
+  return unwrap(api.POST("/api/tasks", { body, params: { header: { "Idempotency-Key": once } } }));
+}
+
+export function cancelTask(id: string) {
+  return unwrap(api.POST("/api/tasks/{id}/cancel", { params: { path: { id } } }));
+}
+
+export function pushAttempt(id: string, attempt: number) {
+  return unwrap(api.POST("/api/tasks/{id}/push", { params: { path: { id }, query: { attempt } } }));
+}
+
+export function createPrompt(id: string, text: string, mode: PromptMode, once: string) {
+  return unwrap(
+    api.POST("/api/sessions/{id}/prompts", {
+      params: { path: { id }, header: { "Idempotency-Key": once } },
+      body: { text, mode },
+    }),
+  );
+}
+
+export function withdrawPrompt(id: string, prompt: string) {
+  return unwrap(
+    api.DELETE("/api/sessions/{id}/prompts/{prompt}", { params: { path: { id, prompt } } }),
+  );
+}
+
+export function stopSession(id: string) {
+  return unwrap(api.POST("/api/sessions/{id}/stop", { params: { path: { id } } }));
+}
+
+export function answerPermission(id: string, permission: string, option: string) {
+  return unwrap(
+    api.POST("/api/sessions/{id}/permissions/{permission}", {
+      params: { path: { id, permission } },
+      body: { option, decision: null },
+    }),
+  );
+}
+
+export function answerQuestion(id: string, question: string, answer: string) {
+  return unwrap(
+    api.POST("/api/sessions/{id}/questions/{question}", {
+      params: { path: { id, question } },
+      body: { answer },
+    }),
+  );
+}

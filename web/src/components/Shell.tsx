@@ -1,0 +1,53 @@
+import { useMutation } from "@tanstack/react-query";
+import { Link, Outlet } from "@tanstack/react-router";
+import { signOut } from "../api/queries";
+import { useFeed } from "../hooks/useFeed";
+import { Button } from "../ui/controls";
+import { files, paths } from "../util/paths";
+
+/** The frame around every page of somebody who is signed in. */
+export function Shell() {
+  const connection = useFeed();
+  const leave = useMutation({ mutationFn: signOut });
+  return (
+    <div className="flex min-h-dvh flex-col">
+      <a
+        href="#main"
+        className="absolute left-2 top-2 z-20 -translate-y-20 rounded-lg bg-accent px-3 py-2 text-accent-ink focus:translate-y-0"
+      >
+        Skip to the content
+      </a>
+      <header className="sticky top-0 z-10 border-b border-line bg-page/90 backdrop-blur">
+        <div className="mx-auto flex h-14 max-w-5xl items-center gap-4 px-4">
+          <Link to={paths.tasks()} className="flex items-center gap-2.5 rounded font-semibold">
+            <img src="/favicon.svg" alt="" width={26} height={26} />
+            Boatyard
+          </Link>
+          <nav aria-label="Elsewhere" className="ml-auto flex items-center gap-1 text-sm">
+            {connection === "lost" && (
+              <span role="status" className="mr-2 text-warn">
+                Connecting again…
+              </span>
+            )}
+            <a
+              href={files.docs()}
+              className="rounded-lg px-3 py-2 text-soft hover:bg-sunken hover:text-ink"
+            >
+              API
+            </a>
+            <Button
+              className="border-transparent bg-transparent"
+              disabled={leave.isPending}
+              onClick={() => leave.mutate()}
+            >
+              Sign out
+            </Button>
+          </nav>
+        </div>
+      </header>
+      <main id="main" className="mx-auto w-full max-w-5xl flex-1 px-4 py-6">
+        <Outlet />
+      </main>
+    </div>
+  );
+}

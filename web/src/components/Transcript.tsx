@@ -1,0 +1,129 @@
+import { memo } from "react";
+import type { Item, ItemOf } from "../session/transcript";
+import { Note, type Tone } from "../ui/controls";
+import { Prose } from "../ui/Prose";
+import { duration } from "../util/format";
+import { files } from "../util/paths";
+import { Permission, Question } from "./Answers";
+import { Tool } from "./Tool";
+
+const LEVELS: Record<string, Tone> = { info: "quiet", warning: "warn", error: "bad" };
+const ENDS: Record<string, [Tone, string]> = {
+  completed: ["quiet", "Turn done"],
+  cancelled: ["quiet", "Stopped"],
+  refused: ["warn", "The agent refused to go on"],
+  failed: ["bad", "The turn failed"],
+  runner_lost: ["bad", "The process that ran the agent was lost; the next prompt resumes"],
+  limit_reached: ["warn", "A limit was reached"],
+};
+
+/** Everything that was said and done, in order. */
+export function Transcript({ session, items }: { session: string; items: Item[] }) {
+  return (
+    <ol role="log" aria-live="off" aria-label="Transcript" className="grid min-w-0 gap-3">
+      {items.map((item) => (
+        <li key={item.key} className="min-w-0">
+          <Entry session={session} item={item} />
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+const Entry = memo(function Entry({ session, item }: { session: string; item: Item }) {
+  switch (item.kind) {
+    case "prompt":
+      return <Said item={item} />;
+    case "message":
+      return (
+        <article className="px-1 py-1">
+          <Prose text={item.text} />
+          {item.blob && (
+            <a href={files.blob(item.blob)} className="text-sm text-accent underline">
+              The whole message
+            </a>
+          )}
+        </article>
+      );
+    case "thought":
+      return (
+        <details className="px-1 text-sm text-soft">
+          <summary className="text-faint">{item.done ? "Thought" : "Thinking…"}</summary>
+          <div className="mt-2 border-l-2 border-line pl-3">
+            <Prose text={item.text} />
+          </div>
+        </details>
+      );
+    case "tool":
+      return <Tool item={item} />;
+    case "permission":
+      return <Permission session={session} item={item} />;
+    case "question":
+      return <Question session={session} item={item} />;
+    case "blocked":
+      return (
+        <Note tone="warn">
+          A request to {item.host}:{item.port} was refused ({item.rule}).
+        </Note>
+      );
+    case "commit":
+      return (
+        <p className="px-1 text-xs text-faint">
+          Commit <code className="font-mono">{item.commit.slice(0, 10)}</code> {item.subject}
+        </p>
+      );
+    case "notice":
+      return item.level === "info" ? (
+        <p className="px-1 text-xs text-faint">{item.text}</p>
+      ) : (
+        <Note tone={LEVELS[item.level] ?? "quiet"}>{item.text}</Note>
+      );
+    case "turn-end": {
+      const [tone, word] = ENDS[item.outcome] ?? ["quiet", item.outcome];
+      if (item.error || tone !== "quiet") {
+        return (
+          <Note tone={tone}>
+            {word} after {duration(item.millis)}.{item.error && ` ${item.error}`}
+          </Note>
+        );
+      }
+      return (
+        <p className="flex items-center gap-3 text-xs text-faint before:h-px before:flex-1 before:bg-line after:h-px after:flex-1 after:bg-line">
+          {word}, {duration(item.millis)}
+        </p>
+      );
+    }
+  }
+});
+
+const MODES = { queue: "", steer: "steered into the turn", interrupt: "interrupted the turn" };
+
+function Said({ item }: { item: ItemOf<"prompt"> }) {
+  return (
+    <article
+      aria-label="Prompt"
+      className="ml-auto w-fit max-w-[85%] rounded-xl bg-accent-wash px-4 py-2.5 text-[0.9375rem]"
+    >
+      {item.content.map((part, at) =>
+        part.type === "text" ? (
+          // biome-ignore lint/suspicious/noArrayIndexKey: a prompt does not change
+          <p key={at} className="max-h-96 overflow-y-auto whitespace-pre-wrap">
+            {part.text}
+          </p>
+        ) : (
+          <img
+            key={part.blob}
+            src={files.blob(part.blob)}
+            alt="Part of the prompt"
+            className="mt-2 max-h-60 rounded-lg"
+          />
+        ),
+      )}
+      {(MODES[item.mode] || item.author) && (
+        <p className="mt-1 text-xs text-faint">
+          {[item.author, MODES[item.mode]].filter(Boolean).join(", ")}
+        </p>
+      )}
+    </article>
+  );
+}

@@ -1,0 +1,60 @@
+/** The page's addresses and what they show. */
+import { useQuery } from "@tanstack/react-query";
+import { createRootRoute, createRoute, createRouter, Link, Outlet } from "@tanstack/react-router";
+import { identity } from "./api/queries";
+import { Shell } from "./components/Shell";
+import { Session } from "./pages/Session";
+import { SignIn } from "./pages/SignIn";
+import { Task } from "./pages/Task";
+import { Tasks } from "./pages/Tasks";
+import { Failure } from "./ui/controls";
+import { paths } from "./util/paths";
+
+const root = createRootRoute({ component: Outlet, notFoundComponent: Missing });
+
+/** Everything that needs somebody who is signed in. */
+const app = createRoute({ getParentRoute: () => root, id: "app", component: Gate });
+
+const tasks = createRoute({ getParentRoute: () => app, path: "/", component: Tasks });
+const task = createRoute({ getParentRoute: () => app, path: "/tasks/$id", component: Task });
+const session = createRoute({
+  getParentRoute: () => app,
+  path: "/sessions/$id",
+  component: Session,
+});
+
+export const router = createRouter({
+  routeTree: root.addChildren([app.addChildren([tasks, task, session])]),
+  defaultPreload: "intent",
+  scrollRestoration: true,
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}
+
+function Gate() {
+  const asked = useQuery(identity);
+  if (asked.isPending) return null;
+  if (asked.isError) {
+    return (
+      <main className="mx-auto max-w-md px-4 py-16">
+        <Failure cause={asked.error} />
+      </main>
+    );
+  }
+  return asked.data ? <Shell /> : <SignIn />;
+}
+
+function Missing() {
+  return (
+    <main className="mx-auto grid max-w-md gap-3 px-4 py-16">
+      <h1 className="text-xl font-semibold">There is no such page</h1>
+      <Link to={paths.tasks()} className="text-accent underline">
+        To the tasks
+      </Link>
+    </main>
+  );
+}
