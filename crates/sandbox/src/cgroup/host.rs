@@ -153,8 +153,17 @@ impl Host {
     }
 
     /// Freezes or thaws workspace `name`, whose first process is `first`, and waits until it is
-    /// so.
+    /// so. What can't be frozen in time is let go on.
     pub(crate) fn set_frozen(&self, name: &CStr, first: i32, state: Frozen) -> Result<()> {
+        let result = self.try_set_frozen(name, first, state);
+        if result.is_err() && state == Frozen::Yes {
+            // The first error is the one to tell.
+            let _ = self.try_set_frozen(name, first, Frozen::No);
+        }
+        result
+    }
+
+    fn try_set_frozen(&self, name: &CStr, first: i32, state: Frozen) -> Result<()> {
         let deadline = Instant::now() + FREEZE_LIMIT;
         if let Some(base) = &self.unified {
             let group = dir::open_dir(base.as_fd(), name).step("cgroup open")?;

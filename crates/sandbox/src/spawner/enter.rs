@@ -35,7 +35,7 @@ mod user;
 /// How long the spawner before this one may take to end.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
 /// How often the lock is tried meanwhile.
-const LOCK_STEP: Duration = Duration::from_millis(5);
+const LOCK_STEP: Duration = Duration::from_millis(1);
 
 /// Does everything that comes before the first request.
 pub(super) fn enter(config: Config, runner: OwnedFd) -> Result<State> {
@@ -145,18 +145,16 @@ fn verify_ours(sandboxes: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-/// A lock of this process (not of the open file, which sandboxes would inherit).
+/// The lock of this data folder. It is the open file's, which workers and children that set
+/// themselves up inherit: so the next spawner begins only when the last of them is gone too, and
+/// nothing of theirs (a group being frozen, a tree being copied) is still to come. A sandbox
+/// closes it when its program starts.
 fn lock(sandboxes: BorrowedFd<'_>) -> Result<OwnedFd> {
     let file = dir::create_file(sandboxes, c"lock", libc::O_RDWR, 0o600).step("open lock")?;
     let deadline = Instant::now() + LOCK_LIMIT;
     loop {
-        // SAFETY: all-zero is a valid flock: the whole file.
-        let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-        lock.l_type = libc::F_WRLCK as libc::c_short;
-        // SAFETY: an open file and a valid structure.
-        let result =
-            check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const lock) });
-        match result {
+        // SAFETY: an open file and integers.
+        match check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
             Ok(_) => return Ok(file),
             Err(error) if Instant::now() > deadline => {
                 return Err(Error::system("lock (another spawner uses this data folder)", error));

@@ -67,12 +67,13 @@ pub(super) struct Worker {
 impl Worker {
     /// Starts a worker.
     pub(super) fn start(state: &mut State, request: u64, task: Task) -> Result<Self> {
+        let spawner = std::process::id();
         let (answer, theirs) = socket::pair(Blocking::No).step("socket pair")?;
         // SAFETY: the spawner has one thread.
         match unsafe { fork(0, None) }.step("fork")? {
             Fork::Parent(process) => Ok(Self { process, request, task, answer }),
             Fork::Child => {
-                let reply = begin_child()
+                let reply = begin_child(spawner)
                     .and_then(|()| run(state, &task))
                     .unwrap_or_else(|error| Reply::Failed(hint::failure(&error)));
                 // The spawner may be gone, and so will be this worker.
@@ -95,8 +96,13 @@ impl Worker {
     }
 }
 
-fn begin_child() -> Result<()> {
+fn begin_child(spawner: u32) -> Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0).step("worker")?;
+    // It may have ended before that call.
+    // SAFETY: always sound.
+    if unsafe { libc::getppid() }.cast_unsigned() != spawner {
+        exit(1);
+    }
     // SAFETY: integers; less attention is all that can come of it.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
     Ok(())

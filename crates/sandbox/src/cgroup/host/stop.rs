@@ -29,10 +29,16 @@ pub(super) fn set(first: i32, state: Frozen, deadline: Instant) -> Result<()> {
         if family.is_empty() {
             return Err(Error::system("freeze", std::io::Error::from_raw_os_error(libc::ESRCH)));
         }
-        let number = if state == Frozen::Yes { libc::SIGSTOP } else { libc::SIGCONT };
-        for pid in family.keys() {
-            if signalled.insert(*pid) {
-                send(*pid, number)?;
+        // The first process stands still first and goes on last: as long as it stands still, the
+        // next spawner knows that there is something to undo.
+        let others = family.keys().copied().filter(|pid| *pid != first);
+        let (number, order): (_, Vec<i32>) = match state {
+            Frozen::Yes => (libc::SIGSTOP, std::iter::once(first).chain(others).collect()),
+            Frozen::No => (libc::SIGCONT, others.chain([first]).collect()),
+        };
+        for pid in order {
+            if signalled.insert(pid) {
+                send(pid, number)?;
             }
         }
         // A process that was forked meanwhile is seen in the next round, and nothing new comes
