@@ -235,7 +235,7 @@ impl RepositorySource {
         let address = match self {
             Self::Https { url, .. } | Self::Ssh { url, .. } => url,
             Self::Path(path) => path,
-            Self::Sent(name) => name,
+            Self::Sent(name) => sent_folder(name),
         };
         let last = address.rsplit('/').next().unwrap_or_default();
         let last = last.strip_suffix(".git").unwrap_or(last);
@@ -269,6 +269,18 @@ fn sent_name(name: &str) -> Option<String> {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         && !name.starts_with(['.', '-']);
     ok.then(|| name.to_owned())
+}
+
+/// A sent repository's name without the eight digits that tell clients of the same name apart.
+fn sent_folder(name: &str) -> &str {
+    match name.rsplit_once('-') {
+        Some((folder, digits))
+            if digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit()) =>
+        {
+            folder
+        }
+        _ => name,
+    }
 }
 
 /// The host of `host[:port]`, if both are well formed.
@@ -341,6 +353,7 @@ mod tests {
         check("ssh://example.com/a/b", "ssh://example.com/a/b in b");
         check("/srv/git/app", "/srv/git/app in app");
         check("sent:app-1f2e", "sent:app-1f2e in app-1f2e");
+        check("sent:app-1f2e3d4c", "sent:app-1f2e3d4c in app");
     }
 
     #[test]

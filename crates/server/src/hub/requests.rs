@@ -24,6 +24,7 @@ impl Attached {
     /// The runner's own, or that it didn't keep its word.
     pub async fn read_file(&self, path: String, max: u64) -> Result<Bytes, HubError> {
         let mut stream = self.open(&Header::File(FileRequest::Read { path, max }))?;
+        stream.finish()?;
         within(FILE, async {
             let bytes = match reply::<FileReply>(&mut stream).await? {
                 FileReply::Found { bytes } if bytes <= max => bytes,
@@ -69,6 +70,7 @@ impl Attached {
         path: String,
     ) -> Result<(Vec<boatyard_link::message::FileEntry>, bool), HubError> {
         let mut stream = self.open(&Header::File(FileRequest::List { path }))?;
+        stream.finish()?;
         within(FILE, async {
             match reply::<FileReply>(&mut stream).await? {
                 FileReply::Listing { entries, cut } => Ok((entries, cut)),
@@ -104,6 +106,7 @@ impl Attached {
     /// The runner's own.
     pub async fn git(&self, request: GitRequest) -> Result<(GitReply, RecvHalf), HubError> {
         let mut stream = self.open(&Header::Git(request))?;
+        stream.finish()?;
         within(GIT, async {
             match reply::<GitReply>(&mut stream).await? {
                 GitReply::Failed(failure) => Err(failure.into()),
