@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Rows that a statement may have.
-const SIZES: [usize; 4] = [128, 32, 8, 1];
+const SIZES: [usize; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 
 /// `items` in parts, each of one of [`SIZES`].
 pub(crate) fn chunks<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {

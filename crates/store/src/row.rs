@@ -57,34 +57,77 @@ pub(crate) trait Record: Sized {
 
 /// A row that came as a JSON array, with many others in one text: a driver's row costs a
 /// hand-over between threads and an allocation for each value.
-#[derive(Debug)]
-struct JsonRow(Vec<serde_json::Value>);
+#[derive(Debug, serde::Deserialize)]
+struct JsonRow<'a>(#[serde(borrow)] Vec<JsonCell<'a>>);
 
-impl StoreRow for JsonRow {
+/// One value of such a row; text that needs no unescaping is not copied.
+#[derive(Debug)]
+enum JsonCell<'a> {
+    Null,
+    Int(i64),
+    Text(Cow<'a, str>),
+}
+
+impl<'de: 'a, 'a> serde::Deserialize<'de> for JsonCell<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CellVisitor;
+
+        impl<'de> serde::de::Visitor<'de> for CellVisitor {
+            type Value = JsonCell<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("text, a whole number or null")
+            }
+
+            fn visit_unit<E>(self) -> Result<JsonCell<'de>, E> {
+                Ok(JsonCell::Null)
+            }
+
+            fn visit_bool<E>(self, yes: bool) -> Result<JsonCell<'de>, E> {
+                Ok(JsonCell::Int(i64::from(yes)))
+            }
+
+            fn visit_i64<E>(self, int: i64) -> Result<JsonCell<'de>, E> {
+                Ok(JsonCell::Int(int))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, int: u64) -> Result<JsonCell<'de>, E> {
+                i64::try_from(int).map(JsonCell::Int).map_err(E::custom)
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<JsonCell<'de>, E> {
+                Ok(JsonCell::Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<JsonCell<'de>, E> {
+                Ok(JsonCell::Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_any(CellVisitor)
+    }
+}
+
+impl StoreRow for JsonRow<'_> {
     fn cell(&self, index: usize) -> Result<Cell<'_>, sqlx::Error> {
-        use serde_json::Value;
         match self.0.get(index) {
-            Some(Value::Null) => Ok(Cell::Null),
-            Some(Value::Bool(yes)) => Ok(Cell::Int(i64::from(*yes))),
-            Some(Value::Number(number)) => number
-                .as_i64()
-                .map(Cell::Int)
-                .ok_or_else(|| sqlx::Error::ColumnNotFound(index.to_string())),
-            Some(Value::String(text)) => Ok(Cell::Text(text.as_str().into())),
-            _ => Err(sqlx::Error::ColumnNotFound(index.to_string())),
+            Some(JsonCell::Null) => Ok(Cell::Null),
+            Some(JsonCell::Int(int)) => Ok(Cell::Int(*int)),
+            Some(JsonCell::Text(text)) => Ok(Cell::Text(Cow::Borrowed(text))),
+            None => Err(sqlx::Error::ColumnNotFound(index.to_string())),
         }
     }
 }
 
 /// The record in a JSON array of its columns.
 pub(crate) fn from_json<T: Record>(text: &str) -> crate::Result<T> {
-    Ok(T::read(&JsonRow(serde_json::from_str(text)?))?)
+    Ok(T::read(&serde_json::from_str::<JsonRow<'_>>(text)?)?)
 }
 
 /// The records in a JSON array of such arrays.
 pub(crate) fn all_from_json<T: Record>(text: &str) -> crate::Result<Vec<T>> {
-    let rows: Vec<Vec<serde_json::Value>> = serde_json::from_str(text)?;
-    rows.into_iter().map(|row| Ok(T::read(&JsonRow(row))?)).collect()
+    let rows: Vec<JsonRow<'_>> = serde_json::from_str(text)?;
+    rows.iter().map(|row| Ok(T::read(row)?)).collect()
 }
 
 /// A type that is kept in one column.

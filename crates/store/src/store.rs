@@ -19,6 +19,7 @@ use crate::{
     feed::FeedEntry,
     follow::Channels,
     migrations::{self, Pending},
+    tasks::TaskPages,
     writer::{self, Op, Tx, Writer, WriterParts},
 };
 
@@ -92,6 +93,7 @@ pub struct Store {
 pub(crate) struct Shared {
     pub(crate) sessions: Channels<SessionId, StoredEvent>,
     pub(crate) feeds: Channels<OrganizationId, FeedEntry>,
+    pub(crate) task_pages: TaskPages,
     /// Something was committed.
     pub(crate) dirty: Arc<Notify>,
     /// The writer is gone.
@@ -130,6 +132,7 @@ impl Store {
         let shared = Arc::new(Shared {
             sessions: Channels::default(),
             feeds: Channels::default(),
+            task_pages: TaskPages::default(),
             dirty: Arc::default(),
             closed: Notify::new(),
             tasks: Mutex::new(Vec::new()),

@@ -3,6 +3,8 @@
 //! An attempt's state changes only as [`AttemptState::may_become`] lets it; the task's state
 //! follows from its attempts' in the same transaction and is stored for lists.
 
+use std::sync::Arc;
+
 use boatyard_model::{
     AttemptId, AttemptState, BlobId, Content, OrganizationId, RepositoryId, SessionId, TaskId,
     TaskLimits, Timestamp, WorkspaceId, WorkspaceLimits,
@@ -18,8 +20,10 @@ use crate::{
 };
 
 mod attempts;
+mod lists;
 
 pub use attempts::{AttemptUpdate, Begin};
+pub(crate) use lists::TaskPages;
 
 /// The job that is enqueued for each new attempt. Its payload is `{"task", "attempt", "n"}`, its
 /// subject the attempt.
@@ -197,7 +201,7 @@ pub struct TaskDetail {
 }
 
 /// Which tasks to list.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct TaskFilter {
     /// Only those in this state.
     pub state: Option<AttemptState>,
@@ -383,6 +387,22 @@ impl Store {
     /// # Errors
     /// When they can't be read.
     pub async fn list_tasks(
+        &self,
+        organization: OrganizationId,
+        filter: TaskFilter,
+        limit: u32,
+    ) -> Result<Vec<TaskRow>> {
+        let pages = &self.shared().task_pages;
+        if let Some(page) = pages.get(organization, filter, limit) {
+            return Ok(page.as_ref().clone());
+        }
+        let mark = pages.mark();
+        let page = Arc::new(self.read_tasks(organization, filter, limit).await?);
+        pages.keep((organization, filter, limit), mark, &page);
+        Ok(page.as_ref().clone())
+    }
+
+    async fn read_tasks(
         &self,
         organization: OrganizationId,
         filter: TaskFilter,

@@ -96,10 +96,17 @@ impl Writer {
     }
 
     async fn commit(&mut self, batch: Vec<Op>) {
+        let closures = batch.iter().any(|op| matches!(op, Op::Run(_)));
         let mut answers = Vec::with_capacity(batch.len());
         let result = self.transaction(batch, &mut answers).await;
         match &result {
-            Ok(()) => self.publish(),
+            Ok(()) => {
+                // Only closures and what tells the feed change a task.
+                if closures || !self.tx.effects.feed.is_empty() {
+                    self.shared.task_pages.changed();
+                }
+                self.publish();
+            }
             Err(_) => {
                 self.tx.effects = Effects::default();
                 self.tx.heads.clear();

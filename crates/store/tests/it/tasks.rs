@@ -158,3 +158,33 @@ async fn the_feed_tells_every_change_once_in_order() {
     };
     assert_eq!(json(&read), json(&told));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wrote_sees_it_in_the_list() {
+    let world = world().await;
+    let mut writers = Vec::new();
+    for writer in 0..4 {
+        let store = world.store.clone();
+        writers.push(tokio::spawn(async move {
+            for n in 0..25 {
+                let new = task(&format!("{writer} {n}"));
+                let id = store.write(move |tx| Box::pin(tx.create_task(new))).await.unwrap().id();
+                let page =
+                    store.list_tasks(BUILT_IN_ORGANIZATION, TaskFilter::default(), 200).await;
+                assert!(page.unwrap().iter().any(|task| task.id == id));
+                let attempt = store.attempts(id).await.unwrap()[0].id;
+                let (to, reason) = (AttemptState::Cancelled, None);
+                let change =
+                    store.write(move |tx| Box::pin(tx.set_attempt_state(attempt, to, reason)));
+                change.await.unwrap();
+                let page =
+                    store.list_tasks(BUILT_IN_ORGANIZATION, TaskFilter::default(), 200).await;
+                let mine = page.unwrap().into_iter().find(|task| task.id == id).unwrap();
+                assert_eq!(mine.state, AttemptState::Cancelled);
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+}
