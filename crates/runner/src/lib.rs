@@ -12,7 +12,7 @@
 //! - [`serve`]: the links, one after another, and the dispatch of their streams.
 //! - [`sessions`]: the agents' conversations and their turns.
 //! - [`spool`], [`events`]: what happened, kept until the server has stored it.
-//! - [`exec`], [`file`], [`git`], [`blobs`]: the other streams.
+//! - [`exec`], [`mod@file`], [`git`], [`blobs`]: the other streams.
 //! - [`process`], [`environment`], [`layout`], [`beneath`]: how and where things are started and
 //!   files are touched.
 //!

@@ -2,7 +2,7 @@
 //!
 //! One [`Session`] per conversation owns its agent's driver and its process group. Requests of the
 //! server come in through methods, what the driver says goes through one task per session
-//! ([`pump`]) to the spool, and a turn ends there ([`turn`]):
+//! (`pump`) to the spool, and a turn ends there (`turn`):
 //!
 //! ```text
 //!            ┌─────────────── Prompt n ────────────────┐
