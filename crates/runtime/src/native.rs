@@ -73,6 +73,19 @@ impl NativeRuntime {
     /// [`Error::SpawnerGone`] when it ends at once, [`Error::Step`] with what it says of the
     /// machine when that allows no sandbox.
     pub async fn connect_spawner(source: Source, data: &Path) -> Result<Self, Error> {
+        let runtime = Self::try_connect(source, data).await?;
+        match runtime.capabilities.checks.iter().find(|check| check.outcome == Outcome::Blocks) {
+            None => Ok(runtime),
+            Some(Check { name, detail, hint, .. }) => Err(Error::Step {
+                step: format!("the check of this machine's {name}"),
+                hint: hint.clone(),
+                source: io::Error::other(detail.clone()),
+            }),
+        }
+    }
+
+    /// As [`Self::connect_spawner`], even if it can make no sandbox; a check tells why then.
+    async fn try_connect(source: Source, data: &Path) -> Result<Self, Error> {
         let action = "open the folder with the workspaces' sockets";
         let sockets =
             Sockets::open(&layout::run(data)).map_err(|source| Error::Io { action, source })?;
@@ -89,7 +102,13 @@ impl NativeRuntime {
             source: io::Error::other(error),
         })?;
         let mut checks: Vec<_> = report.checks.into_iter().map(check).collect();
-        checks.extend(host);
+        checks.extend(host.into_iter().map(|mut check| {
+            // What was tried counts for more than what was read.
+            if report.isolation.is_some() && check.outcome == Outcome::Blocks {
+                check.outcome = Outcome::Missing;
+            }
+            check
+        }));
         let isolation = level(report.isolation.unwrap_or(ready.isolation));
         Ok(Self { spawner, sockets, capabilities: Capabilities { isolation, checks } })
     }

@@ -50,7 +50,7 @@ async fn attempt(settings: &SpawnerSettings) -> Result<Capabilities, Error> {
     let settings = SpawnerSettings { data: folder.0.join("data"), ..settings.clone() };
     layout::prepare(&settings.data)?;
     let Launched { mut child, socket } = settings.launch()?;
-    let found = match NativeRuntime::connect_spawner(Source::single(socket), &settings.data).await {
+    let found = match NativeRuntime::try_connect(Source::single(socket), &settings.data).await {
         Ok(runtime) => {
             let capabilities = runtime.capabilities().clone();
             runtime.shut_down_spawner().await.map(|()| capabilities)

@@ -150,7 +150,7 @@ fn git() -> Check {
             };
             check("git", outcome, text, HINT)
         }
-        Err(problem) => check("git", Outcome::Blocks, problem, HINT),
+        Err(problem) => check("git", Outcome::Missing, problem, HINT),
     }
 }
 

@@ -3,25 +3,22 @@
 use std::{
     collections::BTreeSet,
     fs,
-    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::Command,
     sync::Arc,
 };
 
 use boatyard_model::{RepositoryId, WorkspaceId};
 use boatyard_runtime::{
     Error, Isolation, Runtime as _,
-    native::{
-        NativeRuntime, Source,
-        launch::{Launched, SpawnerSettings},
-        layout,
-    },
+    native::{NativeRuntime, Source, launch::Launched, layout},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
+    data::{Data, Spawner},
     harness::{Test, test},
     inside::{Inside, PATIENCE},
     suite::{Place, Suite, marked, until},
@@ -42,60 +39,45 @@ pub fn tests() -> Vec<Test<Machine>> {
 /// A data folder with a spawner and a runtime.
 pub struct Machine {
     pub runtime: Arc<NativeRuntime>,
-    pub data: PathBuf,
-    settings: SpawnerSettings,
-    spawner: std::sync::Mutex<Child>,
+    spawner: std::sync::Mutex<Spawner>,
     next: mpsc::Sender<OwnedFd>,
-    _folder: Arc<tempfile::TempDir>,
+    // After the spawner: what is left is removed by another.
+    data: Arc<Data>,
 }
 
 impl Machine {
     /// A new one.
     pub async fn new() -> Result<Self, Error> {
-        let folder = tempfile::Builder::new().prefix("boatyard-").tempdir().unwrap();
-        // The server's user must be able to pass.
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Self::on(Arc::new(folder)).await
+        Self::on(Arc::new(Data::new())).await
     }
 
-    async fn on(folder: Arc<tempfile::TempDir>) -> Result<Self, Error> {
-        let data = folder.path().join("data");
-        layout::prepare(&data)?;
-        let settings = SpawnerSettings::new(data.clone());
-        let Launched { child, socket } = settings.launch()?;
+    async fn on(data: Arc<Data>) -> Result<Self, Error> {
+        layout::prepare(data.path())?;
+        let Launched { child, socket } = data.settings.launch()?;
+        let spawner = Spawner(child).into();
         let (next, sockets) = mpsc::channel(4);
         next.send(socket).await.unwrap();
-        let runtime = NativeRuntime::connect_spawner(Source::channel(sockets), &data).await?;
-        Ok(Self {
-            runtime: Arc::new(runtime),
-            data,
-            settings,
-            spawner: child.into(),
-            next,
-            _folder: folder,
-        })
+        let source = Source::channel(sockets);
+        let runtime = Arc::new(NativeRuntime::connect_spawner(source, data.path()).await?);
+        Ok(Self { runtime, spawner, next, data })
     }
 
     fn suite(&self) -> Suite {
         let isolation = self.runtime.capabilities().isolation;
         let has_groups = matches!(isolation, Isolation::Full | Isolation::FullV1);
-        Suite { runtime: self.runtime.clone(), limits: has_groups, freezer: has_groups }
+        Suite { runtime: self.runtime.clone(), limits: has_groups }
     }
 
     /// Drops everything that this process has of it, as a killed server would, and begins anew.
     async fn restart(self) -> Self {
-        let Self { runtime, spawner, next, _folder, .. } = self;
+        let Self { runtime, spawner, next, data } = self;
         drop((runtime, next));
         // A spawner ends with its server.
-        reap(spawner.into_inner().unwrap()).await;
-        Self::on(_folder).await.unwrap()
+        let mut spawner = spawner.into_inner().unwrap();
+        let waited = tokio::task::spawn_blocking(move || spawner.0.wait());
+        timeout(PATIENCE, waited).await.expect("the spawner ends").unwrap().unwrap();
+        Self::on(data).await.unwrap()
     }
-}
-
-/// Waits for the end of a spawner.
-async fn reap(mut spawner: Child) {
-    let waited = tokio::task::spawn_blocking(move || spawner.wait());
-    timeout(PATIENCE, waited).await.expect("the spawner ends").unwrap().unwrap();
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -132,7 +114,7 @@ async fn a_killed_server_finds_its_workspaces_again(_: &Machine) {
     drop((place, asleep));
     // Not of this server's doing, so it is to survive it.
     inside
-        .sh("setsid sh -c 'while :; do date +%s%N > /work/tick; sleep 0.01; done' & true")
+        .sh("setsid sh -c 'while :; do date +%s%N >> /work/tick; sleep 0.01; done' & true")
         .await
         .ok();
     drop((inside, suite));
@@ -149,7 +131,9 @@ async fn a_killed_server_finds_its_workspaces_again(_: &Machine) {
     assert_eq!(found, BTreeSet::from([(id, Some(1)), (other, None)]));
     assert_eq!(machine.runtime.generation(id).await.unwrap(), 1);
     let inside = Inside::connect(&*machine.runtime, id).await.unwrap();
-    inside.sh("test -s /work/tick").await.ok();
+    let grows =
+        "a=$(wc -l < /work/tick); until [ $(wc -l < /work/tick) -gt $a ]; do sleep 0.01; done";
+    inside.sh(grows).await.ok();
     machine.runtime.egress_listener(id).await.unwrap();
     // The new spawner can end what the old one started.
     machine.runtime.kill(id).await.unwrap();
@@ -164,19 +148,18 @@ async fn a_killed_spawner_is_replaced(_: &Machine) {
     let suite = machine.suite();
     let (place, inside) = Place::started(&suite).await;
     let (_running, _, pid) = sleeper(&inside).await;
-    let next = machine.settings.clone();
     {
         let mut spawner = machine.spawner.lock().unwrap();
-        spawner.kill().unwrap();
-        spawner.wait().unwrap();
+        spawner.0.kill().unwrap();
+        spawner.0.wait().unwrap();
     }
     // Whatever runs goes on, over the same link, without a spawner.
     assert_eq!(inside.sh("echo well").await.ok(), "well\n");
     // A request waits for the next spawner.
     let runtime = machine.runtime.clone();
     let waiting = tokio::spawn(async move { runtime.list().await });
-    let Launched { child, socket } = next.launch().unwrap();
-    *machine.spawner.lock().unwrap() = child;
+    let Launched { child, socket } = machine.data.settings.launch().unwrap();
+    *machine.spawner.lock().unwrap() = Spawner(child);
     machine.next.send(socket).await.unwrap();
     let found = timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
     assert!(found.iter().any(|found| found.workspace == place.id && found.running == Some(1)));
@@ -184,9 +167,7 @@ async fn a_killed_spawner_is_replaced(_: &Machine) {
     let (other, in_other) = Place::started(&suite).await;
     assert_eq!(in_other.sh("echo well").await.ok(), "well\n");
     other.remove().await;
-    if suite.freezer {
-        place.snapshot().await;
-    }
+    place.snapshot().await;
     place.remove().await;
     assert!(!is_alive(pid));
 }
@@ -241,7 +222,7 @@ fn traces(machine: &Machine, ids: &[WorkspaceId]) -> Vec<String> {
             );
         }
     }
-    let mut folders = vec![PathBuf::from("/sys/fs/cgroup"), machine.data.clone()];
+    let mut folders = vec![PathBuf::from("/sys/fs/cgroup"), machine.data.path().to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -258,7 +239,7 @@ fn traces(machine: &Machine, ids: &[WorkspaceId]) -> Vec<String> {
 
 async fn nothing_is_left_of_removed_workspaces(machine: &Machine) {
     let suite = machine.suite();
-    let spawner = machine.spawner.lock().unwrap().id();
+    let spawner = machine.spawner.lock().unwrap().0.id();
     let descriptors =
         || fs::read_dir(format!("/proc/{spawner}/fd")).map_or(0, |folder| folder.count());
     // The first may open what is kept open.
@@ -290,7 +271,7 @@ async fn nothing_is_left_of_removed_workspaces(machine: &Machine) {
 async fn a_mirror_is_shown_and_not_written(machine: &Machine) {
     let suite = machine.suite();
     let repository = RepositoryId::new();
-    let bare = layout::mirrors(&machine.data).join(format!("{repository}.git"));
+    let bare = layout::mirrors(machine.data.path()).join(format!("{repository}.git"));
     make_mirror(&bare);
     let mut place = Place::create(&suite).await;
     place.generation = 1;

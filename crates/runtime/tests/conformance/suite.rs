@@ -25,8 +25,6 @@ pub struct Suite {
     pub runtime: Arc<dyn Runtime>,
     /// Whether limits on memory and processes hold for a workspace as a whole.
     pub limits: bool,
-    /// Whether workspaces can be frozen.
-    pub freezer: bool,
 }
 
 /// All tests.

@@ -6,7 +6,6 @@
 use std::{
     fs,
     io::{self, BufRead as _, BufReader, Write as _},
-    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
 };
@@ -25,6 +24,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     DATA, PART,
+    data::Data,
     harness::{Test, test},
     suite::until,
 };
@@ -123,25 +123,22 @@ struct Supervised {
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     server: u32,
-    data: PathBuf,
-    _folder: tempfile::TempDir,
+    data: Data,
 }
 
 impl Supervised {
     fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("boatyard-").tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let data = folder.path().join("data");
+        let data = Data::new();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .env(PART, "supervisor")
-            .env(DATA, &data)
+            .env(DATA, data.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let stdin = child.stdin.take().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut this = Self { child, stdin, stdout, server: 0, data, _folder: folder };
+        let mut this = Self { child, stdin, stdout, server: 0, data };
         let ready = this.line();
         this.server = ready.strip_prefix("ready ").expect("a server").parse().unwrap();
         this
@@ -170,6 +167,14 @@ impl Supervised {
     }
 }
 
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        // It may have ended already; its children end with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn is_first_process(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("NSpid:") && line.split_whitespace().count() > 2)
@@ -191,16 +196,16 @@ async fn the_server_has_no_rights_and_works(_: &()) {
     if rustix::process::geteuid().is_root() {
         assert_eq!(field("Gid:"), [&*user, &*user, &*user, &*user]);
         assert_eq!(field("Groups:"), [] as [&str; 0]);
+        assert_eq!(field("NoNewPrivs:"), ["1"]);
     }
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
         assert_eq!(field(set), ["0000000000000000"], "{set}");
     }
-    assert_eq!(field("NoNewPrivs:"), ["1"]);
     // It works all the same.
     assert_eq!(supervised.say("start"), "started");
     assert_eq!(supervised.say("list"), "1 run");
     assert_eq!(supervised.say("remove"), "removed");
-    assert!(supervised.data.join("sandboxes").exists());
+    assert!(layout::sandboxes(supervised.data.path()).exists());
     send(supervised.child.id(), Signal::TERM);
     assert_eq!(supervised.child.wait().unwrap().code(), Some(CODE.into()));
 }
