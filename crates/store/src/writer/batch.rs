@@ -96,6 +96,8 @@ impl Writer {
     }
 
     async fn commit(&mut self, batch: Vec<Op>) {
+        // A look at the clock writes nothing, unless it gives somebody a job.
+        let idle = batch.iter().all(|op| matches!(op, Op::Poke));
         let closures = batch.iter().any(|op| matches!(op, Op::Run(_)));
         let mut answers = Vec::with_capacity(batch.len());
         let result = self.transaction(batch, &mut answers).await;
@@ -106,6 +108,9 @@ impl Writer {
                     self.shared.task_pages.changed();
                 }
                 self.publish();
+                if !idle {
+                    self.shared.dirty.notify_one();
+                }
             }
             Err(_) => {
                 self.tx.effects = Effects::default();
@@ -269,7 +274,7 @@ impl Writer {
         undone
     }
 
-    /// Shows followers what was committed, and wakes the checkpoint task.
+    /// Shows followers what was committed.
     fn publish(&mut self) {
         let effects = std::mem::take(&mut self.tx.effects);
         for (organization, entry) in effects.feed {
@@ -289,7 +294,6 @@ impl Writer {
             channel.publish(before, entries);
         }
         self.tx.heads.trim();
-        self.shared.dirty.notify_one();
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod database;
 mod jobs;
+mod killed;
 mod log;
 mod sessions;
 mod tasks;
