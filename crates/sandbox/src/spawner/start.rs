@@ -235,8 +235,8 @@ impl State {
     }
 
     /// Moves the work folders of earlier starts to the trash, and says whether one of an earlier
-    /// boot was in use when the host went down: the overlay leaves a mark there that [`super`]
-    /// takes away only after a sync.
+    /// boot was in use when the host went down: the overlay leaves a mark there, which goes away
+    /// by a sync of the stopped workspace only.
     fn clear_work_folders(
         &mut self,
         folder: BorrowedFd<'_>,

@@ -1,3 +1,5 @@
+//! Trees on a real file system: what is made, copied and removed.
+
 use std::{
     ffi::CString,
     fs,

@@ -1,3 +1,5 @@
+//! Requests and answers as properties: there and back, and never a panic.
+
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
