@@ -12,6 +12,7 @@
 
 use std::{
     marker::PhantomData,
+    pin::Pin,
     time::{Duration, Instant},
 };
 
@@ -55,10 +56,17 @@ pub struct Follow<T> {
     hint: Option<Duration>,
     /// Since when there is no connection.
     lost: Option<Instant>,
+    /// When to try to connect again. Kept here, so that a caller who drops [`Follow::next`] to look
+    /// at something else does not begin the wait anew.
+    again: Option<tokio::time::Instant>,
+    /// A connection that is being made; kept for the same reason.
+    connecting: Option<Connecting>,
     body: Option<(reqwest::Response, Parser)>,
     over: bool,
     kind: PhantomData<fn() -> T>,
 }
+
+type Connecting = Pin<Box<dyn Future<Output = Result<reqwest::Response>> + Send>>;
 
 /// Whether to wait for what is yet to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +88,8 @@ impl<T: DeserializeOwned> Follow<T> {
             delay: FIRST_DELAY,
             hint: None,
             lost: None,
+            again: None,
+            connecting: None,
             body: None,
             over: false,
             kind: PhantomData,
@@ -118,9 +128,17 @@ impl<T: DeserializeOwned> Follow<T> {
         loop {
             if self.body.is_none() {
                 let was_lost = self.lost.is_some();
-                if was_lost {
-                    tokio::time::sleep(self.hint.take().unwrap_or(self.delay)).await;
-                    self.delay = (self.delay * 2).min(LONGEST_DELAY);
+                if was_lost && self.connecting.is_none() {
+                    let again = match self.again {
+                        Some(again) => again,
+                        None => {
+                            let wait = self.hint.take().unwrap_or(self.delay);
+                            self.delay = (self.delay * 2).min(LONGEST_DELAY);
+                            *self.again.insert(tokio::time::Instant::now() + wait)
+                        }
+                    };
+                    tokio::time::sleep_until(again).await;
+                    self.again = None;
                 }
                 match self.connect().await {
                     Ok(()) if was_lost => return Some(Ok(Step::Resumed)),
@@ -152,13 +170,19 @@ impl<T: DeserializeOwned> Follow<T> {
             after: Some(self.after),
             follow: (self.follow == Following::Stored).then_some(false),
         };
-        let call = self.client.call(Method::GET, self.path.clone()).accept("text/event-stream");
-        let opened = self.client.send_open(call.query(&query), None);
-        let response = match tokio::time::timeout(SILENCE, opened).await {
-            Ok(response) => response?,
-            Err(_) => return Err(self.silent()),
-        };
-        self.body = Some((response, Parser::default()));
+        let (client, path) = (self.client.clone(), self.path.clone());
+        let connecting = self.connecting.get_or_insert_with(|| {
+            Box::pin(async move {
+                let call = client.call(Method::GET, path).accept("text/event-stream").query(&query);
+                match tokio::time::timeout(SILENCE, client.send_open(call, None)).await {
+                    Ok(response) => response,
+                    Err(_) => Err(silent(&client)),
+                }
+            })
+        });
+        let response = connecting.await;
+        self.connecting = None;
+        self.body = Some((response?, Parser::default()));
         self.lost = None;
         Ok(())
     }
@@ -200,19 +224,23 @@ impl<T: DeserializeOwned> Follow<T> {
     }
 
     fn cut(&self) -> Error {
-        self.broken("the server ended the stream before its end")
+        broken(&self.client, "the server ended the stream before its end")
     }
 
     fn silent(&self) -> Error {
-        self.broken("the server fell silent")
+        silent(&self.client)
     }
+}
 
-    fn broken(&self, what: &str) -> Error {
-        Error::Unreachable {
-            server: self.client.base.to_string(),
-            next: "the connection broke; try again",
-            source: what.into(),
-        }
+fn silent(client: &Client) -> Error {
+    broken(client, "the server fell silent")
+}
+
+fn broken(client: &Client, what: &str) -> Error {
+    Error::Unreachable {
+        server: client.base.to_string(),
+        next: "the connection broke; try again",
+        source: what.into(),
     }
 }
 
