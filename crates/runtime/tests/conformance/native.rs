@@ -98,9 +98,11 @@ fn parent(pid: u32) -> u32 {
 /// A process that runs inside until it is killed; its mark, and its id on the host.
 async fn sleeper(inside: &Inside) -> (crate::inside::Running, String, u32) {
     let mark = WorkspaceId::new().to_string();
-    let script = format!("exec bash -c 'echo up; while :; do sleep 1000; done' {mark}");
+    // One process that never forks: a fork of it would bear the mark as well.
+    let script = format!("echo up; exec -a {mark} sleep 100000");
     let (running, _) = inside.start_until_line(&script).await;
-    let pid = *marked(&mark).iter().next().expect("it runs");
+    until("the sleeper sleeps", || !marked(&mark).is_empty()).await;
+    let pid = *marked(&mark).iter().next().expect("it sleeps");
     (running, mark, pid)
 }
 
