@@ -1,3 +1,5 @@
+//! The catalogue as it ships, and what is refused in one.
+
 use super::*;
 
 struct Machine {

@@ -1,3 +1,5 @@
+//! Rules: what each allows and what none does.
+
 use super::*;
 
 fn rule(json: serde_json::Value) -> Rule {

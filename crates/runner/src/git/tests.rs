@@ -1,3 +1,5 @@
+//! Real repositories: checkouts, checkpoints, results, packs.
+
 use std::{path::PathBuf, process::Command};
 
 use boatyard_link::message::GitAuthor;

@@ -1,3 +1,5 @@
+//! The spool as its reader finds it, whatever was written.
+
 use boatyard_link::{record::take, spool::SpoolReader};
 use bytes::BytesMut;
 use proptest::prelude::*;

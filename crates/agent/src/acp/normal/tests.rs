@@ -1,3 +1,5 @@
+//! Stories and properties of what an agent's updates become.
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
