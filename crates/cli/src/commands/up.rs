@@ -11,7 +11,7 @@
 
 use std::{
     io::Write as _,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -23,11 +23,11 @@ use boatyard_runtime::native::{
     launch::SpawnerSettings,
     supervisor::{Role, Supervised, supervise},
 };
-use boatyard_server::{
-    serve::{Options, Running},
-    settings::Settings,
+use boatyard_server::{Parts, settings::Settings};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     args::Global,
@@ -39,6 +39,7 @@ use crate::{
 };
 
 mod database;
+mod key;
 mod notify;
 mod open;
 
@@ -114,7 +115,7 @@ struct Server {
     settings: Settings,
     folder: DataFolder,
     supervised: Supervised,
-    early: Option<TcpListener>,
+    early: Option<std::net::TcpListener>,
     open: bool,
 }
 
@@ -136,7 +137,7 @@ impl Server {
             .build()
             .context("the async runtime can't be started")?;
         let folder = self.folder;
-        let parts = Parts {
+        let plan = Plan {
             settings: self.settings,
             folder: &folder,
             supervised: self.supervised,
@@ -144,7 +145,7 @@ impl Server {
             open: self.open,
             destination,
         };
-        let result = runtime.block_on(serve(parts, output));
+        let result = runtime.block_on(serve(plan, output));
         runtime.shutdown_timeout(Duration::from_secs(1));
         if let Err(error) = &result {
             tracing::error!(error = format!("{error:#}"), "the server ends");
@@ -154,50 +155,47 @@ impl Server {
     }
 }
 
-struct Parts<'a> {
+struct Plan<'a> {
     settings: Settings,
     folder: &'a DataFolder,
     supervised: Supervised,
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     open: bool,
     destination: logging::Destination,
 }
 
-async fn serve(parts: Parts<'_>, output: &Output) -> Result<Exit> {
+async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
     let mut terminate = signal(SignalKind::terminate()).context("signals can't be watched")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals can't be watched")?;
-    let address = parts.listener.local_addr().context("the port can't be read")?;
-    let source = Source::supervisor(parts.supervised).context("the spawner can't be reached")?;
-    let runtime = NativeRuntime::connect_spawner(source, parts.folder.path())
+    let Plan { settings, folder, supervised, listener, open, destination } = plan;
+    let address = listener.local_addr().context("the port can't be read")?;
+    let source = Source::supervisor(supervised).context("the spawner can't be reached")?;
+    let runtime = NativeRuntime::connect_spawner(source, folder.path())
         .await
         .context("this machine can't make sandboxes")?;
-    let store = database::open(parts.folder, &parts.settings).await?;
-    let options = Options {
-        store,
-        settings: parts.settings,
-        data: parts.folder.path().to_owned(),
-        listener: parts.listener,
-        runtime: Arc::new(runtime),
-    };
-    let running: Running = boatyard_server::serve::start(options).await?;
+    let store = database::open(folder, &settings).await?;
+    let key = key::ensure(&store, folder).await?;
     let server = address_for_clients(address);
-    parts.folder.write_client(&ClientFile { server, key: running.key().to_owned() })?;
-    announce(&running, &parts.destination, output)?;
+    folder.write_client(&ClientFile { server, key: key.secret })?;
+    let data = folder.path().to_owned();
+    let parts = Parts { data, store, settings, runtime: Arc::new(runtime) };
+    let listener = TcpListener::from_std(listener).context("the port can't be used")?;
+    let serving =
+        boatyard_server::start(parts, listener).await.context("the server can't start")?;
+    let link = serving.login_link(key.id).url;
+    announce(&link, &destination, output)?;
     notify::ready();
-    if parts.open {
-        open::browser(&running.link(), output);
+    if open {
+        open::browser(&link, output);
     }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        result = running.failed() => {
-            result.context("the server has failed")?;
-        }
     }
     notify::stopping();
     output.note("Ending. Agents at work go on, and are found again at the next start.");
     tokio::select! {
-        () = running.stop() => {}
+        () = serving.stop() => {}
         () = tokio::time::sleep(GRACE) => {
             tracing::warn!("what was under way did not end in time");
         }
@@ -207,9 +205,9 @@ async fn serve(parts: Parts<'_>, output: &Output) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn announce(running: &Running, destination: &logging::Destination, output: &Output) -> Result<()> {
+fn announce(link: &str, destination: &logging::Destination, output: &Output) -> Result<()> {
     if output.is_json() {
-        let line = serde_json::json!({ "url": running.link(), "pid": std::process::id() });
+        let line = serde_json::json!({ "url": link, "pid": std::process::id() });
         return output.json_line(&line);
     }
     if output.verbosity >= Verbosity::Normal {
@@ -218,7 +216,7 @@ fn announce(running: &Running, destination: &logging::Destination, output: &Outp
             output.err.good("✓")
         ));
     }
-    output.line(format!("  {}", running.link()))?;
+    output.line(format!("  {link}"))?;
     let log = match destination {
         logging::Destination::Files(folder) => format!("log in {}", folder.display()),
         logging::Destination::Stderr => "log here".to_owned(),
@@ -245,8 +243,9 @@ fn address_for_clients(listening: SocketAddr) -> String {
     format!("http://{address}")
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener> {
-    let listener = TcpListener::bind(address).map_err(|error| port::busy(address, error))?;
+fn bind(address: SocketAddr) -> Result<std::net::TcpListener> {
+    let listener =
+        std::net::TcpListener::bind(address).map_err(|error| port::busy(address, error))?;
     listener.set_nonblocking(true).context("the port can't be used")?;
     Ok(listener)
 }

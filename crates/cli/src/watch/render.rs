@@ -47,6 +47,7 @@ pub(crate) enum Detail {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Block {
     Start,
+    Phases,
     Prompt,
     Message,
     Thought,
@@ -81,6 +82,8 @@ pub(crate) struct Renderer {
     last: Block,
     flow: Option<Flow>,
     tools: Vec<Open>,
+    /// How many bytes of each unfinished message or thought were shown.
+    shown: HashMap<String, usize>,
     plan: Vec<PlanEntry>,
     /// Titles of permissions and questions that wait.
     asked: HashMap<String, String>,
@@ -97,6 +100,7 @@ impl Renderer {
             last: Block::Start,
             flow: None,
             tools: Vec::new(),
+            shown: HashMap::new(),
             plan: Vec::new(),
             asked: HashMap::new(),
             turn_since: None,
@@ -130,6 +134,11 @@ impl Renderer {
             lines.push(self.look.dim(line));
         }
         lines
+    }
+
+    /// Whether the agent has something to do.
+    pub(crate) const fn is_at_work(&self) -> bool {
+        self.turn_since.is_some()
     }
 
     /// Whatever is unfinished is given out as it is.
@@ -225,7 +234,19 @@ impl Renderer {
                     self.say(Block::Notice, line);
                 }
             }
-            EventBody::Notice { level, code, text, .. } => self.notice(*level, code, text),
+            EventBody::Notice { level, code, text, data } => {
+                match data.as_ref().filter(|_| code == "phase").and_then(Told::read) {
+                    Some(phase) => {
+                        self.end_flow();
+                        self.begin(Block::Phases);
+                        let line = phase_line(self.look, &phase.name, phase.millis, &phase.detail);
+                        self.lines.push(line);
+                    }
+                    // The agent's own title of the conversation: there is one above already.
+                    None if code == "title" && self.detail == Detail::Normal => {}
+                    None => self.notice(*level, text),
+                }
+            }
         }
     }
 
@@ -240,6 +261,8 @@ impl Renderer {
     fn begin(&mut self, block: Block) {
         let apart = match (self.last, block) {
             (Block::Start, _) => false,
+            // The commands of a setup belong to the phases.
+            (Block::Phases, Block::Tools) | (Block::Tools, Block::Phases) => false,
             (Block::Message | Block::Thought | Block::Prompt, _) => true,
             (a, b) => a != b,
         };
@@ -292,6 +315,7 @@ impl Renderer {
         }
         let Some(mut flow) = self.flow.take() else { return };
         flow.taken += text.len();
+        *self.shown.entry(id.to_owned()).or_default() += text.len();
         let lines = flow.wrap.push(&clean(text));
         self.give(&mut flow, lines);
         self.flow = Some(flow);
@@ -299,11 +323,13 @@ impl Renderer {
 
     /// The whole of a message: only what the pieces before did not bring is shown.
     fn whole(&mut self, id: &str, text: &str, block: Block) {
-        let taken = self.flow.as_ref().filter(|flow| flow.id == id).map_or(0, |flow| flow.taken);
+        // Something else may have come between: what was shown of it stands.
+        let taken = self.shown.get(id).copied().unwrap_or(0);
         if let Some(rest) = text.get(taken..).filter(|rest| !rest.is_empty()) {
             self.delta(id, rest, block);
         }
         self.end_flow();
+        self.shown.remove(id);
     }
 
     fn end_flow(&mut self) {
@@ -514,10 +540,9 @@ impl Renderer {
         self.say(Block::Notice, line);
     }
 
-    fn notice(&mut self, level: NoticeLevel, code: &str, text: &str) {
+    fn notice(&mut self, level: NoticeLevel, text: &str) {
         let text = clean(text);
         let mark = match level {
-            NoticeLevel::Info if code == "phase" => self.look.good("✓"),
             NoticeLevel::Info => self.look.dim("·"),
             NoticeLevel::Warning => self.look.warn("!"),
             NoticeLevel::Error => self.look.bad("✗"),
@@ -537,6 +562,42 @@ impl Renderer {
             }
         }
     }
+}
+
+/// What the server tells of a phase that is over.
+struct Told {
+    name: String,
+    millis: u64,
+    detail: String,
+}
+
+impl Told {
+    fn read(data: &serde_json::Value) -> Option<Self> {
+        Some(Self {
+            name: data.get("name")?.as_str()?.to_owned(),
+            millis: data.get("millis")?.as_u64()?,
+            detail: data.get("detail").and_then(|d| d.as_str()).unwrap_or_default().to_owned(),
+        })
+    }
+}
+
+/// A phase that is over: its name, its time, what was found.
+pub(crate) fn phase_line(look: Look, name: &str, millis: u64, detail: &str) -> String {
+    let time = duration(Duration::from_millis(millis));
+    let line = format!(
+        "{INDENT}{} {:<11} {}  {}",
+        look.good("✓"),
+        clean_line(name),
+        look.dim(format!("{time:>9}")),
+        look.dim(clean_line(detail))
+    );
+    line.trim_end().to_owned()
+}
+
+/// A phase that is under way.
+pub(crate) fn phase_under_way(look: Look, name: &str, since: Timestamp, now: Timestamp) -> String {
+    let time = look.dim(format!("{:>9}", duration(now.since(since))));
+    format!("{INDENT}{} {:<11} {time}", look.name("◐"), clean_line(name))
 }
 
 fn changed_lines(call: &ToolCall) -> (usize, usize) {

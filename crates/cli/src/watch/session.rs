@@ -3,7 +3,7 @@
 use anyhow::Result;
 use boatyard_api::{
     Client,
-    client::Step,
+    client::{Follow, Step},
     model::{
         Event, EventBody, SessionId, TaskId, Timestamp,
         time::{Clock as _, SystemClock},
@@ -18,6 +18,7 @@ use super::{
     interrupts,
     render::{Detail, Renderer},
     screen::Screen,
+    task,
 };
 use crate::{
     failure::Exit,
@@ -105,7 +106,17 @@ pub(crate) async fn follow(
         turn_seen: false,
         task: None,
     };
-    let end = follower.run(screen, after).await?;
+    let mut events = client.follow_session(session, after);
+    let end = follower.run(screen, &mut events).await?;
+    if matches!(end, End::Over) {
+        // The task may be over before its last events came: they are stored.
+        let mut rest = client.read_session(session, events.last());
+        while let Some(step) = rest.next().await {
+            if let Step::Item(event) = step? {
+                follower.renderer.event(&event);
+            }
+        }
+    }
     follower.renderer.finish();
     screen.show(&follower.renderer.take(), &[]);
     Ok(Followed { end, task: follower.task })
@@ -128,8 +139,7 @@ struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    async fn run(&mut self, screen: &mut Screen, after: u64) -> Result<End> {
-        let mut events = self.client.follow_session(self.session, after);
+    async fn run(&mut self, screen: &mut Screen, events: &mut Follow<Event>) -> Result<End> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut typed = Typed::default();
@@ -164,7 +174,10 @@ impl Follower<'_> {
                 },
                 _ = tick.tick() => {
                     ticks += 1;
-                    let every = if self.quiet { TICKS_WHEN_QUIET } else { TICKS_WHILE_WORKING };
+                    let every = match self.renderer.is_at_work() {
+                        true => TICKS_WHILE_WORKING,
+                        false => TICKS_WHEN_QUIET,
+                    };
                     if !lost && ticks % every == 0 && self.look_at_task().await? {
                         return Ok(End::Over);
                     }
@@ -223,7 +236,11 @@ impl Follower<'_> {
         let ask = self.asks.first().filter(|_| self.interactive);
         let Some(ask) = ask else {
             let now: Timestamp = SystemClock.now();
-            screen.show(&lines, &self.renderer.live(now));
+            let mut live = self.renderer.live(now);
+            if !self.renderer.is_at_work() {
+                live.extend(self.phase_under_way(now));
+            }
+            screen.show(&lines, &live);
             return;
         };
         if self.typing && lines.is_empty() {
@@ -235,6 +252,14 @@ impl Follower<'_> {
         }
         screen.ask(&ask.cursor());
         self.typing = true;
+    }
+
+    /// The phase of the attempt before and after its turn.
+    fn phase_under_way(&self, now: Timestamp) -> Option<String> {
+        let Until::AttemptOver(_, number) = self.until else { return None };
+        let task = self.task.as_ref()?;
+        let attempt = task.attempts.iter().find(|attempt| attempt.n == number)?;
+        task::under_way(attempt, self.look, now)
     }
 
     async fn answer(&mut self, screen: &mut Screen, typed: &str) -> Result<()> {

@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{
     TICK, interrupts,
+    render::{phase_line, phase_under_way},
     screen::Screen,
     session::{self, End, Followed, Until},
     stat,
@@ -57,39 +58,29 @@ async fn follow_one(
 ) -> Result<(Task, End)> {
     let id = task.id;
     let number = task.attempts.first().map_or(1, |attempt| attempt.n);
-    let mut shown = Phases::new(output.err);
-    let (task, end) = prepare(client, screen, &mut shown, task, number).await?;
+    let (task, end) = begin(client, output, screen, task, number).await?;
     if let Some(end) = end {
         return Ok((task, end));
     }
-    let attempt = ids::attempt_of(&task, Some(number))?;
-    let Some(session) = attempt.session else { return Ok((task, End::Over)) };
-    screen.show(&[String::new()], &[]);
+    let Some(session) = ids::attempt_of(&task, Some(number))?.session else {
+        return Ok((task, End::Over));
+    };
     let until = Until::AttemptOver(id, number);
-    let Followed { end, task: seen, .. } =
+    let Followed { end, task: seen } =
         session::follow(client, output, screen, session, 0, until).await?;
     let task = match seen {
         Some(task) => task,
         None => client.find_task(id).await?,
     };
-    // What came after the agent: taking the result, pushing it.
-    if matches!(end, End::Over)
-        && let Ok(attempt) = ids::attempt_of(&task, Some(number))
-    {
-        let mut lines = vec![String::new()];
-        lines.extend(shown.finished(attempt));
-        if lines.len() > 1 {
-            screen.show(&lines, &[]);
-        }
-    }
     Ok((task, end))
 }
 
-/// Shows the phases until there is a session, or the attempt is over before it has one.
-async fn prepare(
+/// Waits until there is a session, which tells everything from then on, or until the attempt is
+/// over without one.
+async fn begin(
     client: &Client,
+    output: &Output,
     screen: &mut Screen,
-    shown: &mut Phases,
     mut task: Task,
     number: u32,
 ) -> Result<(Task, Option<End>)> {
@@ -99,15 +90,21 @@ async fn prepare(
     let mut last_seen = tokio::time::Instant::now();
     loop {
         let attempt = ids::attempt_of(&task, Some(number))?;
-        let lines = shown.finished(attempt);
-        let prepared = attempt.state.is_terminal()
-            || (attempt.session.is_some() && attempt.state != AttemptState::Preparing);
-        if prepared {
-            screen.show(&lines, &[]);
-            let over = attempt.state.is_terminal() && attempt.session.is_none();
-            return Ok((task, over.then_some(End::Over)));
+        if attempt.session.is_some() {
+            return Ok((task, None));
         }
-        screen.show(&lines, &shown.live(attempt, SystemClock.now()));
+        if attempt.state.is_terminal() {
+            let ended = |phase: &Phase| {
+                let detail = phase.detail.as_deref().unwrap_or_default();
+                phase.millis.map(|millis| phase_line(output.err, &phase.name, millis, detail))
+            };
+            let lines: Vec<String> = attempt.phases.iter().filter_map(ended).collect();
+            screen.show(&lines, &[]);
+            return Ok((task, Some(End::Over)));
+        }
+        let live: Vec<String> =
+            under_way(attempt, output.err, SystemClock.now()).into_iter().collect();
+        screen.show(&[], &live);
         tokio::select! {
             _ = tick.tick() => match client.find_task(task.id).await {
                 Ok(fresh) => {
@@ -117,9 +114,7 @@ async fn prepare(
                 Err(error) if error.is_transient() && last_seen.elapsed() < PATIENCE => {}
                 Err(error) => return Err(error.into()),
             },
-            _ = interrupt.recv() => {
-                return Ok((task, Some(End::Detached)));
-            }
+            _ = interrupt.recv() => return Ok((task, Some(End::Detached))),
         }
     }
 }
@@ -212,52 +207,23 @@ pub(crate) fn mark(state: AttemptState, look: Look) -> String {
     }
 }
 
-/// The phases of an attempt, each told once when it is over.
-struct Phases {
-    look: Look,
-    told: usize,
-}
-
-impl Phases {
-    const fn new(look: Look) -> Self {
-        Self { look, told: 0 }
+/// The phase of an attempt that is under way, or why there is none.
+pub(crate) fn under_way(attempt: &Attempt, look: Look, now: Timestamp) -> Option<String> {
+    if attempt.state.is_terminal() {
+        return None;
     }
-
-    /// The phases that ended since the last time.
-    fn finished(&mut self, attempt: &Attempt) -> Vec<String> {
-        let ended = attempt.phases.iter().take_while(|phase| phase.millis.is_some()).count();
-        let fresh = attempt.phases.iter().take(ended).skip(self.told);
-        let lines = fresh.map(|phase| self.line(phase)).collect();
-        self.told = self.told.max(ended);
-        lines
-    }
-
-    fn line(&self, phase: &Phase) -> String {
-        let time = duration(Duration::from_millis(phase.millis.unwrap_or(0)));
-        let detail = phase.detail.as_deref().map(clean_line).unwrap_or_default();
-        let name = clean_line(&phase.name);
-        let line = format!(
-            "  {} {name:<11} {}  {}",
-            self.look.good("✓"),
-            self.look.dim(format!("{time:>9}")),
-            self.look.dim(detail)
-        );
-        line.trim_end().to_owned()
-    }
-
-    /// The phase that is under way, or why there is none.
-    fn live(&self, attempt: &Attempt, now: Timestamp) -> Vec<String> {
-        let running = attempt.phases.iter().find(|phase| phase.millis.is_none());
-        let (what, since) = match running {
-            Some(phase) => (clean_line(&phase.name), phase.started),
-            None if attempt.state == AttemptState::Queued => {
-                ("waits for a free place".to_owned(), attempt.created)
-            }
-            None => ("preparing".to_owned(), attempt.started.unwrap_or(attempt.created)),
-        };
-        let time = self.look.dim(format!("{:>9}", duration(now.since(since))));
-        vec![format!("  {} {what:<11} {time}", self.look.name("◐"))]
-    }
+    let running = attempt.phases.iter().find(|phase| phase.millis.is_none());
+    let (what, since) = match running {
+        Some(phase) => (phase.name.as_str(), phase.started),
+        None if attempt.state == AttemptState::Queued => {
+            ("waits for a free place", attempt.created)
+        }
+        None if attempt.state == AttemptState::Preparing => {
+            ("preparing", attempt.started.unwrap_or(attempt.created))
+        }
+        None => return None,
+    };
+    Some(phase_under_way(look, what, since, now))
 }
 
 /// The last lines about a task: how it ended, what changed, what to do next. To be printed as

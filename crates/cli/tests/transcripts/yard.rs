@@ -1,11 +1,31 @@
 //! A place for transcripts: a folder of its own, an environment without surprises, and a server if
 //! one is wanted.
 
-use std::{fmt::Write as _, path::PathBuf, process::Command};
+use std::{
+    fmt::Write as _,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+/// What differs from run to run: a pattern, and what stands in its place.
+pub(crate) const FILTERS: [(&str, &str); 10] = [
+    (r"\b(tsk|ses|ws|prm|per|qst|rep|blb|lay|job|att)_[0-9A-HJKMNP-TV-Z]{26}\b", "[$1]"),
+    (r"\b[0-9a-f]{40}\b", "[COMMIT]"),
+    (r"\bindex [0-9a-f]{7,40}\.\.[0-9a-f]{7,40}", "index [BLOBS]"),
+    (r"\b\d{4}-\d\d-\d\dT[0-9:.]+Z", "[TIME]"),
+    (r" *\b\d+(\.\d+)? (ms|s|min)\b", " [TIME]"),
+    (r"\b(just now|\d+ s ago)\b", "[AGO]"),
+    (r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"),
+    (r"\bprocess \d+", "process [PID]"),
+    (r"\bkill \d+", "kill [PID]"),
+    (r"\b([a-z]+)-[0-9a-f]{8}\b", "$1-[HASH]"),
+];
 
 /// A folder in which commands are run.
 pub(crate) struct Yard {
     dir: tempfile::TempDir,
+    server: Option<Child>,
 }
 
 impl Yard {
@@ -18,7 +38,55 @@ impl Yard {
             .permissions(std::fs::Permissions::from_mode(0o755))
             .tempdir()
             .unwrap();
-        Self { dir }
+        Self { dir, server: None }
+    }
+
+    /// One with a server of its own.
+    pub(crate) fn with_server() -> Self {
+        let mut yard = Self::without_server();
+        let mut server = yard
+            .command(&["--json", "up", "--listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It says one line when it is up, and ends its output when it can't be.
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("\"pid\""), "the server did not come up: {line}");
+        yard.server = Some(server);
+        yard
+    }
+
+    /// A git repository in it with one commit.
+    pub(crate) fn repository(&self, name: &str) {
+        self.write(&format!("{name}/README.md"), "# An example\n");
+        self.git(name, &["init", "-q", "-b", "main"]);
+        self.git(name, &["add", "-A"]);
+        self.git(name, &["commit", "-q", "-m", "First"]);
+    }
+
+    /// Runs git in a folder of it.
+    pub(crate) fn git(&self, folder: &str, args: &[&str]) -> String {
+        let output = Command::new("git")
+            .args(["-c", "user.name=T", "-c", "user.email=t@example.com"])
+            .args(args)
+            .current_dir(self.path(folder))
+            .env("HOME", self.dir.path())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "git {args:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that prints JSON.
+    pub(crate) fn json(&self, args: &[&str]) -> serde_json::Value {
+        let output = self.command(args).arg("--json").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("boatyard {args:?}: {error}: {said}"))
     }
 
     /// A path in it.
@@ -88,5 +156,25 @@ impl Yard {
             concat!("\"version\": \"", env!("CARGO_PKG_VERSION")),
             "\"version\": \"[VERSION]",
         )
+    }
+}
+
+impl Drop for Yard {
+    fn drop(&mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        // Workspaces outlive their server: they go first.
+        let list = self.command(&["--json", "workspace", "list", "--limit", "200"]).output();
+        let listed = list
+            .ok()
+            .and_then(|output| serde_json::from_slice::<serde_json::Value>(&output.stdout).ok());
+        for item in listed.iter().filter_map(|list| list["items"].as_array()).flatten() {
+            if let Some(id) = item["id"].as_str() {
+                // Only cleaning up: what fails here has failed the test before.
+                let _ = self.command(&["-q", "workspace", "delete", id]).output();
+            }
+        }
+        let pid = server.id().to_string();
+        let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
+        let _ = server.wait();
     }
 }

@@ -203,6 +203,24 @@ fn a_stream_that_lost_its_pieces_shows_the_whole_once() {
 }
 
 #[test]
+fn a_message_that_something_else_interrupts_is_shown_once() {
+    let message = |text: &str| EventBody::MessageCompleted {
+        message: "m1".into(),
+        text: text.into(),
+        blob: None,
+    };
+    let entry = PlanEntry { text: "step".into(), status: PlanStatus::Pending };
+    let bodies = vec![
+        (0, delta("Hello ")),
+        (1, delta("there.\n")),
+        (2, EventBody::Plan { entries: vec![entry] }),
+        (3, message("Hello there.\nBye.")),
+    ];
+    let expected = "  Hello there.\n\n  ○ step\n\n  Bye.";
+    assert_eq!(rendered(PLAIN, Detail::Normal, bodies), expected);
+}
+
+#[test]
 fn what_is_under_way_is_drawn_over() {
     let mut renderer = Renderer::new(PLAIN, Detail::Normal);
     for event in events(story().into_iter().take(10).collect()) {
