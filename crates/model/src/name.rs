@@ -172,7 +172,7 @@ impl RepositorySource {
     /// # Errors
     /// When it is none of the forms above.
     pub fn parse(text: &str, default_host: &str) -> Result<Self, NameError> {
-        let error = |reason| NameError::Repository { text: shown(text), reason };
+        let error = |reason| NameError::Repository { text: shown(&without_user(text)), reason };
         if text.is_empty() || text.len() > 1024 {
             return Err(error("it must have 1 to 1024 characters"));
         }
@@ -256,6 +256,16 @@ impl fmt::Display for RepositorySource {
             Self::Path(path) => f.write_str(path),
             Self::Sent(name) => write!(f, "sent:{name}"),
         }
+    }
+}
+
+/// An address for an error, without what may be a password in it.
+fn without_user(text: &str) -> std::borrow::Cow<'_, str> {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.into() };
+    let authority = rest.find('/').unwrap_or(rest.len());
+    match rest[..authority].rfind('@') {
+        Some(at) => format!("{scheme}://…{}", &rest[at..]).into(),
+        None => text.into(),
     }
 }
 
@@ -380,6 +390,14 @@ mod tests {
             "ssh://h/a/../b",
         ] {
             check(text, "refused");
+        }
+    }
+
+    #[test]
+    fn an_error_repeats_no_password() {
+        for text in ["https://u:secret@host/x", "http://u:secret@host", "ssh://u:se@cret@h/x"] {
+            let error = RepositorySource::parse(text, "github.com").unwrap_err().to_string();
+            assert!(!error.contains("cret"), "{error}");
         }
     }
 

@@ -10,6 +10,7 @@
 //! - [`place`]: one workspace: what may happen to it, one thing at a time.
 //! - [`attached`]: a live link with its control stream.
 //! - [`events`]: what a workspace says, stored and then acknowledged.
+//! - `denied`: requests that were kept from leaving, told where people look.
 //! - [`exec`]: commands.
 //! - [`requests`]: files and git.
 //! - [`lost`]: what is done when a first process is gone.
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{blobs::Blobs, settings::Settings};
 
 pub mod attached;
+mod denied;
 pub mod events;
 pub mod exec;
 pub mod lost;
@@ -130,12 +132,7 @@ impl Hub {
             true => Outgoing::offline(),
             false => Outgoing::from_env(|name| std::env::var(name).ok())?,
         };
-        let (log, mut records) = Channel::new(EGRESS_RECORDS);
-        tokio::spawn(async move {
-            while let Some(record) = records.recv().await {
-                tracing::debug!(target: "boatyard::egress", ?record);
-            }
-        });
+        let (log, records) = Channel::new(EGRESS_RECORDS);
         let proxy = Proxy::new(
             boatyard_egress::Settings {
                 guard: Guard::new(allowed.collect::<Result<_, _>>()?),
@@ -150,7 +147,9 @@ impl Hub {
         let (rules, _) = watch::channel(Arc::new(rules));
         let places = Mutex::default();
         let shared = Shared { store, runtime, blobs, settings, stopping, proxy, rules, places };
-        Ok(Self { shared: Arc::new(shared) })
+        let hub = Self { shared: Arc::new(shared) };
+        tokio::spawn(denied::tell(hub.clone(), records));
+        Ok(hub)
     }
 
     /// The place of a workspace; made when it is asked for first.
