@@ -1,5 +1,7 @@
 //! What is read rather than asked: the page's files, the API's description, health, figures.
 
+use std::borrow::Cow;
+
 use axum::{
     Extension,
     body::Body,
@@ -7,7 +9,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use boatyard_api::{Problem, system::Health};
+use boatyard_page::{Encoding, Keeping};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use sha2::{Digest as _, Sha256};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -26,6 +30,12 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 const READING_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
 );
+
+/// A file whose name has its content's hash.
+const HASHED: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+
+/// A file that may change under its name.
+const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -100,7 +110,7 @@ pub(super) async fn fallback(method: http::Method, uri: Uri, headers: HeaderMap)
     }
     let name = path.trim_start_matches('/');
     if boatyard_page::get(name).is_some() {
-        return page(name);
+        return page(name, &headers);
     }
     // A missing file must not answer with the page, or a browser runs it as a script.
     let is_file =
@@ -109,20 +119,49 @@ pub(super) async fn fallback(method: http::Method, uri: Uri, headers: HeaderMap)
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|accept| accept.contains("text/html"));
-    if is_file || !wants_page { missing() } else { page("index.html") }
+    if is_file || !wants_page { missing() } else { page("index.html", &headers) }
 }
 
-/// A file of the page.
-pub(super) fn page(name: &str) -> Response {
-    let Some(file) = boatyard_page::get(name) else {
+/// A file of the page, packed where the client takes that.
+pub(super) fn page(name: &str, asked: &HeaderMap) -> Response {
+    let Some(asset) = boatyard_page::get(name) else {
         return Failure(Problem::not_found("file", name)).into_response();
     };
-    let mut response = Body::from(file.bytes).into_response();
+    let asset = if takes_brotli(asked) { asset } else { asset.decoded() };
+    let (keeping, tag) = match asset.keeping {
+        Keeping::Immutable => (HASHED, None),
+        Keeping::AskAgain => {
+            let digest = crate::hex(&Sha256::digest(&asset.bytes)[..8]);
+            (ASK_AGAIN, HeaderValue::from_str(&format!("\"{digest}\"")).ok())
+        }
+    };
+    let known = tag.is_some() && asked.get(header::IF_NONE_MATCH) == tag.as_ref();
+    let mut response = if known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        match asset.bytes {
+            Cow::Borrowed(bytes) => Body::from(bytes),
+            Cow::Owned(bytes) => Body::from(bytes),
+        }
+        .into_response()
+    };
     let headers = response.headers_mut();
-    if let Ok(mime) = HeaderValue::from_str(&file.mime) {
-        headers.insert(header::CONTENT_TYPE, mime);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.mime));
+    if asset.encoding == Encoding::Brotli {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
     }
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    headers.insert(header::CACHE_CONTROL, keeping);
+    headers.extend(tag.map(|tag| (header::ETAG, tag)));
     headers.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
+}
+
+fn takes_brotli(asked: &HeaderMap) -> bool {
+    let values = asked.get_all(header::ACCEPT_ENCODING).iter();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|one| {
+        let (name, rest) = one.split_once(';').unwrap_or((one, ""));
+        name.trim() == "br" && !matches!(rest.trim(), "q=0" | "q=0.0")
+    })
 }

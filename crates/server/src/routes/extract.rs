@@ -106,6 +106,10 @@ fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Serde takes a list for a struct too; every body of ours is an object.
+    if bytes.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| *b != b'{') {
+        return Err(Problem::invalid("body", "expected a JSON object"));
+    }
     let mut parser = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut parser)
         .map_err(|error: serde_path_to_error::Error<serde_json::Error>| at_fault("", &error))?;
@@ -253,6 +257,7 @@ mod tests {
         assert_eq!(task(r#"{"prompt":"p","repository":"r","limits":{"tme":1}}"#), "limits.tme");
         assert_eq!(task(r#"{"prompt":"p","repository":"r","agent":"A B"}"#), "agent");
         assert_eq!(task(r#"{"prompt":"p","repository":"r"} x"#), "body");
+        assert_eq!(task(r#"["p","r"]"#), "body");
         assert_eq!(task("{"), "body");
         assert_eq!(task(""), "body");
         assert_eq!(field(json::<NewPrompt>(br#"{"text":"t","mode":"loud"}"#)), "mode");

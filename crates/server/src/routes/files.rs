@@ -44,7 +44,7 @@ async fn read_file(
 ) -> Answer<Response> {
     let name = query.path.clone();
     let bytes = workspaces::read_file(&app, &caller, id, query.path).await?;
-    Ok(download(bytes.into(), "application/octet-stream", &name))
+    Ok(download(bytes, "application/octet-stream", &name))
 }
 
 /// Writes a file below `/work`, at most 64 MiB: beside it, then renamed.

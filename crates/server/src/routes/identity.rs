@@ -9,7 +9,7 @@ use boatyard_api::{
     Problem,
     identity::{Identity, Login, LoginLink},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -94,8 +94,11 @@ pub(super) async fn enter(
     State(api): State<Api>,
     known: Option<Extension<Known>>,
     Query(query): Query<Code>,
+    headers: HeaderMap,
 ) -> Answer<Response> {
-    let Some(code) = query.code else { return Ok(super::documents::page("index.html")) };
+    let Some(code) = query.code else {
+        return Ok(super::documents::page("index.html", &headers));
+    };
     // Signed in already: the link need not be good any more.
     if known.is_some() {
         return Ok(Redirect::to("/").into_response());

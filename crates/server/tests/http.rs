@@ -1,0 +1,12 @@
+//! The whole server over HTTP, on a machine that can't make sandboxes: everything up to there.
+
+#[path = "http/bad_input.rs"]
+mod bad_input;
+#[path = "http/documents.rs"]
+mod documents;
+#[path = "http/identity.rs"]
+mod identity;
+#[path = "http/machine.rs"]
+mod machine;
+#[path = "http/resources.rs"]
+mod resources;

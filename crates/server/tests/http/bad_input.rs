@@ -1,0 +1,206 @@
+//! Bad input of every kind: always a problem document, never a fault of the server.
+
+use boatyard_api::ProblemKind;
+use boatyard_model::{
+    BlobId, JobId, PermissionId, PromptId, QuestionId, RepositoryId, SessionId, TaskId, WorkspaceId,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::machine::{Machine, problem_of};
+
+/// Every operation of the description: method, path, whether it takes JSON.
+async fn operations(machine: &Machine) -> Vec<(Method, String, bool)> {
+    let document: Value = machine.get("/api/openapi.json").await.json().await.unwrap();
+    let mut all = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let json = operation["requestBody"]["content"]["application/json"].is_object();
+            all.push((method.to_uppercase().parse().unwrap(), path.clone(), json));
+        }
+    }
+    assert!(all.len() > 40, "{}", all.len());
+    all
+}
+
+/// The path with ids that are well formed and of nothing.
+fn with_ids(path: &str) -> String {
+    let id = match path.split('/').nth(2).unwrap_or_default() {
+        "tasks" => TaskId::new().to_string(),
+        "workspaces" => WorkspaceId::new().to_string(),
+        "sessions" => SessionId::new().to_string(),
+        "repositories" => RepositoryId::new().to_string(),
+        "blobs" => BlobId::new().to_string(),
+        _ => JobId::new().to_string(),
+    };
+    path.replace("{id}", &id)
+        .replace("{prompt}", &PromptId::new().to_string())
+        .replace("{permission}", &PermissionId::new().to_string())
+        .replace("{question}", &QuestionId::new().to_string())
+}
+
+#[tokio::test]
+async fn every_operation_needs_a_caller() {
+    let machine = Machine::start().await;
+    for (method, path, _) in operations(&machine).await {
+        if ["/health", "/api/auth/login", "/api/auth/logout"].contains(&path.as_str()) {
+            continue;
+        }
+        let answer = machine.anonymous(method.clone(), &with_ids(&path)).send().await.unwrap();
+        let problem = problem_of(answer).await;
+        assert!(problem.is(ProblemKind::Unauthenticated), "{method} {path}: {problem:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_not_found_and_no_fault() {
+    let machine = Machine::start().await;
+    for (method, path, json) in operations(&machine).await {
+        if !path.contains('{') {
+            continue;
+        }
+        let filled = with_ids(&path);
+        let mut request = machine.request(method.clone(), &filled);
+        if json {
+            request = request.json(&body_for(&path));
+        }
+        if path.ends_with("/content") {
+            request = machine.request(method.clone(), &format!("{filled}?path=a"));
+        }
+        let problem = problem_of(request.send().await.unwrap()).await;
+        assert!(problem.is(ProblemKind::NotFound), "{method} {path}: {problem:?}");
+    }
+}
+
+/// A body that is right.
+fn body_for(path: &str) -> Value {
+    match path.rsplit('/').next().unwrap_or_default() {
+        "exec" => json!({ "command": ["true"] }),
+        "prompts" => json!({ "text": "hello" }),
+        "{permission}" => json!({ "decision": "allow" }),
+        "{question}" => json!({ "answer": "yes" }),
+        "{prompt}" => json!({ "text": "other" }),
+        _ => json!({}),
+    }
+}
+
+#[tokio::test]
+async fn malformed_ids_bodies_and_queries_are_named() {
+    let machine = Machine::start().await;
+    for (method, path, json) in operations(&machine).await {
+        if path.contains('{') {
+            for bad in
+                ["x", "tsk_", "..%2f..%2fetc", "ws_00000000000000000000000000000000000", "%00"]
+            {
+                let bad = path
+                    .replace("{id}", bad)
+                    .replace("{prompt}", "x")
+                    .replace("{permission}", "x")
+                    .replace("{question}", "x");
+                let answer = machine.request(method.clone(), &bad).send().await.unwrap();
+                let problem = problem_of(answer).await;
+                assert!(problem.is(ProblemKind::Invalid), "{method} {bad}: {problem:?}");
+                assert!(problem.field.as_deref().unwrap().starts_with("path"), "{problem:?}");
+            }
+        }
+        if json {
+            for bad in ["", "{", "[]", "null", "\"x\"", "{\"no-such-field\":1}", "\u{0}"] {
+                let request = machine.request(method.clone(), &with_ids(&path));
+                let request = request.header("content-type", "application/json").body(bad);
+                let problem = problem_of(request.send().await.unwrap()).await;
+                let expected = problem.status < 500 && problem.status != 404;
+                assert!(expected, "{method} {path} {bad}: {problem:?}");
+            }
+            let request = machine.request(method.clone(), &with_ids(&path)).body("{}");
+            let problem = problem_of(request.send().await.unwrap()).await;
+            assert!(problem.is(ProblemKind::UnsupportedMediaType), "{method} {path}: {problem:?}");
+        }
+    }
+    for (path, field) in [
+        ("/api/tasks?limit=0", "query.limit"),
+        ("/api/tasks?limit=201", "query.limit"),
+        ("/api/tasks?limit=x", "query.limit"),
+        ("/api/tasks?cursor=x", "query.cursor"),
+        ("/api/tasks?state=loud", "query.state"),
+        ("/api/tasks?colour=red", "query.colour"),
+        ("/api/sessions?cursor=MQ", "query.cursor"),
+        ("/api/workspaces?limit=-1", "query.limit"),
+        ("/api/repositories?limit=99999999999", "query.limit"),
+        ("/api/jobs?state=loud", "query.state"),
+        ("/api/events?after=x", "query.after"),
+        ("/api/events?follow=maybe", "query.follow"),
+    ] {
+        let problem = problem_of(machine.get(path).await).await;
+        assert!(problem.is(ProblemKind::Invalid), "{path}: {problem:?}");
+        assert_eq!(problem.field.as_deref(), Some(field), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_can_not_be_is_refused_at_once() {
+    let machine = Machine::start().await;
+    let order = |change: Value| {
+        let mut order = json!({ "prompt": "do it", "repository": "owner/repo" });
+        for (key, value) in change.as_object().unwrap() {
+            order[key] = value.clone();
+        }
+        machine.request(Method::POST, "/api/tasks").json(&order).send()
+    };
+    for (change, field) in [
+        (json!({ "prompt": "" }), "prompt"),
+        (json!({ "prompt": " \n\t" }), "prompt"),
+        (json!({ "prompt": "x".repeat((1 << 20) + 1) }), "prompt"),
+        (json!({ "agent": "no-such-agent" }), "agent"),
+        (json!({ "agent": "Not A Name" }), "agent"),
+        (json!({ "attempts": 0 }), "attempts"),
+        (json!({ "attempts": 1000 }), "attempts"),
+        (json!({ "base": "a..b" }), "base"),
+        (json!({ "base": "--upload-pack=x" }), "base"),
+        (json!({ "images": [BlobId::new()] }), "images"),
+        (json!({ "repository": "" }), "repository"),
+        (json!({ "repository": "file:///etc" }), "repository"),
+        (json!({ "repository": "ext::sh -c id" }), "repository"),
+        (json!({ "repository": "--upload-pack=x" }), "repository"),
+        (json!({ "repository": "https://user:secret@host/x" }), "repository"),
+        (json!({ "repository": "/etc" }), "repository"),
+        (json!({ "repository": RepositoryId::new() }), "repository"),
+        (json!({ "limits": { "time": -1 } }), "limits.time"),
+        (json!({ "title": "x".repeat(10_000) }), "title"),
+    ] {
+        let problem = problem_of(order(change.clone()).await.unwrap()).await;
+        let shown: String = change.to_string().chars().take(80).collect();
+        assert!(problem.status < 500, "{shown}: {problem:?}");
+        assert_eq!(problem.field.as_deref(), Some(field), "{shown}: {problem:?}");
+        assert!(!problem.detail.contains("secret"), "{problem:?}");
+    }
+    let enormous = json!({ "prompt": "x".repeat(9 << 20) });
+    assert!(problem_of(order(enormous).await.unwrap()).await.is(ProblemKind::TooLarge));
+    let odd = machine.request(Method::POST, "/api/tasks").header("idempotency-key", "a b");
+    let odd = odd.json(&json!({ "prompt": "p", "repository": "a/b" })).send().await.unwrap();
+    assert_eq!(problem_of(odd).await.field.as_deref(), Some("header.idempotency-key"));
+}
+
+#[tokio::test]
+async fn the_same_key_makes_one_task_and_refuses_another() {
+    let machine = Machine::start().await;
+    let source = "sent:once".to_owned();
+    let new = boatyard_api::repository::NewRepository { source };
+    let repository = machine.client.create_repository(&new).await.unwrap();
+    let order = |prompt: &str| {
+        let order = json!({ "prompt": prompt, "repository": repository.id });
+        machine
+            .request(Method::POST, "/api/tasks")
+            .header("idempotency-key", "k1")
+            .json(&order)
+            .send()
+    };
+    let first = order("one").await.unwrap();
+    assert_eq!(first.status(), 201);
+    let location = first.headers()["location"].to_str().unwrap().to_owned();
+    let first: Value = first.json().await.unwrap();
+    let again: Value = order("one").await.unwrap().json().await.unwrap();
+    assert_eq!(first["id"], again["id"]);
+    assert_eq!(location, format!("/api/tasks/{}", first["id"].as_str().unwrap()));
+    let other = problem_of(order("two").await.unwrap()).await;
+    assert!(other.is(ProblemKind::IdempotencyConflict), "{other:?}");
+}
