@@ -27,7 +27,6 @@ pub(super) async fn tell(hub: Hub, mut records: mpsc::Receiver<Record>) {
             continue;
         };
         tracing::info!(
-            target: "boatyard::egress",
             workspace.id = %record.workspace, host = %record.host, port = record.port, %reason,
             "a request was denied"
         );
