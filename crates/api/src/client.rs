@@ -29,6 +29,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request may take as a whole, unless its endpoint says otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a connection is kept for the next request: shorter than the server keeps it, so that
+/// a request does not meet its end.
+const IDLE: Duration = Duration::from_secs(20);
+
 /// The largest answer that is read into memory, in bytes: a patch or a file in full.
 const ANSWER_MAX: usize = 128 << 20;
 
@@ -138,6 +142,7 @@ impl Client {
             .user_agent(concat!("boatyard/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE)
             .tcp_nodelay(true);
         if base.scheme() == "http" {
             // No TLS will be spoken: spare the reading of the system's certificates.
