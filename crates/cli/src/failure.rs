@@ -128,8 +128,19 @@ fn read(error: &anyhow::Error) -> (Exit, Option<String>) {
                 404 => Exit::NotFound,
                 _ => Exit::Failed,
             };
-            let advice = problem.known_kind().map(|kind| kind.advice().to_owned());
-            let next = problem.next.clone().or(advice);
+            let advice = problem.known_kind().and_then(|kind| match kind {
+                // The message names the part that is at fault.
+                ProblemKind::Invalid => None,
+                ProblemKind::Unauthenticated => Some(
+                    "set BOATYARD_API_KEY to the key in client.toml of the server's data folder"
+                        .to_owned(),
+                ),
+                kind => Some(kind.advice().to_owned()),
+            });
+            let next = match exit {
+                Exit::NotAllowed => advice.or(problem.next.clone()),
+                _ => problem.next.clone().or(advice),
+            };
             let next = match (&problem.request_id, problem.is(ProblemKind::Internal)) {
                 (Some(id), true) => Some(format!("look in the server's log for request {id}")),
                 _ => next,

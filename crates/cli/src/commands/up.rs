@@ -1,8 +1,8 @@
 //! `boatyard up`: the whole product on one machine.
 //!
 //! ```text
-//! settings ─► data folder, lock ─► supervise ─┬─► (this process) supervisor: passes signals on
-//!                                             └─► server: log ─► port ─► async ─► serve
+//! settings ─► data folder, lock, port ─► supervise ─┬─► (this process) supervisor: passes signals on
+//!                                             └─► server: log ─► database ─► serve
 //! ```
 //!
 //! Everything up to the split runs with one thread, as the supervisor needs it. Ctrl-C or SIGTERM
@@ -31,7 +31,7 @@ use tokio::{
 
 use crate::{
     args::Global,
-    data::{self, ClientFile, DataFolder},
+    data::{ClientFile, DataFolder},
     failure::{Exit, Failure},
     logging,
     output::{Output, Verbosity, to_stderr},
@@ -45,8 +45,6 @@ mod open;
 
 /// How long an orderly end may take.
 const GRACE: Duration = Duration::from_secs(10);
-/// Ports below need root, which the server gives up.
-const UNPRIVILEGED: u16 = 1024;
 
 /// Starts the whole product on this machine: page, API, workspaces, database.
 ///
@@ -90,10 +88,9 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
     check_database(&settings)?;
     let folder = DataFolder::open(&data)?;
     let lock = folder.lock()?;
-    let early = match settings.server.listen.port() {
-        1..UNPRIVILEGED if data::is_root() => Some(bind(settings.server.listen)?),
-        _ => None,
-    };
+    // With the rights that we were started with: a low port may need them, and so does finding out
+    // who holds a busy one. What is started beside the server does not keep it.
+    let listener = bind(settings.server.listen)?;
     let mut spawner = SpawnerSettings::new(folder.path().to_owned());
     spawner.tools.clone_from(&settings.tools.paths);
     match supervise(&spawner).context("Boatyard can't start")? {
@@ -102,7 +99,7 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
             Ok(Exit::Process(code))
         }
         Role::Server(supervised) => {
-            let server = Server { settings, folder, supervised, early, open: args.open };
+            let server = Server { settings, folder, supervised, listener, open: args.open };
             let result = server.run(output);
             drop(lock);
             result
@@ -115,7 +112,7 @@ struct Server {
     settings: Settings,
     folder: DataFolder,
     supervised: Supervised,
-    early: Option<std::net::TcpListener>,
+    listener: std::net::TcpListener,
     open: bool,
 }
 
@@ -127,10 +124,6 @@ impl Server {
             Verbosity::Quiet | Verbosity::Normal | Verbosity::Verbose => None,
         };
         let guard = logging::start(&self.settings.log, &destination, extra)?;
-        let listener = match self.early {
-            Some(listener) => listener,
-            None => bind(self.settings.server.listen)?,
-        };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("boatyard")
@@ -141,7 +134,7 @@ impl Server {
             settings: self.settings,
             folder: &folder,
             supervised: self.supervised,
-            listener,
+            listener: self.listener,
             open: self.open,
             destination,
         };
@@ -178,7 +171,11 @@ async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
     let server = address_for_clients(address);
     folder.write_client(&ClientFile { server, key: key.secret })?;
     let data = folder.path().to_owned();
-    let parts = Parts { data, store, settings, runtime: Arc::new(runtime) };
+    let runtime = Arc::new(runtime);
+    // Held until the process is gone: the supervisor would take the spawner's end for a crash, and
+    // start another.
+    std::mem::forget(Arc::clone(&runtime));
+    let parts = Parts { data, store, settings, runtime };
     let listener = TcpListener::from_std(listener).context("the port can't be used")?;
     let serving =
         boatyard_server::start(parts, listener).await.context("the server can't start")?;

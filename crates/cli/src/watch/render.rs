@@ -286,7 +286,7 @@ impl Renderer {
         let mut wrap = Wrap::new(self.look.width - 4);
         let mut lines = wrap.push(texts.join("\n").trim());
         lines.extend(wrap.finish());
-        if let Some(author) = author {
+        if let Some(author) = author.filter(|_| self.detail == Detail::Everything) {
             let author = clean_line(author);
             self.lines.push(self.look.dim(format!("{author}{how}")));
         } else if !how.is_empty() {

@@ -79,7 +79,7 @@ pub(crate) fn usage(usage: &Usage) -> Option<String> {
     if input + usage.output_tokens > 0 {
         parts.push(format!("{input} tokens in, {} out", usage.output_tokens));
     }
-    if let Some(cost) = usage.cost_usd {
+    if let Some(cost) = usage.cost_usd.filter(|cost| *cost > 0.0) {
         parts.push(format!("${cost:.2}"));
     }
     (!parts.is_empty()).then(|| parts.join(", "))

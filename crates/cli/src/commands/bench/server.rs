@@ -102,7 +102,8 @@ async fn launch(folder: &Path) -> Result<(Child, u32, Client, Duration)> {
     let roots = toml::Value::Array(vec![repositories.to_string_lossy().as_ref().into()]);
     std::fs::write(&settings, format!("[repositories]\nroots = {roots}\n"))
         .context("no temporary file can be made")?;
-    let program = std::env::current_exe().context("our own program can't be found")?;
+    // Itself, even if its file was replaced meanwhile.
+    let program = Path::new("/proc/self/exe");
     let began = Instant::now();
     let mut child = Command::new(program)
         .args(["--json", "up", "--listen", "127.0.0.1:0"])
