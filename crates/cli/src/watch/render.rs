@@ -17,7 +17,10 @@ use boatyard_api::model::{
     },
 };
 
-use super::wrap::Wrap;
+use super::{
+    phase::{Told, phase_line},
+    wrap::Wrap,
+};
 use crate::{
     output::Look,
     text::{clean, clean_line, duration},
@@ -562,42 +565,6 @@ impl Renderer {
             }
         }
     }
-}
-
-/// What the server tells of a phase that is over.
-struct Told {
-    name: String,
-    millis: u64,
-    detail: String,
-}
-
-impl Told {
-    fn read(data: &serde_json::Value) -> Option<Self> {
-        Some(Self {
-            name: data.get("name")?.as_str()?.to_owned(),
-            millis: data.get("millis")?.as_u64()?,
-            detail: data.get("detail").and_then(|d| d.as_str()).unwrap_or_default().to_owned(),
-        })
-    }
-}
-
-/// A phase that is over: its name, its time, what was found.
-pub(crate) fn phase_line(look: Look, name: &str, millis: u64, detail: &str) -> String {
-    let time = duration(Duration::from_millis(millis));
-    let line = format!(
-        "{INDENT}{} {:<11} {}  {}",
-        look.good("✓"),
-        clean_line(name),
-        look.dim(format!("{time:>9}")),
-        look.dim(clean_line(detail))
-    );
-    line.trim_end().to_owned()
-}
-
-/// A phase that is under way.
-pub(crate) fn phase_under_way(look: Look, name: &str, since: Timestamp, now: Timestamp) -> String {
-    let time = look.dim(format!("{:>9}", duration(now.since(since))));
-    format!("{INDENT}{} {:<11} {time}", look.name("◐"), clean_line(name))
 }
 
 fn changed_lines(call: &ToolCall) -> (usize, usize) {

@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{
     TICK, interrupts,
-    render::{phase_line, phase_under_way},
+    phase::{phase_line, phase_under_way},
     screen::Screen,
     session::{self, End, Followed, Until},
     stat,
