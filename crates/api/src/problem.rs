@@ -59,7 +59,7 @@ kinds! {
         "Correct the part that `field` and `detail` name.",
     /// No key, or one that is not known.
     Unauthenticated = 401 "unauthenticated" "Who are you?"
-        "Send `Authorization: Bearer by_…`; on the server's machine the key is in the data folder, file `key`.",
+        "Send `Authorization: Bearer by_…`; on the server's machine the key is in the data folder, in `client.toml`.",
     /// Known, but not allowed to do this.
     NotAllowed = 403 "not-allowed" "That is not allowed"
         "Ask somebody who may, or use another key.",

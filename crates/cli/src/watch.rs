@@ -12,6 +12,7 @@
 //! Ctrl-C detaches; what runs goes on.
 
 pub(crate) mod ask;
+mod calls;
 pub(crate) mod phase;
 pub(crate) mod render;
 pub(crate) mod screen;

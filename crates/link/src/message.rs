@@ -5,8 +5,8 @@
 //! | header | opened by | then |
 //! |---|---|---|
 //! | [`Header::Control`] | server | JSON messages: [`ToRunner`] one way, [`FromRunner`] the other |
-//! | [`Header::Events`] | server | records ([`record`]) from the runner, [`Ack`] messages back |
-//! | [`Header::Exec`] | server | [`ExecFrame`]s both ways, ended by an exit; a reset kills |
+//! | [`Header::Events`] | server | records ([`crate::record`]) from the runner, [`Ack`] messages back |
+//! | [`Header::Exec`] | server | pieces ([`ExecChannel`]) both ways, ended by an exit; a reset kills |
 //! | [`Header::Blob`] | server | the bytes of a picture that a prompt will name, then an [`Done`] message back |
 //! | [`Header::File`] | server | a [`FileReply`] message, then bytes (read), or bytes first (write) |
 //! | [`Header::Git`] | server | a [`GitReply`] message, then bytes (a patch, a pack) |
@@ -332,6 +332,7 @@ pub struct Record {
 /// What a record is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "nearly every record is an event")]
 pub enum RecordKind {
     /// Something happened.
     Event(EventBody),

@@ -11,7 +11,7 @@
 //! - [`attached`]: a live link with its control stream.
 //! - [`events`]: what a workspace says, stored and then acknowledged.
 //! - `denied`: requests that were kept from leaving, told where people look.
-//! - [`exec`]: commands.
+//! - `exec`: commands.
 //! - [`requests`]: files and git.
 //! - [`lost`]: what is done when a first process is gone.
 //! - [`sweep`]: what is looked at now and then.

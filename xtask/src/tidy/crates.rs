@@ -9,7 +9,7 @@ use super::{File, Finding};
 const ARROWS: &[(&str, &[&str])] = &[
     ("agent", &["model"]),
     ("api", &["model"]),
-    ("cli", &["agent", "api", "model", "runtime", "server", "store"]),
+    ("cli", &["api", "runtime", "server", "store"]),
     ("egress", &["model"]),
     ("link", &["model"]),
     ("model", &[]),
@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sandbox", &[]),
     ("server", &["agent", "api", "egress", "link", "model", "page", "runtime", "store"]),
     ("store", &["model"]),
-    ("testkit", &["api", "model", "runtime", "server", "store"]),
+    ("testkit", &["model"]),
 ];
 
 /// What tests may use besides: anything, but nothing uses it outside of tests.

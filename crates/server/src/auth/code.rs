@@ -61,21 +61,13 @@ impl Codes {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI64, Ordering};
+    use boatyard_testkit::ManualClock;
 
     use super::*;
 
-    struct Manual(AtomicI64);
-
-    impl Clock for Manual {
-        fn now(&self) -> Timestamp {
-            Timestamp(self.0.load(Ordering::Relaxed))
-        }
-    }
-
     #[test]
     fn a_code_works_once_and_in_time() {
-        let clock = Arc::new(Manual(AtomicI64::new(0)));
+        let clock = Arc::new(ManualClock::default());
         let codes = Codes::new(clock.clone());
         let key = KeyId::new();
         let (code, expires) = codes.issue(key);
@@ -83,13 +75,13 @@ mod tests {
         assert_eq!(codes.take(&code), Some(key));
         assert_eq!(codes.take(&code), None);
         let (late, _) = codes.issue(key);
-        clock.0.store(expires.0, Ordering::Relaxed);
+        clock.advance(expires.0);
         assert_eq!(codes.take(&late), None);
     }
 
     #[test]
     fn open_codes_are_bounded_and_the_newest_works() {
-        let codes = Codes::new(Arc::new(Manual(AtomicI64::new(0))));
+        let codes = Codes::new(Arc::new(ManualClock::default()));
         let issued: Vec<_> = (0..OPEN + 5).map(|_| codes.issue(KeyId::new()).0).collect();
         assert_eq!(codes.open.lock().unwrap().len(), OPEN);
         assert!(codes.take(issued.last().unwrap()).is_some());

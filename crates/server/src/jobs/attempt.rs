@@ -109,10 +109,10 @@ async fn prepared(app: &App, attempt: AttemptRow) {
         () = app.stopping.cancelled() => None,
     };
     app.places.end(id);
-    if let Some(Err(reason)) = outcome {
-        if let Err(error) = give_up(app, id, reason).await {
-            tracing::error!(attempt.id = %id, error = %format!("{error:#}"), "an attempt that failed can't be ended");
-        }
+    if let Some(Err(reason)) = outcome
+        && let Err(error) = give_up(app, id, reason).await
+    {
+        tracing::error!(attempt.id = %id, error = %format!("{error:#}"), "an attempt that failed can't be ended");
     }
     app.places.look();
 }
@@ -144,10 +144,10 @@ async fn give_up(app: &App, id: AttemptId, reason: Reason) -> anyhow::Result<()>
             })
         })
         .await?;
-    if let Some(workspace) = attempt.workspace {
-        if app.store.workspace(workspace).await?.state == boatyard_model::WorkspaceState::Awake {
-            app.hub.sleep(workspace).await?;
-        }
+    if let Some(workspace) = attempt.workspace
+        && app.store.workspace(workspace).await?.state == boatyard_model::WorkspaceState::Awake
+    {
+        app.hub.sleep(workspace).await?;
     }
     Ok(())
 }

@@ -194,12 +194,12 @@ async fn open_on(
 ) -> Result<(), HubError> {
     let workspace = app.store.workspace(session.workspace).await?;
     let mut environment = BTreeMap::new();
-    if let (Some(repository), Some(commit)) = (workspace.repository, &workspace.base_commit) {
-        if let Ok(commit) = commit.parse() {
-            match app.mirrors.environment(repository, &commit).await {
-                Ok(found) => environment = found.variables,
-                Err(error) => tracing::debug!(%error, "an environment is not valid"),
-            }
+    if let (Some(repository), Some(commit)) = (workspace.repository, &workspace.base_commit)
+        && let Ok(commit) = commit.parse()
+    {
+        match app.mirrors.environment(repository, &commit).await {
+            Ok(found) => environment = found.variables,
+            Err(error) => tracing::debug!(%error, "an environment is not valid"),
         }
     }
     let seed = match session.turns {

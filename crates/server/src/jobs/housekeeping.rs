@@ -80,12 +80,11 @@ pub(super) async fn idle(app: &App) -> anyhow::Result<Done> {
         app.store.now().0.saturating_sub(i64::try_from(idle.as_millis()).unwrap_or(i64::MAX)),
     );
     for workspace in app.store.idle_workspaces(before, BATCH).await? {
-        if let Some(attached) = app.hub.place(workspace.id).attached() {
-            if attached.streams() > 0
-                || attached.status().await.is_ok_and(|status| status.execs > 0)
-            {
-                continue;
-            }
+        if let Some(attached) = app.hub.place(workspace.id).attached()
+            && (attached.streams() > 0
+                || attached.status().await.is_ok_and(|status| status.execs > 0))
+        {
+            continue;
         }
         app.hub.sleep(workspace.id).await?;
     }

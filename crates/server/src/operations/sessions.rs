@@ -42,10 +42,10 @@ pub async fn create_session(
         let detail = format!("workspace {} is {}", workspace.id, workspace.state);
         return Err(Problem::conflict(detail).at("workspace"));
     }
-    if let Some(key) = &new.key {
-        if key.is_empty() || key.chars().count() > KEY_MAX || key.chars().any(char::is_control) {
-            return Err(Problem::invalid("key", format!("it must have 1 to {KEY_MAX} characters")));
-        }
+    if let Some(key) = &new.key
+        && (key.is_empty() || key.chars().count() > KEY_MAX || key.chars().any(char::is_control))
+    {
+        return Err(Problem::invalid("key", format!("it must have 1 to {KEY_MAX} characters")));
     }
     let agent = agents::usable(app, new.agent)?;
     let home = match &workspace.folder {
@@ -211,12 +211,11 @@ pub async fn delete_session(app: &App, caller: &Caller, id: SessionId) -> Result
     }
     finish::stop(app, id, TurnOutcome::Cancelled).await.map_err(hub_problem)?;
     let workspace = app.store.workspace(session.workspace).await.map_err(store_problem)?;
-    if workspace.state == WorkspaceState::Awake {
-        if let Ok(attached) = app.hub.attach(session.workspace).await {
-            let closed =
-                attached.ask(boatyard_link::message::Request::CloseSession { session: id });
-            closed.await.map_err(hub_problem)?;
-        }
+    if workspace.state == WorkspaceState::Awake
+        && let Ok(attached) = app.hub.attach(session.workspace).await
+    {
+        let closed = attached.ask(boatyard_link::message::Request::CloseSession { session: id });
+        closed.await.map_err(hub_problem)?;
     }
     let now = app.store.session(id).await.map_err(store_problem)?;
     if let Some(turn) = now.turn {

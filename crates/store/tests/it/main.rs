@@ -8,14 +8,7 @@ mod sessions;
 mod tasks;
 mod things;
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use boatyard_model::{
     Content, SessionId, TaskLimits, Timestamp, WorkspaceId, WorkspaceKind, WorkspaceLimits,
@@ -24,25 +17,10 @@ use boatyard_model::{
 use boatyard_store::{
     IdempotencyKey, NewEvent, NewSession, NewTask, NewWorkspace, Options, Origin, Owner, Store,
 };
+use boatyard_testkit::ManualClock;
 
 /// Longer than anything takes; a test that waits for it has failed.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
-
-/// A clock that tests move.
-#[derive(Debug, Default)]
-pub(crate) struct ManualClock(AtomicI64);
-
-impl ManualClock {
-    pub(crate) fn forward(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(1_000_000 + self.0.load(Ordering::SeqCst))
-    }
-}
 
 pub(crate) struct World {
     pub(crate) store: Store,
@@ -54,7 +32,7 @@ pub(crate) struct World {
 pub(crate) async fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("boatyard.db");
-    let clock = Arc::new(ManualClock::default());
+    let clock = Arc::new(ManualClock::at(Timestamp(1_000_000)));
     let store = open(&path, &clock).await;
     World { store, clock, path, folder }
 }
