@@ -65,8 +65,8 @@ export function SignIn() {
       <p className="text-sm text-soft">
         Or open the link that <code className="font-mono">boatyard up</code> printed at its start.
         On the server's machine <code className="font-mono">boatyard login --link</code> prints a
-        new one, and the key is in the data folder, in the file{" "}
-        <code className="font-mono">key</code>.
+        new one, and the key is in the data folder, in{" "}
+        <code className="font-mono">client.toml</code>.
       </p>
     </main>
   );
