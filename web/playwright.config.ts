@@ -6,8 +6,8 @@ export default defineConfig({
   outputDir: "test-results",
   // A sandbox, an agent and a browser share two cores.
   workers: 1,
-  timeout: 120_000,
-  expect: { timeout: 60_000 },
+  timeout: 60_000,
+  expect: { timeout: 20_000 },
   reporter: process.env.CI ? "list" : "line",
   use: {
     browserName: "chromium",

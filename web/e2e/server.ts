@@ -8,6 +8,9 @@ import { test as base } from "@playwright/test";
 /** How long a start may take, in milliseconds: a first one makes the database. */
 const START_WITHIN = 60_000;
 
+/** Who the server is when it was started as root. */
+const SERVER_UID = 0x3fff0001;
+
 export interface Server {
   url: string;
   key: string;
@@ -44,6 +47,8 @@ function makeRepository(folder: string): string {
   git("add", ".");
   git("commit", "-qm", "Begin");
   execFileSync("chmod", ["-R", "a+rX", path]);
+  // Git refuses to read somebody else's repository.
+  if (process.getuid?.() === 0) execFileSync("chown", ["-R", `${SERVER_UID}:${SERVER_UID}`, path]);
   return path;
 }
 

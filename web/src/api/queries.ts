@@ -93,8 +93,9 @@ export async function signIn(key: string): Promise<Identity> {
 export async function signOut(): Promise<void> {
   await unwrap(api.POST("/api/auth/logout"));
   remember(null);
-  client.clear();
   client.setQueryData(identity.queryKey, null);
+  // What belonged to who was signed in goes; whether somebody is stays, the page looks at it.
+  client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== identity.queryKey[0] });
 }
 
 /** `once` makes a second sending of the same order harmless. */

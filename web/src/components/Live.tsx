@@ -40,6 +40,11 @@ export function Live({
     if (task) void client.invalidateQueries({ queryKey: ["task", task] });
   }, [turns, session, task]);
 
+  // A task's page shows the phases, with their times, above.
+  const items = transcript.items.filter(
+    (item) => !task || item.kind !== "notice" || item.code !== "phase",
+  );
+
   if (failure) return <Failure cause={failure} />;
   return (
     <div className="grid min-w-0 gap-4">
@@ -53,7 +58,7 @@ export function Live({
       )}
       <Plan entries={transcript.plan} />
       {transcript.items.length > 0 ? (
-        <Transcript session={session} items={transcript.items} />
+        <Transcript session={session} items={items} />
       ) : (
         <p className="text-sm text-faint">
           {connection === "live" ? "Nothing was said yet." : "Reading the transcript…"}

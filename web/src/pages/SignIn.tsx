@@ -29,8 +29,8 @@ export function SignIn() {
       </div>
       {used && (
         <Note tone="warn">
-          This link was used before, or is too old. Get another one with{" "}
-          <code className="font-mono">boatyard login --link</code>.
+          This link was used before, or is too old. Sign in with the key, or start{" "}
+          <code className="font-mono">boatyard up</code> again: it prints a new one.
         </Note>
       )}
       <Card className="p-5">
@@ -64,8 +64,7 @@ export function SignIn() {
       </Card>
       <p className="text-sm text-soft">
         Or open the link that <code className="font-mono">boatyard up</code> printed at its start.
-        On the server's machine <code className="font-mono">boatyard login --link</code> prints a
-        new one, and the key is in the data folder, in{" "}
+        On the server's machine the key is in the data folder, in{" "}
         <code className="font-mono">client.toml</code>.
       </p>
     </main>

@@ -141,7 +141,7 @@ export function Badge({ tone, sign, children }: { tone: Tone; sign: string; chil
       className={`inline-flex items-center gap-1.5 whitespace-nowrap rounded-full px-2.5 py-0.5 text-xs font-medium ${TONES[tone]}`}
     >
       <span aria-hidden="true">{sign}</span>
-      {children}
+      <span>{children}</span>
     </span>
   );
 }
