@@ -169,7 +169,7 @@ pub(crate) async fn end_jobs(
     conn: &mut Conn,
     now: Timestamp,
     leases: &[Lease],
-) -> Result<Vec<JobId>> {
+) -> Result<Vec<Lease>> {
     let mut text = String::from(
         "UPDATE job SET state = 'done', ended = ?, error = NULL, lease_owner = NULL,
          lease_until = NULL FROM (VALUES ",
@@ -190,14 +190,15 @@ pub(crate) async fn end_jobs(
         }
     };
     if touched == leases.len() as u64 {
-        return Ok(leases.iter().map(|lease| lease.job).collect());
+        return Ok(leases.to_vec());
     }
     // Some are lost, or one is named twice: which are done by us?
-    let mut text =
-        String::from("SELECT id FROM job WHERE state = 'done' AND ended = ? AND id IN (");
+    let mut text = String::from(
+        "SELECT id, generation FROM job WHERE state = 'done' AND ended = ? AND id IN (",
+    );
     placeholders(&mut text, "?", leases.len());
     text.push(')');
-    let ended: Vec<(String,)> = match conn {
+    let ended: Vec<(String, i64)> = match conn {
         Conn::Sqlite(conn) => {
             let mut query = sqlx::query_as(sql(text)).bind(now.0);
             for lease in leases {
@@ -206,7 +207,10 @@ pub(crate) async fn end_jobs(
             query.fetch_all(&mut *conn).await?
         }
     };
-    Ok(ended.into_iter().filter_map(|(id,)| id.parse().ok()).collect())
+    let lease = |(id, generation): (String, i64)| {
+        Some(Lease { job: id.parse().ok()?, generation: generation.unsigned_abs() })
+    };
+    Ok(ended.into_iter().filter_map(lease).collect())
 }
 
 /// `SELECT … IN (…)` over any number of texts: the parts of the text and its parameters.

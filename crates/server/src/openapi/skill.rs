@@ -52,8 +52,8 @@ pub(super) fn markdown(api: &OpenApi) -> String {
         let (name, about) = (text(&tag["name"]), text(&tag["description"]));
         // Writing to a string can't fail, here and below.
         let _ = write!(out, "\n### {name}\n\n{about}\n\n");
-        for (path, item) in document["paths"].as_object().into_iter().flatten() {
-            for (method, operation) in item.as_object().into_iter().flatten() {
+        for (path, item) in sorted(&document["paths"]) {
+            for (method, operation) in sorted(item) {
                 if operation["tags"][0] != tag["name"] {
                     continue;
                 }
@@ -77,11 +77,18 @@ fn fields(document: &Value, operation: &Value) -> String {
     let schema = &document["components"]["schemas"][name];
     let required: Vec<&str> =
         schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let names = schema["properties"].as_object().into_iter().flatten().map(|(name, _)| {
+    let names = sorted(&schema["properties"]).map(|(name, _)| {
         let mark = if required.contains(&name.as_str()) { "" } else { "?" };
         format!("{name}{mark}")
     });
     names.collect::<Vec<_>>().join(", ")
+}
+
+/// An object's fields by name: whether a map keeps its order depends on what else is in the build.
+fn sorted(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let mut fields: Vec<_> = object.as_object().into_iter().flatten().collect();
+    fields.sort_by_key(|(name, _)| *name);
+    fields.into_iter()
 }
 
 fn text(value: &Value) -> &str {

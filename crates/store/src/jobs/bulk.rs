@@ -210,7 +210,7 @@ impl Tx {
                 continue;
             }
             for (index, lease) in part {
-                if !ended.contains(&lease.job) {
+                if !ended.contains(lease) {
                     results[*index] = Err(Error::LeaseLost { job: lease.job });
                 }
             }
