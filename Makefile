@@ -39,13 +39,13 @@ help: ## Show this
 # --- use -----------------------------------------------------------------------------------------
 
 .PHONY: run
-run: .need-cc web/node_modules/.installed ## Build Boatyard with its page, start it, print a link
+run: .need-cc web/node_modules/.lock.stamp ## Build Boatyard with its page, start it, print a link
 	BOATYARD_PAGE=require $(CARGO) build --release --locked -p boatyard-cli
 	@echo "The command line is target/release/boatyard; \`export PATH=\"\$$PWD/target/release:\$$PATH\"\` makes it \`boatyard\`."
 	exec target/release/boatyard up $(UP_FLAGS)
 
 .PHONY: dev
-dev: .need-cc web/node_modules/.installed ## Server and page with hot reload (page on :5173)
+dev: .need-cc web/node_modules/.lock.stamp ## Server and page with hot reload (page on :5173)
 	$(CHECKS) $(CARGO) build -p boatyard-cli
 	trap 'kill $$(jobs -p) 2>/dev/null || true; wait' EXIT INT TERM; \
 	target/debug/boatyard up $(UP_FLAGS) & \
@@ -53,7 +53,7 @@ dev: .need-cc web/node_modules/.installed ## Server and page with hot reload (pa
 	wait -n
 
 .PHONY: release
-release: .need-cc web/node_modules/.installed ## dist/: the binary, packed, with checksums
+release: .need-cc web/node_modules/.lock.stamp ## dist/: the binary, packed, with checksums
 	BOATYARD_PAGE=require $(CARGO) build --release --locked -p boatyard-cli
 	rm -rf dist/$(RELEASE) && mkdir -p dist/$(RELEASE)
 	cp target/release/boatyard README.md CHANGELOG.md LICENSE boatyard.toml dist/$(RELEASE)/
@@ -87,11 +87,11 @@ lint-rust: .need-cc
 	$(CHECKS) $(CARGO) xtask tidy
 
 .PHONY: lint-web
-lint-web: web/node_modules/.installed
+lint-web: web/node_modules/.lock.stamp
 	cd web && npm run --silent lint -- --colors=off && npm run --silent typecheck
 
 .PHONY: fmt
-fmt: web/node_modules/.installed ## Format everything
+fmt: web/node_modules/.lock.stamp ## Format everything
 	$(CARGO) fmt --all
 	cd web && npm run --silent fmt
 
@@ -113,12 +113,12 @@ test-cli: .need-cc ## The command line as transcripts
 	$(RUN_TESTS) $(CLI)
 
 .PHONY: test-web
-test-web: web/node_modules/.installed ## The page: unit tests, and whether its types are those of the API
+test-web: web/node_modules/.lock.stamp ## The page: unit tests, and whether its types are those of the API
 	cd web && npm test --silent -- --no-color
 	web/check-generated
 
 .PHONY: test-e2e
-test-e2e: .need-cc .need-browser web/node_modules/.installed ## The page in a browser, against a real server
+test-e2e: .need-cc .need-browser web/node_modules/.lock.stamp ## The page in a browser, against a real server
 	BOATYARD_PAGE=require $(CARGO) build --locked -p boatyard-cli
 	cd web && BOATYARD_BIN=$(CURDIR)/target/debug/boatyard npm run --silent e2e
 
@@ -130,7 +130,7 @@ soak: .need-cc ## Thousands of kills and random cases; takes hours. TIMES= how m
 # --- generated files -----------------------------------------------------------------------------
 
 .PHONY: gen
-gen: .need-cc web/node_modules/.installed ## Write anew what is generated and committed
+gen: .need-cc web/node_modules/.lock.stamp ## Write anew what is generated and committed
 	$(CARGO) xtask gen
 
 .PHONY: clean
@@ -159,9 +159,9 @@ endef
 .need-browser:
 	@command -v chromium >/dev/null || [ -n "$${BOATYARD_CHROMIUM:-}" ] || { $(call install,chromium fonts-dejavu-core); }
 
-# The page's packages, when the lock is another than the one installed (crates/page/build.rs writes
-# its own stamp by the same rule).
-web/node_modules/.installed: web/package-lock.json web/package.json web/tools/package.json
+# The page's packages, when the lock is another than the one that they were installed by; the copy
+# of the lock tells crates/page/build.rs the same.
+web/node_modules/.lock.stamp: web/package-lock.json
 	@command -v npm >/dev/null || { echo "Node 20.19 or newer with npm is not installed." >&2; exit 1; }
 	cd web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
-	@touch $@
+	cp web/package-lock.json $@

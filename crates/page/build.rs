@@ -149,17 +149,18 @@ fn tools() -> Result<(), String> {
     }
 }
 
-/// Installs what the lock names, where that is not what is installed.
+/// Installs what the lock names, where that is not what is installed: beside the packages lies a
+/// copy of the lock that they were installed by (the Makefile keeps the same rule).
 fn install(web: &Path) -> Result<(), String> {
     let lock = web.join("package-lock.json");
-    let hash = hash_of(&[lock])?;
+    let wanted = fs::read(&lock).map_err(|e| format!("{}: {e}", lock.display()))?;
     let stamp = web.join("node_modules/.lock.stamp");
-    if fs::read_to_string(&stamp).is_ok_and(|kept| kept == hash) {
+    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
     let quiet = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
     run(web, &quiet, Path::new(""))?;
-    fs::write(&stamp, hash).map_err(|e| format!("{}: {e}", stamp.display()))
+    fs::write(&stamp, wanted).map_err(|e| format!("{}: {e}", stamp.display()))
 }
 
 fn run(web: &Path, args: &[&str], last: &Path) -> Result<(), String> {

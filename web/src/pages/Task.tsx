@@ -9,7 +9,7 @@ import { Result } from "../components/Result";
 import { State } from "../components/State";
 import { useNow } from "../hooks/useNow";
 import { Button, Failure, Note } from "../ui/controls";
-import { duration } from "../util/format";
+import { duration, shortRevision, shortSource } from "../util/format";
 import { paths } from "../util/paths";
 
 /** One task, live: what was ordered, how far it is, what came of it. */
@@ -53,8 +53,8 @@ function Shown({ task }: { task: TaskType }) {
           )}
         </div>
         <p className="text-sm text-faint">
-          {task.repository.source}
-          {task.base && ` at ${task.base}`} · {task.agent}
+          {shortSource(task.repository.source)}
+          {task.base && ` at ${shortRevision(task.base)}`} · {task.agent}
           {task.model && ` (${task.model})`}
           {took && ` · ${took}`}
         </p>

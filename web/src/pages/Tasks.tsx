@@ -37,7 +37,7 @@ function List({ title, items }: { title: string; items: TaskSummary[] }) {
   return (
     <section aria-label={title} className="grid gap-2">
       <h2 className="text-sm font-medium text-soft">{title}</h2>
-      <Card>
+      <Card className="overflow-hidden">
         <ul className="divide-y divide-line">
           {items.map((task) => (
             <li key={task.id}>

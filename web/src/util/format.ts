@@ -28,11 +28,18 @@ export function count(n: number, word: string): string {
 
 /** The last part of a repository's address, for a narrow place. */
 export function shortSource(source: string): string {
+  // Sent from somebody's machine: the folder, and a piece of a hash that tells it from others.
+  if (source.startsWith("sent:")) return source.slice("sent:".length).replace(/-[0-9a-f]{8}$/, "");
   const parts = source
     .replace(/\.git$/, "")
     .split(/[/:]/)
     .filter(Boolean);
   return parts.slice(-2).join("/") || source;
+}
+
+/** A commit's id, short; a branch as it is. */
+export function shortRevision(revision: string): string {
+  return /^[0-9a-f]{40,64}$/.test(revision) ? revision.slice(0, 10) : revision;
 }
 
 /** A large number, short: `950`, `12.3k`, `1.2M`. */
