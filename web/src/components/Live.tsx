@@ -11,6 +11,12 @@ import { Transcript } from "./Transcript";
 /** So near to its end, in pixels, the reader is taken to follow it. */
 const NEAR = 64;
 
+/** Events after which what the server told about the task may be old. */
+const STALE = ["prompt", "turn-end", "notice"];
+
+/** When what followed from an event is stored at the latest, as a rule, in milliseconds. */
+const SETTLED = 1500;
+
 const WORDS: Partial<Record<SessionState, string>> = {
   running: "The agent works.",
   waiting: "The agent waits for you.",
@@ -32,13 +38,19 @@ export function Live({
   const state = transcript.state ?? known ?? "starting";
   const { atEnd, fresh, jump } = useFollowing(transcript.last);
 
-  // A turn's end brings a result, and a prompt that was delivered leaves the queue.
-  const turns = transcript.items.filter((i) => i.kind === "turn-end" || i.kind === "prompt").length;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `turns` is what makes it stale
+  // A prompt that was delivered leaves the queue; a turn's end, and then a notice, bring a result.
+  const marks = transcript.items.filter((item) => STALE.includes(item.kind)).length;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `marks` is what makes it stale
   useEffect(() => {
-    void client.invalidateQueries({ queryKey: ["prompts", session] });
-    if (task) void client.invalidateQueries({ queryKey: ["task", task] });
-  }, [turns, session, task]);
+    const again = () => {
+      void client.invalidateQueries({ queryKey: ["prompts", session] });
+      if (task) void client.invalidateQueries({ queryKey: ["task", task] });
+    };
+    again();
+    // The notice may be here before what it is about is stored.
+    const later = setTimeout(again, SETTLED);
+    return () => clearTimeout(later);
+  }, [marks, session, task]);
 
   // A task's page shows the phases, with their times, above.
   const items = transcript.items.filter(
