@@ -27,6 +27,7 @@ export const test = base.extend<object, { server: Server }>({
       const repository = makeRepository(folder);
       const { child, url, key } = await start(folder);
       await use({ url, key, repository });
+      await removeWorkspaces(url, key);
       await end(child);
       rmSync(folder, { recursive: true, force: true });
     },
@@ -92,6 +93,16 @@ export async function link(server: Server): Promise<string> {
     headers: { Authorization: `Bearer ${server.key}` },
   });
   return ((await answer.json()) as { url: string }).url;
+}
+
+/** Workspaces outlive their server: that is what they are for, and not wanted here. */
+async function removeWorkspaces(url: string, key: string): Promise<void> {
+  const headers = { Authorization: `Bearer ${key}` };
+  const list = await fetch(`${url}/api/workspaces?limit=100`, { headers });
+  const { items } = (await list.json()) as { items: { id: string }[] };
+  for (const { id } of items) {
+    await fetch(`${url}/api/workspaces/${id}`, { method: "DELETE", headers });
+  }
 }
 
 /** Ends the server in order, and waits until it is gone. */
