@@ -5,6 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     os::fd::AsFd,
+    time::Duration,
 };
 
 use super::MARKER;
@@ -18,12 +19,33 @@ use crate::{
 /// round first stops what it finds, so a round finds only what was forked during the one before.
 const ROUNDS: usize = 64;
 
+/// How long a process that is in the middle of `execve` is given: its environment reads as empty
+/// until its new one is laid out.
+const IN_EXEC: Duration = Duration::from_millis(1);
+
+/// How often such a process is looked at again. One that emptied its environment on purpose is
+/// found by descent or not at all.
+const PATIENCE: usize = 20;
+
+/// What one walk found.
+struct Found {
+    members: Vec<u32>,
+    /// A process showed no environment: it may become a member.
+    uncertain: bool,
+}
+
 /// Kills the members of `name` until none is left.
 pub(super) fn kill(name: &str) -> Result<()> {
     let mut stopped = HashSet::new();
+    let mut patience = PATIENCE;
     for _ in 0..ROUNDS {
-        let members = members(name)?;
+        let Found { members, uncertain } = find(name)?;
         let new: Vec<u32> = members.iter().copied().filter(|pid| stopped.insert(*pid)).collect();
+        if new.is_empty() && uncertain && patience > 0 {
+            patience -= 1;
+            std::thread::sleep(IN_EXEC);
+            continue;
+        }
         if new.is_empty() {
             // Everything is stopped and nothing can fork any more.
             for pid in members {
@@ -40,9 +62,14 @@ pub(super) fn kill(name: &str) -> Result<()> {
 
 /// The processes that carry the marker, and their descendants.
 pub(super) fn members(name: &str) -> Result<Vec<u32>> {
+    find(name).map(|found| found.members)
+}
+
+fn find(name: &str) -> Result<Found> {
     let marker = format!("{MARKER}={name}");
     let mut parents = HashMap::new();
     let mut members = HashSet::new();
+    let mut uncertain = false;
     let as_worker = AsWorker::begin();
     for entry in fs::read_dir("/proc").step("list processes")? {
         let entry = entry.step("list processes")?;
@@ -52,7 +79,9 @@ pub(super) fn members(name: &str) -> Result<Vec<u32>> {
         // A process may end while it is looked at: then it is no member.
         let Some(parent) = living_parent(pid) else { continue };
         parents.insert(pid, parent);
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        // What may not be read is not the worker's: the runner itself and the first process.
+        let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { continue };
+        uncertain |= environment.is_empty();
         if environment.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()) {
             members.insert(pid);
         }
@@ -65,7 +94,7 @@ pub(super) fn members(name: &str) -> Result<Vec<u32>> {
             .map(|(pid, _)| *pid)
             .collect();
         if found.is_empty() {
-            return Ok(members.into_iter().collect());
+            return Ok(Found { members: members.into_iter().collect(), uncertain });
         }
         members.extend(found);
     }
