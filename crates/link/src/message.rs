@@ -239,6 +239,9 @@ pub struct AgentLaunch {
     /// The agent's own mode to choose.
     #[serde(default)]
     pub mode: Option<String>,
+    /// How an agent without a protocol gets its prompt.
+    #[serde(default)]
+    pub prompt: PromptBy,
     /// Files to lay into its home folder if absent: quiet settings.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
@@ -255,6 +258,17 @@ pub enum AgentProtocol {
     /// The prompt is an argument; what it prints is its message.
     #[default]
     Text,
+}
+
+/// How an agent without a protocol gets its prompt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptBy {
+    /// In its arguments.
+    #[default]
+    Argument,
+    /// On its standard input.
+    Stdin,
 }
 
 /// What the runner answers.

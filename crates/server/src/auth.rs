@@ -179,7 +179,7 @@ impl Auth {
         let refused = || {
             Problem::unauthenticated("this key or link is not known, or was used before")
                 .at("key")
-                .with_next("`boatyard login --link` prints a new link.")
+                .with_next("The key in `client.toml` of the data folder signs in; a restart prints a new link.")
         };
         let mut caller = found.ok_or_else(refused)?;
         let (Via::Key(key) | Via::Session(key)) = caller.via else { return Err(refused()) };

@@ -10,7 +10,7 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use boatyard_model::{JobId, Timestamp};
+use boatyard_model::Timestamp;
 
 use crate::{
     Error, Result,

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use boatyard_agent::{
     Driver,
-    catalogue::{Capabilities, Program, Protocol, Show, TextStyle},
+    catalogue::{Capabilities, Program, PromptBy, Protocol, Show, TextStyle},
     driver::{Launch, PermissionPolicy},
 };
-use boatyard_link::message::{AgentProtocol, Failure, FailureCode, OpenSession};
+use boatyard_link::message::{self, AgentProtocol, Failure, FailureCode, OpenSession};
 use boatyard_model::name::AgentName;
 
 use super::Context;
@@ -66,6 +66,10 @@ fn program(open: &OpenSession) -> Result<Program, Failure> {
         AgentProtocol::Script => (Protocol::Text, Show::Tool),
         AgentProtocol::Text => (Protocol::Text, Show::Message),
     };
+    let prompt = match agent.prompt {
+        message::PromptBy::Argument => PromptBy::Argument,
+        message::PromptBy::Stdin => PromptBy::Stdin,
+    };
     Ok(Program {
         name,
         protocol,
@@ -73,7 +77,7 @@ fn program(open: &OpenSession) -> Result<Program, Failure> {
         // The driver gets the whole environment, with these in it.
         env: agent.environment.clone(),
         capabilities: Capabilities::default(),
-        text: TextStyle { show, ..TextStyle::default() },
+        text: TextStyle { show, prompt },
         home: Vec::new(),
     })
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use boatyard_model::{
-    AttemptId, AttemptState, SessionId, SessionState, Timestamp, TurnOutcome, WorkspaceId,
-    WorkspaceKind, event::NoticeLevel,
+    AttemptId, AttemptState, PromptState, SessionId, SessionState, Timestamp, TurnOutcome,
+    WorkspaceId, WorkspaceKind, event::NoticeLevel,
 };
 use boatyard_store::{
     AttemptRow, AttemptUpdate, NewJob, NewPrompt, NewSession, NewWorkspace, Owner, Phase, Reason,
@@ -129,10 +129,19 @@ async fn give_up(app: &App, id: AttemptId, reason: Reason) -> anyhow::Result<()>
             .notice(&session, NoticeLevel::Error, &reason.code, reason.text.clone(), None)
             .await?;
     }
+    let queued = match attempt.session {
+        Some(session) => {
+            app.store.list_prompts(session, Some(PromptState::Queued), 0, 1000).await?
+        }
+        None => Vec::new(),
+    };
     app.store
         .write(move |tx| {
             Box::pin(async move {
                 tx.set_attempt_state(id, AttemptState::Failed, Some(reason)).await?;
+                for prompt in queued {
+                    tx.withdraw_prompt(prompt.id).await?;
+                }
                 // What it was to do is not done behind anybody's back later.
                 if let Some(session) = attempt.session {
                     let row = tx.session(session).await?;

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use boatyard_agent::catalogue::{Places, Protocol, Show};
+use boatyard_agent::catalogue::{self, Places, Protocol, Show};
 use boatyard_link::message::{
-    AgentLaunch, AgentProtocol, FailureCode, OpenSession, Reply, Request,
+    AgentLaunch, AgentProtocol, FailureCode, OpenSession, PromptBy, Reply, Request,
 };
 use boatyard_model::{
     Content, PromptMode, PromptState, SessionId, SessionState, TurnOutcome, name::AgentName,
@@ -263,6 +263,10 @@ fn launch(
         environment: variables,
         model: session.model.clone().or_else(|| entry.model.clone()),
         mode: entry.mode.clone(),
+        prompt: match program.text.prompt {
+            catalogue::PromptBy::Argument => PromptBy::Argument,
+            catalogue::PromptBy::Stdin => PromptBy::Stdin,
+        },
         files: program.home.into_iter().map(|file| (file.path, file.content)).collect(),
     })
 }

@@ -27,6 +27,18 @@ use crate::settings::Settings;
 /// How often the size of a growing mirror is looked at during a fetch.
 const SIZE_LOOK: Duration = Duration::from_secs(2);
 
+/// How the git program on the other side of a path is called.
+const FAR_SIDE: &str = "git -c core.hooksPath=/dev/null -c safe.directory=*";
+
+/// Which way objects go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// To us.
+    Fetch,
+    /// To the origin.
+    Push,
+}
+
 /// Why a mirror could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -141,7 +153,8 @@ impl Mirrors {
         let _held = self.lock(repository).await;
         self.ensure(repository).await?;
         let mirror = self.path(repository);
-        let git = self.remote(Git::new(&mirror, "fetch"), source, network).await?;
+        let git =
+            self.remote(Git::new(&mirror, "fetch"), source, network, Direction::Fetch).await?;
         let address = git.1;
         let fetch = git
             .0
@@ -162,7 +175,7 @@ impl Mirrors {
             error = bounded => Err(error),
         };
         fetched.map_err(|error| explain(source, error))?;
-        let head = self.remote(Git::bare("ls-remote"), source, network).await?;
+        let head = self.remote(Git::bare("ls-remote"), source, network, Direction::Fetch).await?;
         let head = head
             .0
             .args(["--symref", "--end-of-options", &head.1, "HEAD"])
@@ -386,6 +399,7 @@ impl Mirrors {
         git: Git,
         source: &RepositorySource,
         network: &Network,
+        direction: Direction,
     ) -> Result<(Git, String), FetchError> {
         let settings = &network.settings;
         match source {
@@ -440,6 +454,12 @@ impl Mirrors {
             }
             RepositorySource::Path(path) => {
                 let real = below_roots(path, settings).await?;
+                // The far side is another git process, which takes nothing of our configuration: the
+                // repository may belong to another account, and its hooks are not ours to run.
+                let git = match direction {
+                    Direction::Fetch => git.arg(format!("--upload-pack={FAR_SIDE} upload-pack")),
+                    Direction::Push => git.arg(format!("--receive-pack={FAR_SIDE} receive-pack")),
+                };
                 let git = git.config("protocol.file.allow", "always");
                 Ok((git, real))
             }
@@ -451,7 +471,7 @@ impl Mirrors {
 }
 
 /// Checks that a path on the server's machine is below a configured root, after all links.
-async fn below_roots(path: &str, settings: &Settings) -> Result<String, FetchError> {
+pub(crate) async fn below_roots(path: &str, settings: &Settings) -> Result<String, FetchError> {
     let not_allowed = || {
         FetchError::NotAllowed(format!(
             "{path} is not below a folder named in [repositories] roots; add one, or run the command \

@@ -17,7 +17,7 @@ use tokio::io::AsyncRead;
 
 use super::{
     Mirrors,
-    fetch::{EMPTY_TREE, FetchError, Network},
+    fetch::{Direction, EMPTY_TREE, FetchError, Network},
     git::{Git, GitError, Temporary},
 };
 
@@ -157,19 +157,15 @@ impl Mirrors {
         branch: &Branch,
         network: &Network,
     ) -> Result<(), FetchError> {
-        let (git, address) =
-            self.remote(Git::new(&self.result_path(attempt), "push"), source, network).await?;
+        let push = Git::new(&self.result_path(attempt), "push");
+        let (git, address) = self.remote(push, source, network, Direction::Push).await?;
         let reference = branch.full();
-        git.args([
-            "--quiet",
-            "--no-verify",
-            "--receive-pack=git -c core.hooksPath=/dev/null -c safe.directory=* receive-pack",
-        ])
-        .args(["--end-of-options", &address, &format!("{reference}:{reference}")])
-        .deadline(network.settings.repositories.fetch_time.duration())
-        .run_quietly()
-        .await
-        .map_err(|error| FetchError::Git { source_name: source.to_string(), source: error })
+        git.args(["--quiet", "--no-verify"])
+            .args(["--end-of-options", &address, &format!("{reference}:{reference}")])
+            .deadline(network.settings.repositories.fetch_time.duration())
+            .run_quietly()
+            .await
+            .map_err(|error| FetchError::Git { source_name: source.to_string(), source: error })
     }
 }
 

@@ -13,7 +13,12 @@ use boatyard_store::RepositoryRow;
 use tokio_util::io::StreamReader;
 
 use super::{own, store_problem};
-use crate::{app::App, auth::Caller, mirrors::fetch::FetchError, stream::ByteStream};
+use crate::{
+    app::App,
+    auth::Caller,
+    mirrors::fetch::{FetchError, below_roots},
+    stream::ByteStream,
+};
 
 /// Registers a repository, or finds it.
 ///
@@ -51,11 +56,12 @@ async fn resolve_as(
     let host = &app.settings.repositories.default_host;
     let source =
         RepositorySource::parse(text, host).map_err(|error| Problem::invalid(field, error))?;
-    if matches!(source, RepositorySource::Path(_)) && app.settings.repositories.roots.is_empty() {
-        let detail = "the server reads no path of its own machine";
-        return Err(Problem::repository_unusable(detail).at(field).with_next(
-            "Name a folder under [repositories] roots, or use the command line, which sends it.",
-        ));
+    if let RepositorySource::Path(path) = &source {
+        below_roots(path, &app.settings).await.map_err(|error| {
+            Problem::repository_unusable(error.to_string()).at(field).with_next(
+                "Name its folder under [repositories] roots, or use the command line, which sends it.",
+            )
+        })?;
     }
     let owner = caller.owner;
     app.store

@@ -51,6 +51,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
 /// The one connection that writes. It never copies the log into the database by itself, because
 /// that is the slowest part of a commit: the checkpoint task does.
 pub(crate) async fn open_writer(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    private(path)?;
     options(path)
         .pragma("wal_autocheckpoint", "0")
         // 16 MiB: the interior pages of the large tables stay in memory.
@@ -59,6 +60,17 @@ pub(crate) async fn open_writer(path: &Path) -> Result<SqliteConnection, sqlx::E
         .thread_name(|_| "store-write".to_owned())
         .connect()
         .await
+}
+
+/// Makes a database that is not there yet readable for its owner only, wherever it lies; the files
+/// that SQLite lays beside it take its mode.
+fn private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match opened {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A connection for checkpoints, backups and checks, beside the one that writes.
