@@ -22,6 +22,15 @@ pub(crate) const FILTERS: [(&str, &str); 10] = [
     (r"\b([a-z]+)-[0-9a-f]{8}\b", "$1-[HASH]"),
 ];
 
+/// A process of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Victim {
+    /// The one that speaks HTTP and owns the database.
+    Server,
+    /// The one that makes sandboxes.
+    Spawner,
+}
+
 /// A folder in which commands are run.
 pub(crate) struct Yard {
     dir: tempfile::TempDir,
@@ -44,7 +53,13 @@ impl Yard {
     /// One with a server of its own.
     pub(crate) fn with_server() -> Self {
         let mut yard = Self::without_server();
-        let mut server = yard
+        yard.start_server();
+        yard
+    }
+
+    /// Starts a server over the folder's data and waits until it is up.
+    pub(crate) fn start_server(&mut self) {
+        let mut server = self
             .command(&["--json", "up", "--listen", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -54,8 +69,29 @@ impl Yard {
         let mut line = String::new();
         BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.contains("\"pid\""), "the server did not come up: {line}");
-        yard.server = Some(server);
-        yard
+        self.server = Some(server);
+    }
+
+    /// Kills a process of the server with no chance to clean up, and waits until all of it but the
+    /// workspaces is gone, or, for the spawner, leaves the rest running.
+    pub(crate) fn kill(&mut self, victim: Victim) {
+        let mut server = self.server.take().unwrap();
+        let pid = server.id();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let child = children
+            .split_whitespace()
+            .find(|child| {
+                let line = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+                let is_spawner = String::from_utf8_lossy(&line).contains("__boatyard-spawner");
+                is_spawner == (victim == Victim::Spawner)
+            })
+            .unwrap_or_else(|| panic!("no {victim:?} among {children}"));
+        let killed = Command::new("kill").args(["-s", "KILL", child]).status().unwrap();
+        assert!(killed.success());
+        match victim {
+            Victim::Spawner => self.server = Some(server),
+            Victim::Server => drop(server.wait().unwrap()),
+        }
     }
 
     /// A git repository in it with one commit.
