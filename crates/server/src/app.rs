@@ -1,6 +1,9 @@
 //! What every part of the server shares.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use boatyard_agent::{
     Catalogue,
@@ -25,6 +28,8 @@ use crate::{
 /// The application. A cheap clone.
 #[derive(Clone)]
 pub struct App {
+    /// The data folder.
+    pub data: Arc<Path>,
     /// All that is remembered.
     pub store: Store,
     /// How it was set up.
@@ -87,6 +92,7 @@ impl App {
             network: Network::new(Arc::clone(&settings))?,
             places: Places::default(),
             clock: Arc::new(SystemClock),
+            data: data.into(),
             store,
             settings,
             runtime,

@@ -6,6 +6,7 @@
 //! | `dispatch` | brings a session's prompts to its agent | a prompt, the end of a turn, a start |
 //! | `turn_completed` | goes on: the next prompt, or the attempt's end | the end of a turn |
 //! | `finish` | takes the result of an attempt that was cancelled | the cancellation |
+//! | `cost` | ends a turn whose money is spent | what the agent says of its usage |
 //! | `deadline` | ends an attempt whose time is over | its first turn |
 //! | `idle-reaper`, `gc`, `expire` | housekeeping | the clock, a person |
 //!
@@ -128,6 +129,7 @@ async fn perform(app: &App, job: &JobRow) -> anyhow::Result<Done> {
         dispatch::JOB => dispatch::run(app, dispatch::parse(&job.payload)?).await,
         boatyard_store::JOB_TURN_COMPLETED => finish::turn_completed(app, &job.payload).await,
         finish::JOB_CANCELLED => finish::cancelled(app, &job.payload).await,
+        attempt::JOB_COST => attempt::cost(app, &job.payload).await,
         attempt::JOB_DEADLINE => attempt::deadline(app, &job.payload).await,
         housekeeping::IDLE => housekeeping::idle(app).await,
         housekeeping::GARBAGE => housekeeping::garbage(app).await,

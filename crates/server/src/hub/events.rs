@@ -16,6 +16,7 @@ use boatyard_store::{NewEvent, Origin, Owner, SessionFilter};
 use bytes::{Bytes, BytesMut};
 
 use super::{Attached, Hub, HubError, Shared};
+use crate::jobs::attempt::cost_job;
 
 /// Records that are stored in one go.
 const BATCH: usize = 256;
@@ -61,6 +62,8 @@ pub(super) struct Taker {
     workspace: WorkspaceId,
     /// Sessions of this workspace; none for an id that is not.
     sessions: HashMap<SessionId, Option<Owner>>,
+    /// What each session's task may spend, in US dollars.
+    limits: HashMap<SessionId, Option<f64>>,
     last: Option<Position>,
 }
 
@@ -78,7 +81,7 @@ impl Taker {
             }
             sessions.insert(row.id, Some(row.owner));
         }
-        Ok(Self { shared, workspace, sessions, last })
+        Ok(Self { shared, workspace, sessions, limits: HashMap::new(), last })
     }
 
     /// The last record that was taken over.
@@ -109,11 +112,17 @@ impl Taker {
     /// be acknowledged.
     pub(super) async fn store(&mut self, batch: Vec<(Record, Bytes)>) -> Result<(), HubError> {
         let mut events = Vec::with_capacity(batch.len());
+        let mut spent = Vec::new();
         for (record, bytes) in batch {
             let Some(owner) = self.owner(record.session).await? else { continue };
             match record.what {
                 RecordKind::Event(body) => {
                     let Some(body) = self.admit(body) else { continue };
+                    if let EventBody::Usage { usage } = &body
+                        && self.is_over(record.session, usage.cost_usd).await?
+                    {
+                        spent.push(cost_job(owner, record.session));
+                    }
                     let Position { epoch, n } = record.position;
                     events.push(NewEvent {
                         session: record.session,
@@ -145,7 +154,7 @@ impl Taker {
             }
         }
         while !events.is_empty() {
-            match self.shared.store.append(events.clone()).await {
+            match self.shared.store.append_with(events.clone(), spent.clone()).await {
                 Ok(_) => break,
                 Err(boatyard_store::Error::Closed) => {
                     return Err(boatyard_store::Error::Closed.into());
@@ -157,6 +166,19 @@ impl Taker {
             }
         }
         Ok(())
+    }
+
+    /// Whether a session has spent more than its task may.
+    async fn is_over(&mut self, session: SessionId, spent: Option<f64>) -> Result<bool, HubError> {
+        let Some(spent) = spent else { return Ok(false) };
+        if !self.limits.contains_key(&session) {
+            let limit = match self.shared.store.session(session).await?.task {
+                Some(task) => self.shared.store.task(task).await?.order.limits.cost_usd,
+                None => None,
+            };
+            self.limits.insert(session, limit);
+        }
+        Ok(self.limits.get(&session).copied().flatten().is_some_and(|limit| spent > limit))
     }
 
     /// Whose a session of this workspace is; none if it is not of this workspace.

@@ -25,6 +25,8 @@ use crate::app::App;
 
 /// Ends an attempt whose time is over. Its payload is `{"attempt"}`.
 pub const JOB_DEADLINE: &str = "deadline";
+/// Ends the turn of an attempt that has spent what it may. Its payload is `{"session"}`.
+pub const JOB_COST: &str = "cost";
 /// How often the queue is looked at although nobody said that there is a place.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long an attempt that waits for a person is given before its time is counted again.
@@ -370,6 +372,33 @@ fn deadline_job(owner: Owner, attempt: AttemptId, at: Timestamp) -> NewJob {
         .once_for(format!("{JOB_DEADLINE}:{attempt}"));
     job.owner = owner;
     job
+}
+
+/// The job that ends a session's turn because its money is spent.
+pub fn cost_job(owner: Owner, session: SessionId) -> NewJob {
+    let mut job = NewJob::new(JOB_COST, json!({ "session": session }))
+        .about(session)
+        .once_for(format!("{JOB_COST}:{session}"));
+    job.owner = owner;
+    job
+}
+
+/// Ends the turn of an attempt that has spent what it may.
+pub async fn cost(app: &App, payload: &Value) -> anyhow::Result<Done> {
+    let id = dispatch::parse(payload)?;
+    let session = app.store.session(id).await?;
+    let Some(task) = session.task else { return Ok(Done::Yes) };
+    let limit = app.store.task(task).await?.order.limits.cost_usd;
+    let spent = session.usage.and_then(|usage| usage.cost_usd);
+    if let (Some(limit), Some(spent), Some(_)) = (limit, spent, session.turn)
+        && spent > limit
+    {
+        let text =
+            format!("The task has spent {spent:.2} of the {limit:.2} US dollars that it may.");
+        app.hub.notice(&session, NoticeLevel::Warning, "limit_cost", text, None).await?;
+        finish::stop(app, id, TurnOutcome::LimitReached).await?;
+    }
+    Ok(Done::Yes)
 }
 
 /// Ends an attempt whose time is over. Time in which it waited for a person does not count.

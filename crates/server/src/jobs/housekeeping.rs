@@ -148,7 +148,7 @@ async fn disks(app: &App) -> anyhow::Result<()> {
             over_limit(app, row.id, usage.bytes, row.limits.disk_bytes).await?;
         }
     }
-    let Some(data) = app.settings.server.data.clone() else { return Ok(()) };
+    let data = app.data.clone();
     let percent = tokio::task::spawn_blocking(move || full_percent(&data)).await?;
     if percent.is_some_and(|percent| percent >= app.settings.retention.disk_percent) {
         enqueue(app, GARBAGE).await;
