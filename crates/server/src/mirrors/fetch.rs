@@ -474,8 +474,7 @@ impl Mirrors {
 pub(crate) async fn below_roots(path: &str, settings: &Settings) -> Result<String, FetchError> {
     let not_allowed = || {
         FetchError::NotAllowed(format!(
-            "{path} is not below a folder named in [repositories] roots; add one, or run the command \
-             line on the machine that has the repository, which sends it"
+            "{path} is not below a folder named in [repositories] roots"
         ))
     };
     if settings.repositories.roots.is_empty() {
