@@ -195,21 +195,21 @@ impl Hub {
         let started = self.shared.runtime.start(workspace, &spec).await?;
         let isolation = started.isolation.to_string();
         let recovered = started.unclean.then_some(true);
-        self.shared
-            .store
-            .write(move |tx| {
-                Box::pin(async move {
-                    let known = WorkspaceUpdate {
-                        isolation: Some(isolation),
-                        recovered,
-                        ..WorkspaceUpdate::default()
-                    };
-                    tx.update_workspace(workspace, known).await?;
-                    tx.set_workspace_state(workspace, WorkspaceState::Awake, None).await
-                })
+        let noted = self.shared.store.write(move |tx| {
+            Box::pin(async move {
+                let known = WorkspaceUpdate {
+                    isolation: Some(isolation),
+                    recovered,
+                    ..WorkspaceUpdate::default()
+                };
+                tx.update_workspace(workspace, known).await?;
+                tx.set_workspace_state(workspace, WorkspaceState::Awake, None).await
             })
-            .await?;
-        self.attach_in_turn(&place).await
+        });
+        // The disk notes that it runs while the runner comes up.
+        let (noted, attached) = tokio::join!(noted, self.attach_in_turn(&place));
+        noted?;
+        attached
     }
 
     /// Ends a workspace's processes in order; its files stay.
