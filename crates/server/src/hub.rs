@@ -28,7 +28,7 @@ use boatyard_egress::{Cidr, Guard, Outgoing, Proxy, Rule, RuleSet, log::Channel,
 use boatyard_link::message::{Failure, FailureCode};
 use boatyard_model::WorkspaceId;
 use boatyard_runtime::Runtime;
-use boatyard_store::Store;
+use boatyard_store::{SessionFilter, SessionRow, Store, WorkspaceRow};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,8 @@ pub mod sweep;
 pub use attached::Attached;
 use place::Place;
 
+/// Sessions of one workspace that are looked at.
+const SESSIONS_MAX: u32 = 1000;
 /// Records of egress that wait to be written; past it they are counted and dropped.
 const EGRESS_RECORDS: usize = 4096;
 
@@ -181,11 +183,30 @@ impl Hub {
         self.places().iter().filter(|place| !place.is_detached()).count()
     }
 
+    /// A workspace's sessions, the newest first.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub async fn sessions_in(&self, row: &WorkspaceRow) -> boatyard_store::Result<Vec<SessionRow>> {
+        self.shared.sessions_in(row).await
+    }
+
     /// Closes every link with a hint to come back: the server goes down, the workspaces stay.
     pub async fn close(&self) {
         for place in self.places() {
             place.detach("the server goes down").await;
         }
+    }
+}
+
+impl Shared {
+    /// A workspace's sessions, the newest first.
+    pub(crate) async fn sessions_in(
+        &self,
+        row: &WorkspaceRow,
+    ) -> boatyard_store::Result<Vec<SessionRow>> {
+        let filter = SessionFilter { workspace: Some(row.id), ..SessionFilter::default() };
+        self.store.list_sessions(row.owner.organization, filter, SESSIONS_MAX).await
     }
 }
 

@@ -77,6 +77,13 @@ impl Mirrors {
         self.shared.mirrors.join(format!("{repository}.git"))
     }
 
+    /// What a mirror takes on disk, in bytes.
+    pub async fn bytes(&self, repository: RepositoryId) -> u64 {
+        let path = self.path(repository);
+        // It fails only if the walk panics; a figure for people is not worth an error.
+        tokio::task::spawn_blocking(move || results::folder_bytes(&path)).await.unwrap_or(0)
+    }
+
     /// Removes a mirror. The caller knows that no workspace borrows from it.
     ///
     /// # Errors

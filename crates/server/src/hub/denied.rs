@@ -7,7 +7,7 @@ use std::{
 
 use boatyard_egress::{Outcome, Record};
 use boatyard_model::{EventBody, SessionState, WorkspaceId};
-use boatyard_store::{NewEvent, SessionFilter};
+use boatyard_store::NewEvent;
 use tokio::sync::mpsc;
 
 use super::{Hub, HubError};
@@ -53,10 +53,9 @@ pub(super) async fn tell(hub: Hub, mut records: mpsc::Receiver<Record>) {
 async fn in_sessions(hub: &Hub, workspace: WorkspaceId, body: EventBody) -> Result<(), HubError> {
     let store = &hub.shared.store;
     let row = store.workspace(workspace).await?;
-    let filter = SessionFilter { workspace: Some(workspace), ..SessionFilter::default() };
     let now = store.now();
-    let events: Vec<NewEvent> = store
-        .list_sessions(row.owner.organization, filter, 1000)
+    let events: Vec<NewEvent> = hub
+        .sessions_in(&row)
         .await?
         .into_iter()
         .filter(|session| matches!(session.state, SessionState::Running | SessionState::Waiting))

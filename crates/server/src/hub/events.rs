@@ -12,7 +12,7 @@ use boatyard_link::{
     record,
 };
 use boatyard_model::{EventBody, SessionId, Timestamp, WorkspaceId, event::NoticeLevel};
-use boatyard_store::{NewEvent, Origin, Owner, SessionFilter};
+use boatyard_store::{NewEvent, Origin, Owner};
 use bytes::{Bytes, BytesMut};
 
 use super::{Attached, Hub, HubError, Shared};
@@ -70,8 +70,7 @@ pub(super) struct Taker {
 impl Taker {
     pub(super) async fn new(shared: Arc<Shared>, workspace: WorkspaceId) -> Result<Self, HubError> {
         let row = shared.store.workspace(workspace).await?;
-        let filter = SessionFilter { workspace: Some(workspace), ..SessionFilter::default() };
-        let rows = shared.store.list_sessions(row.owner.organization, filter, 1000).await?;
+        let rows = shared.sessions_in(&row).await?;
         let mut sessions = HashMap::new();
         let mut last = None;
         for row in rows {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use boatyard_link::spool::SpoolReader;
 use boatyard_model::{EventBody, SessionState, TurnOutcome, WorkspaceState, event::NoticeLevel};
-use boatyard_store::{NewEvent, SessionFilter, SessionRow};
+use boatyard_store::{NewEvent, SessionRow};
 
 use super::{Hub, HubError, events::Taker, place::Place};
 
@@ -28,9 +28,7 @@ impl Hub {
                 tracing::warn!(workspace.id = %workspace, error = %crate::chain(&error), "a spool can't be read");
             }
         }
-        let filter = SessionFilter { workspace: Some(workspace), ..SessionFilter::default() };
-        let sessions =
-            self.shared.store.list_sessions(row.owner.organization, filter, 1000).await?;
+        let sessions = self.sessions_in(&row).await?;
         for session in sessions {
             let running = matches!(session.state, SessionState::Running | SessionState::Waiting);
             if let (true, Some(turn)) = (running, session.turn) {
@@ -148,9 +146,7 @@ impl Hub {
         if row.state != WorkspaceState::Awake {
             return Ok(());
         }
-        let filter = SessionFilter { workspace: Some(workspace), ..SessionFilter::default() };
-        let sessions =
-            self.shared.store.list_sessions(row.owner.organization, filter, 1000).await?;
+        let sessions = self.sessions_in(&row).await?;
         let busy: Vec<SessionRow> = sessions
             .into_iter()
             .filter(|session| {

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use boatyard_model::SessionState;
-use boatyard_store::SessionFilter;
 
 use super::{Hub, HubError};
 
@@ -39,9 +38,7 @@ impl Hub {
     /// When the store can't be read.
     pub async fn is_busy(&self, workspace: boatyard_model::WorkspaceId) -> Result<bool, HubError> {
         let row = self.shared.store.workspace(workspace).await?;
-        let filter = SessionFilter { workspace: Some(workspace), ..SessionFilter::default() };
-        let sessions =
-            self.shared.store.list_sessions(row.owner.organization, filter, 1000).await?;
+        let sessions = self.sessions_in(&row).await?;
         Ok(sessions.iter().any(|session| {
             matches!(
                 session.state,

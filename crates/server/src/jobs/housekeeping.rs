@@ -174,13 +174,12 @@ async fn over_limit(
 ) -> anyhow::Result<()> {
     let row = app.store.workspace(workspace).await?;
     app.runtime.set_frozen(workspace, boatyard_runtime::Frozen::Yes).await?;
-    let filter = SessionFilter { workspace: Some(workspace), ..SessionFilter::default() };
     let text = format!(
         "The workspace's files take {} MiB, more than the limit of {} MiB. It was stopped; its files are kept.",
         bytes >> 20,
         limit >> 20
     );
-    for session in app.store.list_sessions(row.owner.organization, filter, 1000).await? {
+    for session in app.hub.sessions_in(&row).await? {
         app.hub.notice(&session, NoticeLevel::Error, "disk_limit", text.clone(), None).await?;
         if let Some(turn) = session.turn {
             app.hub.end_turn(&session, turn, TurnOutcome::LimitReached, Some(text.clone())).await?;
@@ -304,8 +303,7 @@ async fn old_workspaces(
 /// When the store refuses.
 pub async fn end_sessions(app: &App, workspace: WorkspaceId, why: &str) -> anyhow::Result<()> {
     let row = app.store.workspace(workspace).await?;
-    let filter = SessionFilter { workspace: Some(workspace), ..SessionFilter::default() };
-    for session in app.store.list_sessions(row.owner.organization, filter, 1000).await? {
+    for session in app.hub.sessions_in(&row).await? {
         if session.state == boatyard_model::SessionState::Ended {
             continue;
         }

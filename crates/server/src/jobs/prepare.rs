@@ -161,11 +161,12 @@ pub async fn base(app: &App, row: &RepositoryRow, wanted: Option<&str>) -> Resul
             Err(error) => Some(crate::chain(error)),
         };
         let branch = app.mirrors.default_branch(id).await.ok().flatten().map(|b| b.to_string());
+        let bytes = app.mirrors.bytes(id).await;
         app.store
             .write(move |tx| {
                 Box::pin(async move {
                     match outcome {
-                        None => tx.repository_fetched(id, branch, 0).await,
+                        None => tx.repository_fetched(id, branch, bytes).await,
                         Some(error) => tx.repository_failed(id, error).await,
                     }
                 })
@@ -264,8 +265,9 @@ pub async fn build(
         drop(egress);
         worked?;
         app.runtime.kill(builder).await.map_err(runtime_failed)?;
+        let usage = app.runtime.disk_usage(builder).await.map_err(runtime_failed)?;
         app.runtime.snapshot(builder, layer).await.map_err(runtime_failed)?;
-        Ok::<(), Reason>(())
+        Ok::<u64, Reason>(usage.bytes)
     };
     let built = built.await;
     if let Err(error) = app.runtime.kill(builder).await {
@@ -281,7 +283,7 @@ pub async fn build(
         .write(move |tx| {
             Box::pin(async move {
                 match built {
-                    Ok(()) => Ok(tx.layer_ready(layer, 0).await.map(Ok)?),
+                    Ok(bytes) => Ok(Ok(tx.layer_ready(layer, bytes).await?)),
                     Err(reason) => {
                         tx.delete_layer(layer).await?;
                         Ok(Err(reason))

@@ -188,11 +188,7 @@ pub async fn send_bundle(
         error => Problem::internal(error),
     })?;
     let branch = app.mirrors.default_branch(id).await.ok().flatten().map(|b| b.to_string());
-    let bytes = {
-        let path = app.mirrors.path(id);
-        let walk = move || crate::mirrors::results::folder_bytes(&path);
-        tokio::task::spawn_blocking(walk).await.map_err(Problem::internal)?
-    };
+    let bytes = app.mirrors.bytes(id).await;
     let row = app
         .store
         .write(move |tx| {
