@@ -1,20 +1,20 @@
 //! Statements of many rows.
 //!
-//! A row at a time costs a round to the driver's thread each; about a hundred rows in a statement
-//! make that small. The number of rows in a statement is one of [`SIZES`], so that a handful of
+//! A row at a time costs a look-up and a start of its statement each; about a hundred rows in a
+//! statement make that small. The number of rows in a statement is one of [`SIZES`], so that a handful of
 //! prepared statements serve every amount.
 //!
 //! Parameters are written `?` here and not `$n`: SQLite looks up a numbered parameter's name by a
 //! walk over all of them, which makes binding a large statement quadratic. A driver that must have
 //! `$n` numbers them in [`placeholders`].
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{borrow::Cow, fmt::Write as _, sync::Arc};
 
 use boatyard_model::Timestamp;
 
 use crate::{
     Error, Result,
-    conn::{Conn, sql},
+    conn::{Conn, Value},
     jobs::Lease,
     writer::{Answer, Reply},
 };
@@ -42,14 +42,6 @@ fn placeholders(into: &mut String, template: &str, rows: usize) {
     }
 }
 
-#[derive(Debug, Clone)]
-enum Value {
-    Text(String),
-    Shared(Arc<str>),
-    Int(i64),
-    Null,
-}
-
 /// Rows to be inserted into one table.
 pub(crate) struct Rows {
     /// `INSERT INTO … VALUES `.
@@ -60,15 +52,15 @@ pub(crate) struct Rows {
     tail: &'static str,
     /// Parameters of one row.
     width: usize,
-    values: Vec<Value>,
+    values: Vec<Value<'static>>,
 }
 
 /// Takes the values of one row.
-pub(crate) struct RowValues<'a>(&'a mut Vec<Value>);
+pub(crate) struct RowValues<'a>(&'a mut Vec<Value<'static>>);
 
 impl RowValues<'_> {
     pub(crate) fn text(&mut self, text: impl Into<String>) -> &mut Self {
-        self.0.push(Value::Text(text.into()));
+        self.0.push(Value::Text(Cow::Owned(text.into())));
         self
     }
 
@@ -78,7 +70,7 @@ impl RowValues<'_> {
     }
 
     pub(crate) fn maybe(&mut self, text: Option<String>) -> &mut Self {
-        self.0.push(text.map_or(Value::Null, Value::Text));
+        self.0.push(text.into());
         self
     }
 
@@ -93,7 +85,7 @@ impl RowValues<'_> {
     }
 
     pub(crate) fn maybe_int(&mut self, int: Option<i64>) -> &mut Self {
-        self.0.push(int.map_or(Value::Null, Value::Int));
+        self.0.push(int.into());
         self
     }
 }
@@ -112,15 +104,12 @@ impl Rows {
 
     /// Inserts them all.
     pub(crate) async fn flush(&mut self, conn: &mut Conn) -> Result<()> {
-        let rows = self.values.len() / self.width;
-        if rows == 0 {
-            return Ok(());
-        }
-        let mut values = std::mem::take(&mut self.values).into_iter();
-        let mut left = rows;
-        while let Some(size) = SIZES.into_iter().find(|size| *size <= left) {
-            self.insert(conn, size, values.by_ref().take(size * self.width)).await?;
-            left -= size;
+        let values = std::mem::take(&mut self.values);
+        let mut left = values.as_slice();
+        while let Some(size) = SIZES.into_iter().find(|size| size * self.width <= left.len()) {
+            let (part, rest) = left.split_at(size * self.width);
+            self.insert(conn, size, part).await?;
+            left = rest;
         }
         Ok(())
     }
@@ -130,17 +119,12 @@ impl Rows {
         let last = self.values.split_off(self.values.len().saturating_sub(self.width));
         self.flush(conn).await?;
         let tail = std::mem::replace(&mut self.tail, " ON CONFLICT DO NOTHING");
-        let inserted = self.insert(conn, 1, last.into_iter()).await;
+        let inserted = self.insert(conn, 1, &last).await;
         self.tail = tail;
         inserted.map(|rows| rows > 0)
     }
 
-    async fn insert(
-        &self,
-        conn: &mut Conn,
-        rows: usize,
-        values: impl Iterator<Item = Value>,
-    ) -> Result<u64> {
+    async fn insert(&self, conn: &mut Conn, rows: usize, values: &[Value<'_>]) -> Result<u64> {
         let mut text = String::with_capacity(
             self.head.len() + rows * (self.template.len() + 1) + self.tail.len(),
         );
@@ -148,18 +132,7 @@ impl Rows {
         placeholders(&mut text, self.template, rows);
         text.push_str(self.tail);
         match conn {
-            Conn::Sqlite(conn) => {
-                let mut query = sqlx::query(sql(text));
-                for value in values {
-                    query = match value {
-                        Value::Text(text) => query.bind(text),
-                        Value::Shared(text) => query.bind(text),
-                        Value::Int(int) => query.bind(int),
-                        Value::Null => query.bind(None::<i64>),
-                    };
-                }
-                Ok(query.execute(&mut *conn).await?.rows_affected())
-            }
+            Conn::Sqlite(conn) => conn.execute(&text, values),
         }
     }
 }
@@ -179,15 +152,13 @@ pub(crate) async fn end_jobs(
         ") AS settled WHERE job.id = settled.column1 AND job.generation = settled.column2
          AND job.state = 'running'",
     );
-    let touched = match &mut *conn {
-        Conn::Sqlite(conn) => {
-            let mut query = sqlx::query(sql(text)).bind(now.0);
-            for lease in leases {
-                query = query.bind(lease.job.to_string());
-                query = query.bind(i64::try_from(lease.generation).unwrap_or(i64::MAX));
-            }
-            query.execute(&mut *conn).await?.rows_affected()
-        }
+    let int = |value: u64| Value::from(i64::try_from(value).unwrap_or(i64::MAX));
+    let mut values = vec![Value::from(now.0)];
+    for lease in leases {
+        values.extend([lease.job.to_string().into(), int(lease.generation)]);
+    }
+    let touched = match &*conn {
+        Conn::Sqlite(conn) => conn.execute(&text, &values)?,
     };
     if touched == leases.len() as u64 {
         return Ok(leases.to_vec());
@@ -198,14 +169,10 @@ pub(crate) async fn end_jobs(
     );
     placeholders(&mut text, "?", leases.len());
     text.push(')');
+    let mut values = vec![Value::from(now.0)];
+    values.extend(leases.iter().map(|lease| Value::from(lease.job.to_string())));
     let ended: Vec<(String, i64)> = match conn {
-        Conn::Sqlite(conn) => {
-            let mut query = sqlx::query_as(sql(text)).bind(now.0);
-            for lease in leases {
-                query = query.bind(lease.job.to_string());
-            }
-            query.fetch_all(&mut *conn).await?
-        }
+        Conn::Sqlite(conn) => conn.all(&text, &values)?,
     };
     let lease = |(id, generation): (String, i64)| {
         Some(Lease { job: id.parse().ok()?, generation: generation.unsigned_abs() })

@@ -1,24 +1,39 @@
 //! The drivers: one enum of connections, one of reader pools, and macros that write a statement
 //! once for each of them.
 //!
-//! The SQL text is the same for all. What differs is in [`dialect`]: one file per driver with the
+//! The SQL text is the same for all. What differs is in [`sqlite`]: one file per driver with the
 //! tokens of the migrations, how a transaction begins, how a row is locked. A second driver adds a
 //! variant here, an arm in each of the macros, and its dialect file.
+//!
+//! SQLite is reached in two ways. Readers come from `sqlx`'s pool, whose connections have a thread
+//! each. The one connection that writes is called [directly](direct), in the writer's own thread:
+//! to hand each of its statements to another thread and wait for the answer took longer than the
+//! statements, and with some of them longer than the disk.
 
+pub(crate) mod direct;
 pub(crate) mod sqlite;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use boatyard_model::{
     AttemptId, AttemptState, BlobId, JobId, JobState, KeyId, LayerId, MemberId, OrganizationId,
     PermissionId, PromptId, PromptMode, PromptState, QuestionId, RepositoryId, SessionId,
     SessionState, TaskId, Timestamp, TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceState,
 };
-use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, SqlitePool};
 
 /// The connection that writes.
 pub(crate) enum Conn {
-    Sqlite(SqliteConnection),
+    Sqlite(direct::Connection),
+}
+
+/// A parameter of a statement that writes.
+#[derive(Debug, Clone)]
+pub(crate) enum Value<'a> {
+    Null,
+    Int(i64),
+    Text(Cow<'a, str>),
+    Shared(Arc<str>),
 }
 
 /// The connections that read.
@@ -33,19 +48,19 @@ pub(crate) fn sql(text: impl Into<Cow<'static, str>>) -> AssertSqlSafe<Cow<'stat
     AssertSqlSafe(text.into())
 }
 
-// The parameters are bound before the connection is borrowed, so that they may use the
-// transaction, as `self.now()` does.
+/// The parameters of a statement that writes.
+macro_rules! values {
+    ($($bind:expr),*) => {
+        &[$($crate::conn::Value::from($crate::conn::Bind::sql(&$bind))),*]
+    };
+}
 
 /// Runs a statement in a transaction: the number of rows that it touched.
 macro_rules! exec {
     ($tx:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
         match &$tx.conn {
-            $crate::conn::Conn::Sqlite(_) => {
-                let query = sqlx::query::<sqlx::Sqlite>($crate::conn::sql($sql))
-                    $(.bind($crate::conn::Bind::sql(&$bind)))*;
-                let $crate::conn::Conn::Sqlite(conn) = &mut $tx.conn;
-                let done = query.execute(&mut *conn).await;
-                done.map(|done| done.rows_affected()).map_err($crate::Error::from)
+            $crate::conn::Conn::Sqlite(conn) => {
+                conn.execute($sql.as_ref(), $crate::conn::values!($($bind),*))
             }
         }
     };
@@ -55,11 +70,8 @@ macro_rules! exec {
 macro_rules! find {
     ($tx:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
         match &$tx.conn {
-            $crate::conn::Conn::Sqlite(_) => {
-                let query = sqlx::query_as::<sqlx::Sqlite, $row>($crate::conn::sql($sql))
-                    $(.bind($crate::conn::Bind::sql(&$bind)))*;
-                let $crate::conn::Conn::Sqlite(conn) = &mut $tx.conn;
-                query.fetch_optional(&mut *conn).await.map_err($crate::Error::from)
+            $crate::conn::Conn::Sqlite(conn) => {
+                conn.first::<$row>($sql.as_ref(), $crate::conn::values!($($bind),*))
             }
         }
     };
@@ -69,11 +81,8 @@ macro_rules! find {
 macro_rules! list {
     ($tx:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
         match &$tx.conn {
-            $crate::conn::Conn::Sqlite(_) => {
-                let query = sqlx::query_as::<sqlx::Sqlite, $row>($crate::conn::sql($sql))
-                    $(.bind($crate::conn::Bind::sql(&$bind)))*;
-                let $crate::conn::Conn::Sqlite(conn) = &mut $tx.conn;
-                query.fetch_all(&mut *conn).await.map_err($crate::Error::from)
+            $crate::conn::Conn::Sqlite(conn) => {
+                conn.all::<$row>($sql.as_ref(), $crate::conn::values!($($bind),*))
             }
         }
     };
@@ -120,7 +129,37 @@ macro_rules! read_page {
 }
 
 pub(crate) use read_page;
-pub(crate) use {exec, find, list, read_all, read_one};
+pub(crate) use {exec, find, list, read_all, read_one, values};
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Value<'_> {
+    fn from(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+impl From<i64> for Value<'_> {
+    fn from(int: i64) -> Self {
+        Self::Int(int)
+    }
+}
+
+impl From<bool> for Value<'_> {
+    fn from(yes: bool) -> Self {
+        Self::Int(yes.into())
+    }
+}
+
+impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, T::into)
+    }
+}
 
 /// A value as all drivers take it: text, a number of 64 bits, or nothing.
 pub(crate) trait Bind {

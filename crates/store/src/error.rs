@@ -91,7 +91,7 @@ pub enum Error {
     Encode(#[source] Arc<serde_json::Error>),
     /// The database refused or could not.
     #[error("the database failed")]
-    Database(#[source] Arc<sqlx::Error>),
+    Database(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// A file beside the database.
     #[error("can't use {path}", path = path.display())]
     File {
@@ -121,6 +121,12 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}
+
 impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Self {
         Self::Encode(Arc::new(error))
@@ -132,10 +138,15 @@ impl Error {
     /// somebody makes room.
     pub fn is_full(&self) -> bool {
         let Self::Database(error) = self else { return false };
-        match error.as_ref() {
+        let full = rusqlite::ErrorCode::DiskFull;
+        let written = error.downcast_ref::<rusqlite::Error>();
+        if written.is_some_and(|error| error.sqlite_error_code() == Some(full)) {
+            return true;
+        }
+        match error.downcast_ref() {
             // SQLITE_FULL is 13.
-            sqlx::Error::Database(db) => db.code().is_some_and(|code| code == "13"),
-            sqlx::Error::Io(io) => io.kind() == std::io::ErrorKind::StorageFull,
+            Some(sqlx::Error::Database(db)) => db.code().is_some_and(|code| code == "13"),
+            Some(sqlx::Error::Io(io)) => io.kind() == std::io::ErrorKind::StorageFull,
             _ => false,
         }
     }

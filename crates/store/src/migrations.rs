@@ -6,12 +6,9 @@
 use std::collections::BTreeMap;
 
 use boatyard_model::Timestamp;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use crate::{
-    Error, Result,
-    conn::{Conn, sqlite},
-};
+use crate::{Error, Result, conn::sqlite};
 
 /// Every migration, in order: number, name, text.
 const ALL: &[(i64, &str, &str)] = &[(1, "first", include_str!("migrations/0001_first.sql"))];
@@ -45,24 +42,19 @@ fn checksum(text: &str) -> String {
     format!("{hash:016x}")
 }
 
-pub(crate) async fn pending(conn: &mut Conn) -> Result<Pending> {
-    let rows: Vec<(i64, String)> = match conn {
-        Conn::Sqlite(conn) => {
-            sqlx::query(
-                "CREATE TABLE IF NOT EXISTS schema_migration (
-                    version BIGINT PRIMARY KEY,
-                    name TEXT NOT NULL,
-                    checksum TEXT NOT NULL,
-                    applied BIGINT NOT NULL
-                )",
-            )
-            .execute(&mut *conn)
-            .await?;
-            sqlx::query_as("SELECT version, checksum FROM schema_migration")
-                .fetch_all(&mut *conn)
-                .await?
-        }
-    };
+pub(crate) async fn pending(conn: &mut SqliteConnection) -> Result<Pending> {
+    sqlx::query(
+        "CREATE TABLE IF NOT EXISTS schema_migration (
+            version BIGINT PRIMARY KEY,
+            name TEXT NOT NULL,
+            checksum TEXT NOT NULL,
+            applied BIGINT NOT NULL
+        )",
+    )
+    .execute(&mut *conn)
+    .await?;
+    let rows: Vec<(i64, String)> =
+        sqlx::query_as("SELECT version, checksum FROM schema_migration").fetch_all(conn).await?;
     let run: BTreeMap<i64, String> = rows.into_iter().collect();
     let found = run.keys().next_back().copied().unwrap_or(0);
     let known = ALL.last().map_or(0, |(version, ..)| *version);
@@ -78,26 +70,26 @@ pub(crate) async fn pending(conn: &mut Conn) -> Result<Pending> {
 }
 
 /// Runs what is pending, each migration in a transaction of its own; the schema's number then.
-pub(crate) async fn run(conn: &mut Conn, pending: &Pending, now: Timestamp) -> Result<i64> {
+pub(crate) async fn run(
+    conn: &mut SqliteConnection,
+    pending: &Pending,
+    now: Timestamp,
+) -> Result<i64> {
     for (version, name, shipped) in ALL.iter().filter(|(version, ..)| *version > pending.found) {
-        match conn {
-            Conn::Sqlite(conn) => {
-                let text = shipped.replace("{{serial}}", sqlite::SERIAL);
-                let mut transaction = sqlx::Connection::begin(&mut *conn).await?;
-                sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut *transaction).await?;
-                sqlx::query(
-                    "INSERT INTO schema_migration (version, name, checksum, applied)
-                     VALUES ($1, $2, $3, $4)",
-                )
-                .bind(version)
-                .bind(name)
-                .bind(checksum(shipped))
-                .bind(now.0)
-                .execute(&mut *transaction)
-                .await?;
-                transaction.commit().await?;
-            }
-        }
+        let text = shipped.replace("{{serial}}", sqlite::SERIAL);
+        let mut transaction = sqlx::Connection::begin(&mut *conn).await?;
+        sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut *transaction).await?;
+        sqlx::query(
+            "INSERT INTO schema_migration (version, name, checksum, applied)
+             VALUES ($1, $2, $3, $4)",
+        )
+        .bind(version)
+        .bind(name)
+        .bind(checksum(shipped))
+        .bind(now.0)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
     }
     Ok(pending.known)
 }

@@ -49,10 +49,43 @@ impl StoreRow for SqliteRow {
     }
 }
 
-/// A struct that [`record!`] made.
+impl StoreRow for rusqlite::Row<'_> {
+    fn cell(&self, index: usize) -> Result<Cell<'_>, sqlx::Error> {
+        use rusqlite::types::ValueRef::{Integer, Null, Text};
+        let decode =
+            |source: BoxError| sqlx::Error::ColumnDecode { index: index.to_string(), source };
+        match self.get_ref(index).map_err(|error| decode(error.into()))? {
+            Null => Ok(Cell::Null),
+            Integer(int) => Ok(Cell::Int(int)),
+            Text(text) => {
+                let text = std::str::from_utf8(text).map_err(|error| decode(error.into()))?;
+                Ok(Cell::Text(text.into()))
+            }
+            other => Err(decode(format!("found a {}", other.data_type()).into())),
+        }
+    }
+}
+
+/// A struct that [`record!`] made, or a tuple of some columns.
 pub(crate) trait Record: Sized {
     /// The record in a row with its columns in order.
     fn read(row: &impl StoreRow) -> Result<Self, sqlx::Error>;
+}
+
+macro_rules! tuples {
+    ($($($column:ident $index:literal),+;)*) => {$(
+        impl<$($column: Column),+> Record for ($($column,)+) {
+            fn read(row: &impl StoreRow) -> Result<Self, sqlx::Error> {
+                Ok(($(row.get::<$column>($index)?,)+))
+            }
+        }
+    )*};
+}
+
+tuples! {
+    A 0;
+    A 0, B 1;
+    A 0, B 1, C 2, D 3, E 4, F 5;
 }
 
 /// A row that came as a JSON array, with many others in one text: a driver's row costs a

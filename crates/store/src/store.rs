@@ -14,13 +14,13 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::{
     Error, Result,
-    conn::{Conn, Readers, exec, read_one, sqlite},
+    conn::{Readers, exec, read_one, sqlite},
     events::StoredEvent,
     feed::FeedEntry,
     follow::Channels,
     migrations::{self, Pending},
     tasks::TaskPages,
-    writer::{self, Op, Tx, Writer, WriterParts},
+    writer::{self, Op, Tx, WriterParts},
 };
 
 /// How long after a burst of commits the log is copied into the database.
@@ -117,8 +117,10 @@ impl Store {
     /// [`Error::Backup`] if the hook refused, [`Error::Database`] otherwise.
     pub async fn open(options: Options) -> Result<Self> {
         let Options { path, clock, readers, before_migration } = options;
-        let mut conn = Conn::Sqlite(sqlite::open_writer(&path).await?);
-        let pending = migrations::pending(&mut conn).await?;
+        sqlite::private(&path)
+            .map_err(|source| Error::File { path: path.clone(), source: Arc::new(source) })?;
+        let mut side = sqlite::open_side(&path).await?;
+        let pending = migrations::pending(&mut side).await?;
         if !pending.is_new()
             && !pending.is_empty()
             && let Some(hook) = before_migration
@@ -126,7 +128,7 @@ impl Store {
             let before = Before { path: path.clone(), pending: pending.clone() };
             hook(before).await.map_err(|error| Error::Backup(Arc::from(error)))?;
         }
-        let schema = migrations::run(&mut conn, &pending, clock.now()).await?;
+        let schema = migrations::run(&mut side, &pending, clock.now()).await?;
         let readers = Readers::Sqlite(sqlite::open_readers(&path, readers).await?);
         let (ops, queue) = mpsc::channel(writer::QUEUE);
         let shared = Arc::new(Shared {
@@ -139,12 +141,13 @@ impl Store {
         });
         let parts = WriterParts {
             path: path.clone(),
-            conn,
             ops: queue,
             shared: Arc::clone(&shared),
             clock: Arc::clone(&clock),
         };
-        tokio::spawn(Writer::new(parts).run());
+        writer::start(parts).await?;
+        // Not before the others are open: the last one to be closed copies the log and removes it.
+        sqlx::Connection::close(side).await?;
         let checkpoints = checkpoints(path.clone(), Arc::clone(&shared.dirty), ops.downgrade());
         let task = tokio::spawn(checkpoints).abort_handle();
         shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
@@ -179,7 +182,7 @@ impl Store {
     /// # Errors
     /// [`Error::Damaged`] with what was found first.
     pub async fn check(&self) -> Result<()> {
-        let Conn::Sqlite(mut conn) = Conn::Sqlite(sqlite::open_side(&self.path).await?);
+        let mut conn = sqlite::open_side(&self.path).await?;
         let found: (String,) =
             sqlx::query_as("PRAGMA integrity_check(1)").fetch_one(&mut conn).await?;
         if found.0 != "ok" {
@@ -209,7 +212,7 @@ impl Store {
         gone.await;
         let Readers::Sqlite(pool) = &self.readers;
         pool.close().await;
-        let Conn::Sqlite(mut conn) = Conn::Sqlite(sqlite::open_side(&self.path).await?);
+        let mut conn = sqlite::open_side(&self.path).await?;
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await?;
         sqlx::Connection::close(conn).await?;
         Ok(())

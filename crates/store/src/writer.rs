@@ -6,9 +6,13 @@
 //!                                         └────────── what arrived meanwhile ◄── replies, wake-ups ┘
 //! ```
 //!
+//! The writer has a thread of its own, in which the database is called directly: what it costs
+//! beyond the database's own work is one wake-up on the way in and one on the way out.
+//!
 //! One transaction takes all operations that arrived while the one before was being made durable,
 //! so the cost of the disk is shared and nobody waits for a timer: an operation that comes alone
-//! is committed at once. Operations are run in the order of arrival; neighbours of the same kind
+//! is committed at once. Only those who come in a crowd are waited for, some microseconds, so that
+//! they go on sharing. Operations are run in the order of arrival; neighbours of the same kind
 //! (appends, enqueues) become statements of many rows. A closure ([`Store::write`]) has a
 //! savepoint of its own when it shares the transaction, so its failure is its own.
 //!
@@ -26,14 +30,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Error, Result, Store,
-    conn::Conn,
+    conn::{Conn, direct::Connection},
     events::{Appended, Heads, Prepared},
     feed::FeedEntry,
     jobs::{Enqueued, NewJob, Settlement},
     store::Shared,
 };
 
-pub(crate) use batch::{Answer, Writer};
+use batch::Writer;
+
+pub(crate) use batch::Answer;
 pub(crate) use claims::ClaimRequest;
 
 /// Operations that wait for the writer at most; whoever comes after waits for a place.
@@ -174,8 +180,31 @@ impl Store {
 /// What the writer is made of.
 pub(crate) struct WriterParts {
     pub(crate) path: PathBuf,
-    pub(crate) conn: Conn,
     pub(crate) ops: mpsc::Receiver<Op>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Starts the writer's thread; it ends when every handle of the store is gone.
+///
+/// # Errors
+/// When the thread can't be started or the database not be opened.
+pub(crate) async fn start(parts: WriterParts) -> Result<()> {
+    let (opened, answer) = oneshot::channel();
+    let path = parts.path.clone();
+    let failed = |source| Error::File { path: path.clone(), source: Arc::new(source) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.map_err(&failed)?;
+    let thread = move || match Connection::open(&parts.path) {
+        Ok(conn) => {
+            let writer = Writer::new(parts, Conn::Sqlite(conn));
+            let _ = opened.send(Ok(()));
+            runtime.block_on(writer.run());
+        }
+        Err(error) => {
+            let _ = opened.send(Err(error));
+        }
+    };
+    std::thread::Builder::new().name("store-write".to_owned()).spawn(thread).map_err(&failed)?;
+    answer.await.map_err(|_| Error::Closed)?
 }

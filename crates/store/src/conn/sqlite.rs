@@ -29,10 +29,13 @@ pub(crate) fn json_rows(columns: &str, query: &str) -> String {
 }
 
 /// How long a statement waits for another program's lock (a backup, `sqlite3` in a shell).
-const BUSY: Duration = Duration::from_secs(10);
+pub(crate) const BUSY: Duration = Duration::from_secs(10);
 
 /// Statements that a connection keeps prepared: more than this crate has.
-const STATEMENTS: usize = 400;
+pub(crate) const STATEMENTS: usize = 400;
+
+/// A busy hour's log is cut back to so many bytes when it starts from the beginning again.
+pub(crate) const LOG_KEPT: i64 = 64 << 20;
 
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
@@ -43,28 +46,13 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY)
         .foreign_keys(true)
         .statement_cache_capacity(STATEMENTS)
-        // A busy hour's log is cut back to this when it starts from the beginning again.
-        .pragma("journal_size_limit", "67108864")
+        .pragma("journal_size_limit", LOG_KEPT.to_string())
         .disable_statement_logging()
-}
-
-/// The one connection that writes. It never copies the log into the database by itself, because
-/// that is the slowest part of a commit: the checkpoint task does.
-pub(crate) async fn open_writer(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    private(path)?;
-    options(path)
-        .pragma("wal_autocheckpoint", "0")
-        // 16 MiB: the interior pages of the large tables stay in memory.
-        .pragma("cache_size", "-16384")
-        .row_buffer_size(512)
-        .thread_name(|_| "store-write".to_owned())
-        .connect()
-        .await
 }
 
 /// Makes a database that is not there yet readable for its owner only, wherever it lies; the files
 /// that SQLite lays beside it take its mode.
-fn private(path: &Path) -> std::io::Result<()> {
+pub(crate) fn private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match opened {
@@ -73,7 +61,7 @@ fn private(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// A connection for checkpoints, backups and checks, beside the one that writes.
+/// A connection for migrations, checkpoints, backups and checks, beside the one that writes.
 pub(crate) async fn open_side(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     options(path)
         .pragma("wal_autocheckpoint", "0")

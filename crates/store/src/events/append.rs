@@ -11,7 +11,7 @@ use super::{Appended, NewEvent, Origin, Prepared, Role};
 use crate::{
     Result, Tx, bulk,
     bulk::Rows,
-    conn::{Conn, exec, sql},
+    conn::{Conn, Value, exec},
     jobs::NewJob,
     writer::{Answer, Group, Published},
 };
@@ -212,14 +212,9 @@ impl Tx {
                  WHERE session.id",
                 part.len(),
             );
-            let rows: Vec<(String, i64, i64, i64, i64, i64)> = match &mut self.conn {
-                Conn::Sqlite(conn) => {
-                    let mut query = sqlx::query_as(sql(text));
-                    for session in part {
-                        query = query.bind(session.to_string());
-                    }
-                    query.fetch_all(&mut *conn).await?
-                }
+            let ids: Vec<Value<'_>> = part.iter().map(|id| id.to_string().into()).collect();
+            let rows: Vec<(String, i64, i64, i64, i64, i64)> = match &self.conn {
+                Conn::Sqlite(conn) => conn.all(&text, &ids)?,
             };
             for (id, number, last_seq, epoch, n, turn_seq) in rows {
                 let Ok(session) = id.parse() else { continue };

@@ -1,6 +1,11 @@
 //! The writer's loop: gather, run, commit, answer.
 
-use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
@@ -8,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{CLOSURE_LIMIT, Effects, Op, Published, Tx, Work, WriterParts, claims::Claims};
 use crate::{
     Error, Result,
-    conn::{Conn, exec, sqlite},
+    conn::{Conn, direct::Connection, exec, sqlite},
     events::StoredEvent,
     jobs::{JobOutcome, Settlement},
     store::Shared,
@@ -18,6 +23,9 @@ use crate::{
 const BATCH_OPS: usize = 1024;
 /// Rows (events, jobs) that one transaction takes at most: about 4 MiB of events, 10 ms.
 const BATCH_ROWS: usize = 4096;
+
+/// How long those of the last transaction are waited for: a part of what a commit takes.
+const CROWD: Duration = Duration::from_micros(100);
 
 /// Gives a caller its answer once it is known whether the transaction was committed.
 pub(crate) type Answer = Box<dyn FnOnce(Result<()>) + Send>;
@@ -36,8 +44,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(parts: WriterParts) -> Self {
-        let WriterParts { path, conn, ops, shared, clock } = parts;
+    pub(crate) fn new(parts: WriterParts, conn: Conn) -> Self {
+        let WriterParts { path, ops, shared, clock } = parts;
         let tx = Tx::new(conn, clock);
         Self {
             path,
@@ -53,13 +61,9 @@ impl Writer {
     /// Runs until every handle of the store is gone.
     pub(crate) async fn run(mut self) {
         let mut batch = Vec::new();
-        let mut crowded = false;
+        let mut crowd = 0;
         loop {
-            if crowded {
-                // Those who were just answered come at once with their next: let them, so that
-                // they share a commit. Not for one that is alone.
-                tokio::task::yield_now().await;
-            }
+            self.await_crowd(crowd);
             let ready = match self.backlog.pop() {
                 Some(op) => Ok(op),
                 None => self.ops.try_recv(),
@@ -84,15 +88,27 @@ impl Writer {
                 rows += weight(&op);
                 batch.push(op);
             }
-            crowded = batch.len() > 1;
+            crowd = batch.len();
             self.commit(std::mem::take(&mut batch)).await;
         }
         self.claims.give_up();
         let Conn::Sqlite(conn) = self.tx.conn;
-        if let Err(error) = sqlx::Connection::close(conn).await {
+        if let Err(error) = conn.close() {
             tracing::warn!(error = &error as &dyn std::error::Error, "closing the database");
         }
         self.shared.closed.notify_one();
+    }
+
+    /// Those who were just answered come at once with their next: waits a moment for as many, so
+    /// that they share a commit. Not for one that is alone.
+    fn await_crowd(&self, crowd: usize) {
+        if crowd < 2 {
+            return;
+        }
+        let until = Instant::now() + CROWD;
+        while self.ops.len() < crowd && Instant::now() < until {
+            std::thread::yield_now();
+        }
     }
 
     async fn commit(&mut self, batch: Vec<Op>) {
@@ -223,19 +239,16 @@ impl Writer {
 
     async fn begin(&mut self) -> Result<()> {
         if self.broken {
-            self.tx.conn = Conn::Sqlite(sqlite::open_writer(&self.path).await?);
+            self.tx.conn = Conn::Sqlite(Connection::open(&self.path)?);
             self.broken = false;
         }
         exec!(self.tx, sqlite::BEGIN).map(drop)
     }
 
     async fn rollback(&mut self) -> Result<()> {
-        match exec!(self.tx, "ROLLBACK") {
-            Ok(_) => Ok(()),
-            // The database itself rolled back, as it does when the disk is full.
-            Err(Error::Database(error)) if error.to_string().contains("no transaction") => Ok(()),
-            Err(error) => Err(error),
-        }
+        let Conn::Sqlite(conn) = &self.tx.conn;
+        // The database itself may have rolled back, as it does when the disk is full.
+        if conn.in_transaction() { exec!(self.tx, "ROLLBACK").map(drop) } else { Ok(()) }
     }
 
     /// Runs a closure. Its own failure is its own answer; what is returned is the failure of the
