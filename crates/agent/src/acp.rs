@@ -59,7 +59,7 @@ pub(crate) async fn run(
 ) {
     let mut actor = Actor {
         normal: Normal::new(launch.program.capabilities.usage),
-        asks: Asks::new(launch.permissions, launch.ask_timeout),
+        asks: Asks::new(launch.autonomy, launch.ask_timeout),
         resume: launch.resume.clone(),
         seed: None,
         launch,
@@ -267,6 +267,10 @@ impl Actor {
                     } else {
                         self.normal.quiet_update(&params["update"]);
                     }
+                }
+                "$/cancel_request" => {
+                    let answer = self.asks.withdraw(&params["requestId"], &mut self.normal);
+                    self.send_all(answer);
                 }
                 "_claude/sdkMessage" => self.normal.claude_message(&params["message"]),
                 _ => {}

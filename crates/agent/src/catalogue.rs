@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 
 use boatyard_model::name::AgentName;
 
+pub use boatyard_model::agent::{Capabilities, Steer, UsageScope};
 pub(crate) use entry::replace_placeholders;
 pub use entry::{
-    Capabilities, Entry, HomeFile, Install, Modes, Package, Places, Program, PromptBy, Protocol,
-    Show, Steer, TextStyle, UsageScope,
+    Entry, HomeFile, Install, Modes, Package, Places, Program, PromptBy, Protocol, Show, TextStyle,
 };
 
 use crate::Error;

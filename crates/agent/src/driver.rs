@@ -21,8 +21,8 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use boatyard_model::{
-    BlobId, EventBody, PermissionId, PromptId, QuestionId, TurnOutcome, event::PermissionOutcome,
-    time::Clock,
+    Autonomy, BlobId, EventBody, PermissionId, PromptId, QuestionId, TurnOutcome,
+    event::PermissionOutcome, time::Clock,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -59,8 +59,8 @@ pub struct Launch {
     pub model: Option<String>,
     /// The agent's mode to choose; none leaves the agent's default.
     pub mode: Option<String>,
-    /// What happens when the agent asks for permission.
-    pub permissions: PermissionPolicy,
+    /// What is answered when the agent asks for permission.
+    pub autonomy: Autonomy,
     /// How long a permission or a question waits for a person.
     pub ask_timeout: Duration,
     /// Where the time in deadlines comes from.
@@ -78,19 +78,6 @@ impl fmt::Debug for Launch {
             .field("mode", &self.mode)
             .finish_non_exhaustive()
     }
-}
-
-/// What happens when the agent asks for permission.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PermissionPolicy {
-    /// A person is asked.
-    #[default]
-    Ask,
-    /// Yes, without asking anybody.
-    Allow,
-    /// No, without asking anybody.
-    Reject,
 }
 
 /// A piece of what is said to the agent.

@@ -32,8 +32,7 @@ mod text;
 
 pub use catalogue::{Catalogue, Entry, Program, Protocol};
 pub use driver::{
-    AgentSession, Ask, Blob, Choice, Command, Driver, Input, Launch, Output, PermissionPolicy,
-    Resumed,
+    AgentSession, Ask, Blob, Choice, Command, Driver, Input, Launch, Output, Resumed,
 };
 pub use error::Error;
 pub use process::{Exit, Process, ProcessControl, ProcessSpec, Spawner, Stdin};

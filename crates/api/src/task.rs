@@ -1,10 +1,10 @@
 //! Tasks: orders, their attempts, and what came of them.
 
 use boatyard_model::{
-    AttemptId, AttemptState, BlobId, MemberId, RepositoryId, SessionId, TaskId, TaskLimits,
-    Timestamp, WorkspaceId, WorkspaceLimits,
+    AttemptId, AttemptState, Autonomy, BlobId, MemberId, RepositoryId, SessionId, TaskId,
+    TaskLimits, Timestamp, WorkspaceId, WorkspaceLimits,
     event::{DiffFile, Usage},
-    name::AgentName,
+    name::{AgentName, EnvironmentName},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -39,6 +39,15 @@ pub struct NewTask {
     /// The model; the agent's own choice if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// The environment, by the name that the repository describes it under in
+    /// `.boatyard/environments/NAME.toml`; `default`, which is `.boatyard/environment.toml`, if
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub environment: Option<EnvironmentName>,
+    /// How much the agent may do without asking a person; as the settings say if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autonomy: Option<Autonomy>,
     /// Pictures that were uploaded as blobs, at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<BlobId>,
@@ -150,6 +159,12 @@ pub struct Task {
     /// The branch or commit that was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub base: Option<String>,
+    /// The environment that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub environment: Option<String>,
+    /// How much the agent may do unasked, if it was chosen for this task.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub autonomy: Option<Autonomy>,
     /// What each attempt may use.
     pub limits: TaskLimits,
     /// Whether the result goes to the origin.

@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 
 pub use boatyard_model::event::DiffFile;
 use boatyard_model::{
-    BlobId, Content, EventBody, PermissionId, PromptId, QuestionId, SessionId, Timestamp,
-    TurnOutcome,
+    Autonomy, BlobId, Content, EventBody, PermissionId, PromptId, QuestionId, SessionId, Timestamp,
+    TurnOutcome, agent::Capabilities,
 };
 use serde::{Deserialize, Serialize};
 
@@ -245,6 +245,16 @@ pub struct AgentLaunch {
     /// Files to lay into its home folder if absent: quiet settings.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// What is known of it beforehand.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// What is answered when it asks for permission.
+    #[serde(default)]
+    pub autonomy: Autonomy,
+    /// How many seconds a permission or a question waits for a person, should the server, whose
+    /// deadline comes first, not be there to decide; a day if absent.
+    #[serde(default)]
+    pub ask_seconds: Option<u64>,
 }
 
 /// How an agent speaks.

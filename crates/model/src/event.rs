@@ -512,7 +512,7 @@ word! {
         Denied,
         /// Nobody answered in time, which is a no.
         Expired,
-        /// The turn ended first.
+        /// The agent withdrew it, or the turn ended first.
         Cancelled,
     }
 

@@ -9,9 +9,13 @@
 //! - [`state`]: the state of an attempt, a session, a turn, a prompt, a workspace, a job, each
 //!   with its legal transitions beside it.
 //! - [`event`]: the one vocabulary of what happens in a session.
-//! - [`name`]: parsed names: repositories, branches, commits, agents.
+//! - [`agent`]: how much an agent may do unasked, and what is known of it beforehand.
+//! - [`diff`]: what git prints of a difference, read.
+//! - [`name`]: parsed names: repositories, branches, commits, agents, environments.
 //! - [`limits`]: what a workspace or a task may use.
 
+pub mod agent;
+pub mod diff;
 pub mod event;
 pub mod id;
 pub mod limits;
@@ -19,6 +23,7 @@ pub mod name;
 pub mod state;
 pub mod time;
 
+pub use agent::Autonomy;
 pub use event::{Content, Event, EventBody};
 pub use id::{
     AttemptId, BlobId, JobId, KeyId, LayerId, MemberId, OrganizationId, PermissionId, PromptId,

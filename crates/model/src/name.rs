@@ -24,6 +24,9 @@ pub enum NameError {
     /// Not an agent's name.
     #[error("`{0}` is not an agent name (small letters, digits and `-`, at most 40)")]
     Agent(String),
+    /// Not an environment's name.
+    #[error("`{0}` is not an environment's name (letters, digits, `.`, `_`, `-`, at most 60)")]
+    Environment(String),
 }
 
 fn shown(text: &str) -> String {
@@ -137,6 +140,54 @@ impl FromStr for AgentName {
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !text.starts_with('-');
         if ok { Ok(Self(text.to_owned())) } else { Err(NameError::Agent(shown(text))) }
+    }
+}
+
+/// The name of an environment that a repository describes in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EnvironmentName(String);
+
+parsed!(EnvironmentName);
+
+impl EnvironmentName {
+    /// The folder of those that are not [`Self::DEFAULT`], in a repository.
+    pub const FOLDER: &str = ".boatyard/environments";
+    /// The name of the one that is used where nobody names one.
+    pub const DEFAULT: &str = "default";
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is the one that is used where nobody names one: a repository need not have it.
+    pub fn is_default(&self) -> bool {
+        self.0 == Self::DEFAULT
+    }
+
+    /// The file that describes it, in a repository.
+    pub fn path(&self) -> String {
+        match self.is_default() {
+            true => ".boatyard/environment.toml".to_owned(),
+            false => format!("{}/{}.toml", Self::FOLDER, self.0),
+        }
+    }
+}
+
+impl Default for EnvironmentName {
+    fn default() -> Self {
+        Self(Self::DEFAULT.to_owned())
+    }
+}
+
+impl FromStr for EnvironmentName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let ok = (1..=60).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            && !text.starts_with(['.', '-']);
+        if ok { Ok(Self(text.to_owned())) } else { Err(NameError::Environment(shown(text))) }
     }
 }
 
@@ -398,6 +449,17 @@ mod tests {
         for text in ["https://u:secret@host/x", "http://u:secret@host", "ssh://u:se@cret@h/x"] {
             let error = RepositorySource::parse(text, "github.com").unwrap_err().to_string();
             assert!(!error.contains("cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_environment_s_name_is_a_file_of_one_folder() {
+        let path = |name: &str| name.parse::<EnvironmentName>().map(|name| name.path());
+        assert_eq!(path("default").unwrap(), ".boatyard/environment.toml");
+        assert_eq!(path("CI_gpu-1.2").unwrap(), ".boatyard/environments/CI_gpu-1.2.toml");
+        assert_eq!(EnvironmentName::default().path(), ".boatyard/environment.toml");
+        for bad in ["", "../x", "a/b", ".x", "-x", "a b", "a:b", "a\0", &"x".repeat(61)] {
+            assert!(path(bad).is_err(), "{bad}");
         }
     }
 

@@ -53,12 +53,14 @@ macro_rules! text_enum {
     )*};
 }
 
+pub(crate) use text_enum;
+
 /// A text that is none of a state's values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a value of {kind}")]
 pub struct UnknownState {
-    kind: &'static str,
-    text: String,
+    pub(crate) kind: &'static str,
+    pub(crate) text: String,
 }
 
 text_enum! {

@@ -8,7 +8,7 @@
 //! - [`fetch`]: bringing a mirror up to date from https, ssh, a path below a configured root, or a
 //!   bundle that a client sent.
 //! - [`results`]: taking a branch out of a workspace, showing it, handing it on.
-//! - [`environment`]: `.boatyard/environment.toml` at a commit.
+//! - [`environment`]: the environments that a repository describes, at a commit.
 
 use std::{
     collections::HashMap,

@@ -16,7 +16,7 @@
 //! - [`document`]: the annotated `boatyard.toml` and the page of documentation.
 //! - [`value`]: the types of values: sizes, spans of time, secrets.
 
-use boatyard_model::name::AgentName;
+use boatyard_model::{Autonomy, name::AgentName};
 
 pub mod agents;
 pub mod author;
@@ -76,6 +76,11 @@ table::section! {
         /// The agent of a task that names none. Where this is not set, Boatyard takes the first
         /// agent that is ready, and `demo` where none is.
         default_agent: Option<AgentName> = None, example "\"demo\"";
+        /// How much an agent may do without asking a person: `ask` (it asks for everything),
+        /// `ask_changes` (for what changes something), or `free` (nothing: its workspace is the
+        /// boundary). Each agent is put into the mode of its own that comes nearest, and what it
+        /// asks all the same is answered so. An agent or a task may have another.
+        autonomy: Autonomy = Autonomy::Free;
     }
 }
 

@@ -25,7 +25,7 @@ words! {
         Denied = "denied",
         /// Nobody answered in time.
         Expired = "expired",
-        /// The turn ended first.
+        /// The agent withdrew it, or the turn ended first.
         Cancelled = "cancelled",
     }
 
@@ -37,7 +37,7 @@ words! {
         Answered = "answered",
         /// Nobody answered in time.
         Expired = "expired",
-        /// The turn ended first.
+        /// The agent withdrew it, or the turn ended first.
         Cancelled = "cancelled",
     }
 }
@@ -183,6 +183,17 @@ impl Tx {
         answer: Option<String>,
         by: Option<String>,
     ) -> Result<QuestionRow> {
+        let state = if answer.is_some() { QuestionState::Answered } else { QuestionState::Expired };
+        self.close_question(id, state, answer, by).await
+    }
+
+    async fn close_question(
+        &mut self,
+        id: QuestionId,
+        state: QuestionState,
+        answer: Option<String>,
+        by: Option<String>,
+    ) -> Result<QuestionRow> {
         let columns = QuestionRow::COLUMNS;
         let sql = format!("SELECT {columns} FROM question WHERE id = $1");
         let row = find!(self, QuestionRow, sql, id)?;
@@ -191,7 +202,6 @@ impl Tx {
             let (kind, outcome) = ("question", row.state.as_str().to_owned());
             return Err(Error::AlreadyResolved { kind, id: id.to_string(), outcome });
         }
-        let state = if answer.is_some() { QuestionState::Answered } else { QuestionState::Expired };
         let now = self.now();
         let resolved = find!(
             self,
@@ -213,6 +223,57 @@ impl Tx {
         self.feed(row.owner, "question.answered", told).await?;
         self.session_goes_on(row.session).await?;
         Ok(resolved)
+    }
+
+    /// Notes that nothing in a session waits for this permission any more: the agent withdrew it, or
+    /// gave up. That it was answered can't be said so. None if it was not open in that session.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    pub async fn withdraw_permission(
+        &mut self,
+        session: SessionId,
+        id: PermissionId,
+    ) -> Result<Option<PermissionRow>> {
+        let found = find!(
+            self,
+            (i64,),
+            "SELECT deadline FROM permission WHERE id = $1 AND session = $2 AND state = 'open'",
+            id,
+            session,
+        )?;
+        let Some((deadline,)) = found else { return Ok(None) };
+        let outcome = match Timestamp(deadline) <= self.now() {
+            true => PermissionOutcome::Expired,
+            false => PermissionOutcome::Cancelled,
+        };
+        let withdrawn = Resolution { outcome, option: None, by: None };
+        self.resolve_permission(id, withdrawn).await.map(Some)
+    }
+
+    /// Notes that nothing in a session waits for the answer to this question any more. None if it
+    /// was not open in that session.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    pub async fn withdraw_question(
+        &mut self,
+        session: SessionId,
+        id: QuestionId,
+    ) -> Result<Option<QuestionRow>> {
+        let found = find!(
+            self,
+            (i64,),
+            "SELECT deadline FROM question WHERE id = $1 AND session = $2 AND state = 'open'",
+            id,
+            session,
+        )?;
+        let Some((deadline,)) = found else { return Ok(None) };
+        let state = match Timestamp(deadline) <= self.now() {
+            true => QuestionState::Expired,
+            false => QuestionState::Cancelled,
+        };
+        self.close_question(id, state, None, None).await.map(Some)
     }
 
     /// Resolves what is past its deadline: no for a permission, no answer for a question. At most

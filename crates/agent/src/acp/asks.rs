@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use boatyard_model::{
-    EventBody, PermissionId, QuestionId,
+    Autonomy, EventBody, PermissionId, QuestionId,
+    agent::Answers,
     event::{PermissionKind, PermissionOption, PermissionOutcome},
     time::Clock,
 };
@@ -11,10 +12,14 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{normal::Normal, wire};
+use super::{
+    normal::Normal,
+    tools::kind_of,
+    wire::{self, REQUEST_CANCELLED},
+};
 use crate::{
     capture::prefix,
-    driver::{Ask, Output, PermissionPolicy},
+    driver::{Ask, Output},
 };
 
 /// How many may wait at once; more are refused, so that a broken agent can't fill memory.
@@ -39,13 +44,13 @@ struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Asks {
     open: Vec<Waiting>,
-    policy: PermissionPolicy,
+    autonomy: Autonomy,
     timeout: Duration,
 }
 
 impl Asks {
-    pub(crate) fn new(policy: PermissionPolicy, timeout: Duration) -> Self {
-        Self { open: Vec::new(), policy, timeout }
+    pub(crate) fn new(autonomy: Autonomy, timeout: Duration) -> Self {
+        Self { open: Vec::new(), autonomy, timeout }
     }
 
     /// When the next one expires.
@@ -64,30 +69,33 @@ impl Asks {
         let call = &params["toolCall"];
         normal.tool(call);
         let options = options_of(&params["options"]);
-        let wanted = match self.policy {
-            PermissionPolicy::Ask if options.is_empty() || self.open.len() >= OPEN => {
-                return Some(wire::response(&id, cancelled()));
-            }
-            PermissionPolicy::Ask => {
-                let permission = PermissionId::new();
-                let tool = call["toolCallId"].as_str().and_then(|id| normal.tool_item(id));
-                let title = call["title"].as_str().filter(|t| !t.is_empty());
-                let body = EventBody::PermissionRequested {
-                    permission,
-                    tool: tool.map(str::to_owned),
-                    title: prefix(title.unwrap_or("the agent asks for permission"), TEXT).into(),
-                    options: options.clone(),
-                    deadline: clock.now().after(self.timeout),
-                };
-                normal.sink.event(body);
-                let until = Instant::now() + self.timeout;
-                self.open.push(Waiting { ask: Ask::Permission(permission), id, options, until });
-                return None;
-            }
-            PermissionPolicy::Allow => [PermissionKind::AllowOnce, PermissionKind::AllowAlways],
-            PermissionPolicy::Reject => [PermissionKind::RejectOnce, PermissionKind::RejectAlways],
+        // An agent may want a person for something whatever the autonomy: that only asks more.
+        let for_person = params["_meta"]["boatyard"]["person"] == true;
+        let kind = kind_of(call["kind"].as_str())
+            .or_else(|| normal.tool_kind(call["toolCallId"].as_str()?));
+        if !for_person
+            && self.autonomy.answers(kind) == Answers::Yes
+            && let Some(option) = allowing(&options)
+        {
+            return Some(wire::response(&id, selected(&option.id)));
+        }
+        if options.is_empty() || self.open.len() >= OPEN {
+            return Some(wire::response(&id, cancelled()));
+        }
+        let permission = PermissionId::new();
+        let tool = call["toolCallId"].as_str().and_then(|id| normal.tool_item(id));
+        let title = call["title"].as_str().filter(|t| !t.is_empty());
+        let body = EventBody::PermissionRequested {
+            permission,
+            tool: tool.map(str::to_owned),
+            title: prefix(title.unwrap_or("the agent asks for permission"), TEXT).into(),
+            options: options.clone(),
+            deadline: clock.now().after(self.timeout),
         };
-        Some(wire::response(&id, choose(&options, wanted)))
+        normal.sink.event(body);
+        let until = Instant::now() + self.timeout;
+        self.open.push(Waiting { ask: Ask::Permission(permission), id, options, until });
+        None
     }
 
     /// Takes a `_boatyard/question`: `{sessionId, question, options?: [text]}`, answered with
@@ -150,6 +158,15 @@ impl Asks {
         Self::close(late, PermissionOutcome::Expired, normal)
     }
 
+    /// Takes a `$/cancel_request`: the agent does not wait for this any more. Gives what it is to be
+    /// told, if it did wait.
+    pub(crate) fn withdraw(&mut self, request: &Value, normal: &mut Normal) -> Option<Bytes> {
+        let at = self.open.iter().position(|waiting| waiting.id == *request)?;
+        let Waiting { ask, id, .. } = self.open.remove(at);
+        normal.sink.output(Output::AskClosed { ask, outcome: PermissionOutcome::Cancelled });
+        Some(wire::refusal(&id, REQUEST_CANCELLED, "cancelled"))
+    }
+
     /// Closes all: the turn is cancelled or over. Gives what the agent is to be told.
     pub(crate) fn cancel(&mut self, normal: &mut Normal) -> Vec<Bytes> {
         let all = std::mem::take(&mut self.open);
@@ -161,10 +178,7 @@ impl Asks {
             normal.sink.output(Output::AskClosed { ask: waiting.ask, outcome });
             let answer = match (waiting.ask, outcome) {
                 (Ask::Question(_), _) => json!({ "answer": null }),
-                (Ask::Permission(_), PermissionOutcome::Expired) => choose(
-                    &waiting.options,
-                    [PermissionKind::RejectOnce, PermissionKind::RejectAlways],
-                ),
+                (Ask::Permission(_), PermissionOutcome::Expired) => refusing(&waiting.options),
                 (Ask::Permission(_), _) => cancelled(),
             };
             wire::response(&waiting.id, answer)
@@ -190,10 +204,23 @@ fn options_of(options: &Value) -> Vec<PermissionOption> {
     options.collect()
 }
 
+/// The option that is a yes, the smaller one first.
+fn allowing(options: &[PermissionOption]) -> Option<&PermissionOption> {
+    first_of(options, [PermissionKind::AllowOnce, PermissionKind::AllowAlways])
+}
+
+/// The answer that is a no, the smaller one first.
+fn refusing(options: &[PermissionOption]) -> Value {
+    let no = first_of(options, [PermissionKind::RejectOnce, PermissionKind::RejectAlways]);
+    no.map_or_else(cancelled, |option| selected(&option.id))
+}
+
 /// The first option of one of these kinds, in this order.
-fn choose(options: &[PermissionOption], wanted: [PermissionKind; 2]) -> Value {
-    let chosen = wanted.iter().find_map(|kind| options.iter().find(|o| o.kind == *kind));
-    chosen.map_or_else(cancelled, |option| selected(&option.id))
+fn first_of(
+    options: &[PermissionOption],
+    wanted: [PermissionKind; 2],
+) -> Option<&PermissionOption> {
+    wanted.iter().find_map(|kind| options.iter().find(|option| option.kind == *kind))
 }
 
 fn selected(option: &str) -> Value {

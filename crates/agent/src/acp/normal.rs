@@ -5,7 +5,7 @@
 
 use boatyard_model::{
     EventBody, TurnOutcome,
-    event::{NoticeLevel, PlanEntry, Usage},
+    event::{NoticeLevel, PlanEntry, ToolKind, Usage},
 };
 use serde_json::Value;
 
@@ -131,6 +131,11 @@ impl Normal {
     /// The name that events use for the open tool call with the agent's id.
     pub(crate) fn tool_item(&self, id: &str) -> Option<&str> {
         self.tools.item(id)
+    }
+
+    /// What the open tool call with the agent's id does.
+    pub(crate) fn tool_kind(&self, id: &str) -> Option<ToolKind> {
+        self.tools.kind(id)
     }
 
     /// A line that is no message.

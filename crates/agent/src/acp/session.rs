@@ -95,7 +95,9 @@ impl Actor {
         }
         let (session, resumed) = self.session(&hello).await?;
         self.offers = Offers::read(&hello, &session);
-        self.offers.queues_prompts = match self.launch.program.capabilities.steer {
+        let hints = self.launch.program.capabilities;
+        self.offers.images &= hints.images;
+        self.offers.queues_prompts = match hints.steer {
             Steer::Probe => self.offers.queues_prompts,
             Steer::Prompt => true,
             Steer::Restart => false,
@@ -165,7 +167,9 @@ impl Actor {
         let mut resumed = Resumed::Fresh;
         if let Some(id) = self.resume.clone() {
             let can = &hello["agentCapabilities"];
-            let method = if !can["sessionCapabilities"]["resume"].is_null() {
+            let method = if !self.launch.program.capabilities.resume {
+                None
+            } else if !can["sessionCapabilities"]["resume"].is_null() {
                 Some("session/resume")
             } else if can["loadSession"] == true {
                 Some("session/load")

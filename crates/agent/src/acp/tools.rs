@@ -85,6 +85,11 @@ impl Tools {
         self.open.iter().find(|t| t.id == id && !t.hidden).map(|t| t.call.tool.as_str())
     }
 
+    /// What the open call with the agent's id does.
+    pub(crate) fn kind(&self, id: &str) -> Option<ToolKind> {
+        self.open.iter().find(|tool| tool.id == id)?.call.kind
+    }
+
     /// Takes a `tool_call`, a `tool_call_update` or the `toolCall` of a permission request.
     /// `cancelling`: the turn is being cancelled, so that a failure means that. Gives a plan where
     /// the call is one in disguise.
@@ -342,7 +347,7 @@ fn id_of(update: &Value) -> Option<&str> {
     update["toolCallId"].as_str().filter(|id| !id.is_empty() && id.len() <= ID_LEN)
 }
 
-fn kind_of(kind: Option<&str>) -> Option<ToolKind> {
+pub(super) fn kind_of(kind: Option<&str>) -> Option<ToolKind> {
     Some(match kind? {
         "read" => ToolKind::Read,
         "edit" => ToolKind::Edit,

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use boatyard_model::name::AgentName;
+use boatyard_model::{
+    agent::{Autonomy, Capabilities},
+    name::AgentName,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -39,6 +42,9 @@ pub struct Entry {
     /// The model that is chosen where nobody chose.
     #[serde(default)]
     pub model: Option<String>,
+    /// How much it may do unasked, where nobody chose; the settings' general choice if absent.
+    #[serde(default)]
+    pub autonomy: Option<Autonomy>,
     /// Its own mode for each autonomy.
     #[serde(default)]
     pub modes: Modes,
@@ -78,48 +84,16 @@ pub struct Modes {
     pub free: Option<String>,
 }
 
-/// What an agent can do, where the protocol does not tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Capabilities {
-    /// It takes pictures.
-    pub images: bool,
-    /// It can go on with an earlier conversation.
-    pub resume: bool,
-    /// How a message gets into a running turn.
-    pub steer: Steer,
-    /// What the tokens that it reports at a turn's end are counted from.
-    pub usage: UsageScope,
-}
-
-impl Default for Capabilities {
-    fn default() -> Self {
-        Self { images: true, resume: true, steer: Steer::Probe, usage: UsageScope::Turn }
+impl Modes {
+    /// The mode for an autonomy.
+    pub fn of(&self, autonomy: Autonomy) -> Option<&str> {
+        let mode = match autonomy {
+            Autonomy::Ask => &self.ask,
+            Autonomy::AskChanges => &self.ask_changes,
+            Autonomy::Free => &self.free,
+        };
+        mode.as_deref()
     }
-}
-
-/// How a message gets into a running turn.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Steer {
-    /// As the agent's capabilities say.
-    #[default]
-    Probe,
-    /// As a second prompt: it takes one in mid-turn.
-    Prompt,
-    /// The turn is cancelled at the next tool boundary and begun again.
-    Restart,
-}
-
-/// What an agent's token counts at a turn's end are counted from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UsageScope {
-    /// The turn's beginning.
-    #[default]
-    Turn,
-    /// The session's beginning.
-    Session,
 }
 
 /// How a text agent takes its prompt and shows its answer.
@@ -241,6 +215,21 @@ pub struct Places {
 }
 
 impl Entry {
+    /// How much it may do unasked, and the mode of its own to choose for that: what somebody chose
+    /// for this one conversation, else what stands here, else `general`, the settings' choice.
+    ///
+    /// `mode` goes before `modes` as long as nobody chose: it is what was written for this agent.
+    pub fn autonomy(
+        &self,
+        chosen: Option<Autonomy>,
+        general: Autonomy,
+    ) -> (Autonomy, Option<&str>) {
+        let autonomy = chosen.or(self.autonomy).unwrap_or(general);
+        let (fixed, fitting) = (self.mode.as_deref(), self.modes.of(autonomy));
+        let mode = if chosen.is_some() { fitting.or(fixed) } else { fixed.or(fitting) };
+        (autonomy, mode)
+    }
+
     /// Fills the placeholders for a workspace and a model (the entry's own where none is given).
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The catalogue as it ships, and what is refused in one.
 
+use boatyard_model::Autonomy;
+
 use super::*;
 
 struct Machine {
@@ -103,6 +105,25 @@ fn placeholders_are_filled_and_other_braces_kept() {
     assert_eq!(program.env["X"], r#"{"edit":"ask"} ${HOME}"#);
     let none = entry.program(&claude, &Places::default(), None).unwrap_err();
     assert!(matches!(none, Error::Placeholder { placeholder, .. } if placeholder == "node"));
+}
+
+#[test]
+fn the_narrowest_choice_of_an_autonomy_wins_and_finds_its_mode() {
+    use Autonomy::{Ask, AskChanges, Free};
+    let entry = |more: &str| {
+        let text = format!("{CLAUDE}\n[mine]\nprotocol = 'acp'\ncommand = ['x']\n{more}");
+        settings(&text).unwrap()
+    };
+    let (plain, claude, mine) = (entry(""), name("claude"), name("mine"));
+    let claude = plain.get(&claude).unwrap();
+    assert_eq!(claude.autonomy(None, Free), (Free, Some("bypassPermissions")));
+    assert_eq!(claude.autonomy(Some(Ask), Free), (Ask, Some("default")));
+    assert_eq!(plain.get(&mine).unwrap().autonomy(Some(Ask), Free), (Ask, None));
+    let fixed = entry("autonomy = 'ask_changes'\nmode = 'plan'\nmodes = { ask = 'careful' }");
+    let fixed = fixed.get(&mine).unwrap();
+    assert_eq!(fixed.autonomy(None, Free), (AskChanges, Some("plan")));
+    assert_eq!(fixed.autonomy(Some(Ask), Free), (Ask, Some("careful")));
+    assert_eq!(fixed.autonomy(Some(Free), Ask), (Free, Some("plan")));
 }
 
 #[test]

@@ -191,7 +191,7 @@ async fn edit(stage: &Stage, file: &Path, ask: Ask) -> End {
         "content": diff,
     });
     start(stage, &call).await;
-    if (ask == Ask::Always || stage.must_ask()) && !allowed(stage, &call).await {
+    if (ask == Ask::Always || stage.must_ask()) && !allowed(stage, &call, ask).await {
         finish(stage, &id, "failed", json!([text_block("You did not allow it.")]), Value::Null)
             .await;
         stage.say(Speech::Message, "You did not allow me to write the file, so I left it.\n").await;
@@ -224,13 +224,15 @@ fn write(root: &Path, file: &Path, text: &str) -> std::io::Result<()> {
     std::fs::write(path, text)
 }
 
-async fn allowed(stage: &Stage, call: &Value) -> bool {
+async fn allowed(stage: &Stage, call: &Value, ask: Ask) -> bool {
     let options = json!([
         { "optionId": "yes", "name": "Allow", "kind": "allow_once" },
         { "optionId": "always", "name": "Always allow", "kind": "allow_always" },
         { "optionId": "no", "name": "Reject", "kind": "reject_once" },
     ]);
-    let params = json!({ "toolCall": call, "options": options });
+    let mut params = json!({ "toolCall": call, "options": options });
+    // The scene is about a person's answer: no autonomy gives it in their place.
+    params["_meta"]["boatyard"]["person"] = json!(ask == Ask::Always);
     let answer = stage.ask("session/request_permission", params).await.unwrap_or_default();
     matches!(answer["outcome"]["optionId"].as_str(), Some("yes" | "always"))
 }
@@ -247,7 +249,7 @@ async fn command(stage: &Stage, line: &str) -> End {
         "content": [],
     });
     start(stage, &call).await;
-    if stage.must_ask() && !allowed(stage, &call).await {
+    if stage.must_ask() && !allowed(stage, &call, Ask::IfMode).await {
         finish(stage, &id, "failed", json!([text_block("You did not allow it.")]), Value::Null)
             .await;
         return End::Done;

@@ -2,9 +2,9 @@
 
 use std::{path::Path, process::Stdio, sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use boatyard_agent::{Ask, Command, Driver, Input, Launch, Output, PermissionPolicy, Resumed};
+use boatyard_agent::{Ask, Command, Driver, Input, Launch, Output, Resumed};
 use boatyard_model::{
-    EventBody, PromptId, TurnOutcome,
+    Autonomy, EventBody, PromptId, TurnOutcome,
     event::{PermissionOutcome, PlanStatus, ToolStatus},
 };
 use bytes::Bytes;
@@ -141,19 +141,31 @@ async fn a_permission_that_nobody_answers_is_a_no() {
 }
 
 #[tokio::test]
-async fn a_policy_answers_in_the_place_of_a_person() {
-    for (permissions, written) in
-        [(PermissionPolicy::Allow, true), (PermissionPolicy::Reject, false)]
-    {
+async fn an_autonomy_answers_in_the_place_of_a_person() {
+    let asked = async |autonomy: Autonomy, words: &str| {
         let folder = repository();
         let mode = Some("ask".to_owned());
-        let launch = Launch { permissions, mode, ..demo(folder.path()) };
+        let launch = Launch { autonomy, mode, ..demo(folder.path()) };
         let mut driver = Driver::start(launch, Arc::<Local>::default());
-        let turn = run(&mut driver, 1, "/demo edit").await;
+        prompt(&driver, 1, words).await;
+        let turn = follow(&mut driver, 1, |output| match output {
+            Output::Event { body: EventBody::PermissionRequested { permission, .. }, .. } => {
+                let (permission, option) = (*permission, Some("no".to_owned()));
+                Some(Command::AnswerPermission { permission, option })
+            }
+            _ => None,
+        })
+        .await;
         assert_eq!(turn.outcome, TurnOutcome::Completed);
-        assert_eq!(folder.path().join("BOATYARD-DEMO.md").exists(), written);
-        assert!(!turn.kinds().contains(&"permission.requested"));
-    }
+        let asked = turn.kinds().contains(&"permission.requested");
+        // Whoever is asked here says no.
+        assert_ne!(asked, folder.path().join("BOATYARD-DEMO.md").exists());
+        asked
+    };
+    assert!(asked(Autonomy::Ask, "/demo edit").await);
+    assert!(asked(Autonomy::AskChanges, "/demo edit").await);
+    assert!(!asked(Autonomy::Free, "/demo edit").await);
+    assert!(asked(Autonomy::Free, "/demo permission").await, "this one wants a person");
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use std::{
 };
 
 use agent_client_protocol::v1::schema as acp;
-use boatyard_agent::{Command, Driver, Input, Output, Protocol};
-use boatyard_model::{EventBody, PromptId, TurnOutcome};
+use boatyard_agent::{Ask, Command, Driver, Input, Launch, Output, Protocol};
+use boatyard_model::{Autonomy, EventBody, PromptId, TurnOutcome, event::PermissionOutcome};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf},
@@ -312,6 +312,112 @@ async fn a_lost_agent_fails_the_turn() {
     let turn = follow(&mut driver, 1, |_| None).await;
     assert_eq!(turn.outcome, TurnOutcome::Failed);
     assert!(turn.error.unwrap().contains("closed its output"));
+}
+
+#[tokio::test]
+async fn an_agent_may_withdraw_what_it_asked() {
+    let (mut driver, mut agent) = Agent::start();
+    prompt(&driver, 1, "x").await;
+    let turn = agent.begin(json!({})).await;
+    let options = json!([{ "optionId": "yes", "name": "Yes", "kind": "allow_once" }]);
+    let call = json!({ "toolCallId": "t", "title": "T", "kind": "edit" });
+    let params = json!({ "sessionId": "s", "toolCall": call, "options": options });
+    let ask = |id: &str| json!({ "jsonrpc": "2.0", "id": id, "method": "session/request_permission", "params": params });
+    let withdraw = |id: &str| json!({ "jsonrpc": "2.0", "method": "$/cancel_request", "params": { "requestId": id } });
+    agent.say(ask("a")).await;
+    agent.say(ask("b")).await;
+    // Another's id, and the same twice, do nothing.
+    for id in ["c", "a", "a"] {
+        agent.say(withdraw(id)).await;
+    }
+    let line = timeout(PATIENCE, agent.lines.next_line()).await.unwrap().unwrap().unwrap();
+    let told: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&told["id"], &told["error"]["code"]), (&json!("a"), &json!(-32800)));
+    agent.answer(&turn, json!({ "stopReason": "end_turn" })).await;
+    let turn = follow(&mut driver, 1, |_| None).await;
+    let asked: Vec<_> = turn
+        .events()
+        .filter_map(|event| match event {
+            EventBody::PermissionRequested { permission, .. } => Some(*permission),
+            _ => None,
+        })
+        .collect();
+    let closed: Vec<_> = turn
+        .outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::AskClosed { ask: Ask::Permission(id), outcome } => Some((*id, *outcome)),
+            _ => None,
+        })
+        .collect();
+    // The other one ends with its turn.
+    assert_eq!(
+        closed,
+        asked.into_iter().map(|id| (id, PermissionOutcome::Cancelled)).collect::<Vec<_>>()
+    );
+    assert_eq!(closed.len(), 2);
+}
+
+#[tokio::test]
+async fn a_look_is_allowed_unasked_where_changes_are_not() {
+    let (ours, mut agent) = duplex();
+    let program = program(Protocol::Acp, &["played"], "");
+    let launch = Launch { autonomy: Autonomy::AskChanges, ..launch(program, Path::new("/")) };
+    let mut driver = Driver::start(launch, Played::new(vec![ours]));
+    prompt(&driver, 1, "x").await;
+    let turn = agent.begin(json!({})).await;
+    let options = json!([
+        { "optionId": "for ever", "name": "Always", "kind": "allow_always" },
+        { "optionId": "once", "name": "Yes", "kind": "allow_once" },
+        { "optionId": "no", "name": "No", "kind": "reject_once" },
+    ]);
+    // The kind may have been told earlier, or never.
+    let known =
+        json!({ "sessionUpdate": "tool_call", "toolCallId": "k", "title": "K", "kind": "read" });
+    agent.update(known).await;
+    for (id, call) in [
+        (1, json!({ "toolCallId": "k" })),
+        (2, json!({ "toolCallId": "s", "kind": "search" })),
+        (3, json!({ "toolCallId": "e", "kind": "edit" })),
+        (4, json!({ "toolCallId": "u" })),
+    ] {
+        let params = json!({ "sessionId": "s", "toolCall": call, "options": options });
+        let ask = json!({ "id": id, "method": "session/request_permission", "params": params });
+        agent.say(ask).await;
+    }
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let line = timeout(PATIENCE, agent.lines.next_line()).await.unwrap().unwrap().unwrap();
+        let told: Value = serde_json::from_str(&line).unwrap();
+        answers.push((told["id"].clone(), told["result"]["outcome"]["optionId"].clone()));
+    }
+    assert_eq!(answers, [(json!(1), json!("once")), (json!(2), json!("once"))]);
+    agent.answer(&turn, json!({ "stopReason": "end_turn" })).await;
+    let turn = follow(&mut driver, 1, |_| None).await;
+    let tools = turn.events().filter_map(|event| match event {
+        EventBody::PermissionRequested { tool, .. } => tool.clone(),
+        _ => None,
+    });
+    assert_eq!(tools.collect::<Vec<_>>(), ["e", "u"]);
+}
+
+#[tokio::test]
+async fn hints_of_the_catalogue_go_before_what_an_agent_claims() {
+    let (ours, mut agent) = duplex();
+    let hints = "capabilities = { images = false, resume = false }";
+    let program = program(Protocol::Acp, &["played"], hints);
+    let resume = Some("earlier".to_owned());
+    let launch = Launch { resume, ..launch(program, Path::new("/")) };
+    let mut driver = Driver::start(launch, Played::new(vec![ours]));
+    let image = Input::Image { mime: "image/png".into(), bytes: bytes::Bytes::from_static(b"x") };
+    let content = vec![Input::Text("x".into()), image];
+    send(&driver, Command::Prompt { turn: 1, content }).await;
+    let can = json!({ "loadSession": true, "promptCapabilities": { "image": true } });
+    let request = agent.begin(can).await;
+    assert_eq!(request["params"]["prompt"].as_array().unwrap().len(), 1, "{request}");
+    agent.answer(&request, json!({ "stopReason": "end_turn" })).await;
+    let turn = follow(&mut driver, 1, |_| None).await;
+    assert_eq!(turn.notices(), ["resume_lost", "image_left_out"]);
 }
 
 /// An agent that goes on when it is told to stop for a message; what comes of it with this many more

@@ -12,11 +12,11 @@ use std::{
 };
 
 use boatyard_agent::{
-    Command, Driver, Exit, Input, Launch, Output, PermissionPolicy, Process, ProcessControl,
-    ProcessSpec, Program, Protocol, Spawner, Stdin,
+    Command, Driver, Exit, Input, Launch, Output, Process, ProcessControl, ProcessSpec, Program,
+    Protocol, Spawner, Stdin,
     catalogue::{Catalogue, Places},
 };
-use boatyard_model::{EventBody, TurnOutcome, time::SystemClock};
+use boatyard_model::{Autonomy, EventBody, TurnOutcome, time::SystemClock};
 use tokio::{io::DuplexStream, time::timeout};
 
 /// No step of a test takes longer.
@@ -146,7 +146,7 @@ pub(crate) fn launch(program: Program, folder: &Path) -> Launch {
         seed: None,
         model: None,
         mode: None,
-        permissions: PermissionPolicy::Ask,
+        autonomy: Autonomy::Ask,
         ask_timeout: PATIENCE,
         clock: Arc::new(SystemClock),
     }

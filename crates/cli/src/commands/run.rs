@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result};
 use boatyard_api::{
     Client, IdempotencyKey, Revision,
     blob::BLOB_MAX,
-    model::{BlobId, name::AgentName},
+    model::{
+        Autonomy, BlobId,
+        name::{AgentName, EnvironmentName},
+    },
     task::{IMAGES_MAX, NewTask, PROMPT_MAX, Push, TaskLimitsWanted},
 };
 use boatyard_server::settings::Span;
@@ -52,6 +55,12 @@ pub(crate) struct Args {
     /// The branch or commit where work begins; what is checked out, or the default branch
     #[arg(long, value_name = "REVISION")]
     base: Option<String>,
+    /// The environment: NAME of .boatyard/environments/NAME.toml in the repository
+    #[arg(long = "env", value_name = "NAME")]
+    environment: Option<EnvironmentName>,
+    /// How much the agent may do without asking; as the server's settings say if absent
+    #[arg(long, value_name = "HOW", value_parser = ["ask", "ask_changes", "free"])]
+    autonomy: Option<String>,
     /// A line for lists; the prompt's first line if absent
     #[arg(long)]
     title: Option<String>,
@@ -88,6 +97,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
     let prompt = read_prompt(&args.prompt)?;
     let (repository, base) = repository(&args, context).await?;
     let images = upload_images(client, &args.images).await?;
+    let autonomy = args.autonomy.as_deref().map(str::parse::<Autonomy>).transpose()?;
     let limits = TaskLimitsWanted {
         time: args.time_limit,
         setup_time: args.setup_timeout,
@@ -99,6 +109,8 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
         agent: args.agent,
         base,
         model: args.model,
+        environment: args.environment,
+        autonomy,
         images,
         attempts: args.attempts,
         title: args.title,

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use boatyard_agent::{
     Driver,
-    catalogue::{Capabilities, Program, PromptBy, Protocol, Show, TextStyle},
-    driver::{Launch, PermissionPolicy},
+    catalogue::{Program, PromptBy, Protocol, Show, TextStyle},
+    driver::Launch,
 };
 use boatyard_link::message::{self, AgentProtocol, Failure, FailureCode, OpenSession};
 use boatyard_model::name::AgentName;
@@ -17,8 +17,11 @@ use crate::{
     process::{Group, GroupSpawner},
 };
 
-/// How long a permission or question waits for a person (DESIGN, rule 14).
-const ASK_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// How many seconds a permission or question waits for a person where the server does not say.
+const ASK: u64 = 24 * 3600;
+
+/// The longest that it does, whatever the server says: a year.
+const ASK_MAX: u64 = 365 * 24 * 3600;
 
 /// The largest file that is laid into a home.
 const HOME_FILE_MAX: u64 = 1 << 20;
@@ -44,8 +47,8 @@ pub(super) fn start(
         seed: open.seed.clone(),
         model: open.agent.model.clone(),
         mode: open.agent.mode.clone(),
-        permissions: PermissionPolicy::Ask,
-        ask_timeout: ASK_TIMEOUT,
+        autonomy: open.agent.autonomy,
+        ask_timeout: Duration::from_secs(open.agent.ask_seconds.unwrap_or(ASK).min(ASK_MAX)),
         clock: context.clock.0.clone(),
     };
     Ok(Driver::start(launch, Arc::new(GroupSpawner(group))))
@@ -76,7 +79,7 @@ fn program(open: &OpenSession) -> Result<Program, Failure> {
         argv: agent.command.clone(),
         // The driver gets the whole environment, with these in it.
         env: agent.environment.clone(),
-        capabilities: Capabilities::default(),
+        capabilities: agent.capabilities,
         text: TextStyle { show, prompt },
         home: Vec::new(),
     })

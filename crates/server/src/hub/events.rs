@@ -3,6 +3,9 @@
 //! A runner's records are hostile input. A record about a session of another workspace, an event
 //! that only the server makes, a record that does not parse: each is passed over and acknowledged,
 //! so that it can't hold up what follows.
+//!
+//! One thing a runner may say about what waits for a person: that the agent does not wait any more.
+//! It is taken for what is open in that session only, and says nothing but that ([`Closed`]).
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -11,8 +14,11 @@ use boatyard_link::{
     message::{Ack, Header, Position, Record, RecordKind},
     record,
 };
-use boatyard_model::{EventBody, SessionId, Timestamp, WorkspaceId, event::NoticeLevel};
-use boatyard_store::{NewEvent, Origin, Owner};
+use boatyard_model::{
+    EventBody, PermissionId, QuestionId, SessionId, Timestamp, WorkspaceId,
+    event::{NoticeLevel, PermissionOutcome},
+};
+use boatyard_store::{NewEvent, NewJob, Origin, Owner};
 use bytes::{Bytes, BytesMut};
 
 use super::{Attached, Hub, HubError, Shared};
@@ -116,6 +122,12 @@ impl Taker {
             let Some(owner) = self.owner(record.session).await? else { continue };
             match record.what {
                 RecordKind::Event(body) => {
+                    if let Some(closed) = Closed::of(&body) {
+                        // After the request itself, which may stand before it.
+                        self.append(&mut events, &mut spent).await?;
+                        self.close(record.session, closed).await?;
+                        continue;
+                    }
                     let Some(body) = self.admit(body) else { continue };
                     if let EventBody::Usage { usage } = &body
                         && self.is_over(record.session, usage.cost_usd).await?
@@ -152,9 +164,21 @@ impl Taker {
                 }
             }
         }
+        self.append(&mut events, &mut spent).await
+    }
+
+    /// Stores what was collected, however long the store can't.
+    async fn append(
+        &self,
+        events: &mut Vec<NewEvent>,
+        spent: &mut Vec<NewJob>,
+    ) -> Result<(), HubError> {
         while !events.is_empty() {
             match self.shared.store.append_with(events.clone(), spent.clone()).await {
-                Ok(_) => break,
+                Ok(_) => {
+                    events.clear();
+                    spent.clear();
+                }
                 Err(boatyard_store::Error::Closed) => {
                     return Err(boatyard_store::Error::Closed.into());
                 }
@@ -165,6 +189,32 @@ impl Taker {
             }
         }
         Ok(())
+    }
+
+    /// Closes what waited for a person, with what follows from it, if it is open in this session.
+    async fn close(&self, session: SessionId, closed: Closed) -> Result<(), HubError> {
+        loop {
+            let write = self.shared.store.write(move |tx| {
+                Box::pin(async move {
+                    match closed {
+                        Closed::Permission(id) => {
+                            tx.withdraw_permission(session, id).await.map(drop)
+                        }
+                        Closed::Question(id) => tx.withdraw_question(session, id).await.map(drop),
+                    }
+                })
+            });
+            match write.await {
+                Ok(()) => return Ok(()),
+                Err(boatyard_store::Error::Closed) => {
+                    return Err(boatyard_store::Error::Closed.into());
+                }
+                Err(error) => {
+                    tracing::error!(workspace.id = %self.workspace, error = %crate::chain(&error), "a request that was withdrawn waits to be closed");
+                    tokio::time::sleep(STORE_AGAIN).await;
+                }
+            }
+        }
     }
 
     /// Whether a session has spent more than its task may.
@@ -225,3 +275,32 @@ impl Taker {
         Some(body)
     }
 }
+
+/// What an agent does not wait for any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closed {
+    Permission(PermissionId),
+    Question(QuestionId),
+}
+
+impl Closed {
+    /// What an event of a runner closes; none if it is about something else, or claims an answer:
+    /// that only people give, through the server.
+    fn of(body: &EventBody) -> Option<Self> {
+        match body {
+            EventBody::PermissionResolved {
+                permission,
+                outcome: PermissionOutcome::Cancelled | PermissionOutcome::Expired,
+                option: None,
+                by: None,
+            } => Some(Self::Permission(*permission)),
+            EventBody::QuestionAnswered { question, answer: None, by: None } => {
+                Some(Self::Question(*question))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,12 +8,12 @@ use std::{
 };
 
 use boatyard_model::{
-    AttemptId, AttemptState, PromptState, SessionId, SessionState, Timestamp, TurnOutcome,
-    WorkspaceId, WorkspaceKind, event::NoticeLevel,
+    AttemptId, AttemptState, Autonomy, PromptState, SessionId, SessionState, Timestamp,
+    TurnOutcome, WorkspaceId, WorkspaceKind, event::NoticeLevel,
 };
 use boatyard_store::{
-    AttemptRow, AttemptUpdate, NewJob, NewPrompt, NewSession, NewWorkspace, Owner, Phase, Reason,
-    SessionRow, TaskDetail,
+    AttemptRow, AttemptUpdate, NewJob, NewPrompt, NewSession, NewWorkspace, OrderRow, Owner, Phase,
+    Reason, SessionRow, TaskDetail,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -168,6 +168,16 @@ async fn give_up(app: &App, id: AttemptId, reason: Reason) -> anyhow::Result<()>
 pub struct OrderOptions {
     /// Whether the result goes to the origin.
     pub push: boatyard_api::task::Push,
+    /// How much the agent may do unasked, if somebody chose.
+    #[serde(default)]
+    pub autonomy: Option<Autonomy>,
+}
+
+impl OrderOptions {
+    /// Those of an order; the defaults where an older release kept them otherwise.
+    pub fn of(order: &OrderRow) -> Self {
+        Self::deserialize(&order.options).unwrap_or_default()
+    }
 }
 
 /// Phases of an attempt, kept with it and told in its session.
@@ -263,6 +273,7 @@ async fn prepare(app: &App, attempt: AttemptRow) -> Result<(), Reason> {
         repository: task.task.repository,
         base: task.order.base.clone(),
         branch: Some(branch.clone()),
+        environment: prepare::environment_name(&task.order),
         setup_time: Duration::from_secs(task.order.limits.setup_time.into()),
         limits: task.order.workspace_limits,
     };

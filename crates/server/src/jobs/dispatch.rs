@@ -4,19 +4,20 @@
 //! runner begins a turn that it has seen only once. So a server that dies in between does this
 //! again, and nothing is lost or doubled.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use boatyard_agent::catalogue::{self, Places, Protocol, Show};
 use boatyard_link::message::{
     AgentLaunch, AgentProtocol, FailureCode, OpenSession, PromptBy, Reply, Request,
 };
 use boatyard_model::{
-    Content, PromptMode, PromptState, SessionId, SessionState, TurnOutcome, name::AgentName,
+    Autonomy, Content, PromptMode, PromptState, SessionId, SessionState, TurnOutcome,
+    name::{AgentName, EnvironmentName},
 };
-use boatyard_store::{NewJob, Owner, PromptRow, Restarted, SessionRow};
+use boatyard_store::{NewJob, Owner, PromptRow, Restarted, SessionRow, WorkspaceRow};
 use serde_json::{Value, json};
 
-use super::Done;
+use super::{Done, attempt::OrderOptions, prepare};
 use crate::{
     app::App,
     hub::{Attached, HubError},
@@ -30,6 +31,11 @@ const RUNNER: &str = "/opt/boatyard/boatyard-runner";
 pub const HOME: &str = "/home/agent";
 /// Prompts of a session that are looked at in one go.
 const PROMPTS: u32 = 100;
+/// How much longer than the server's own deadline the runner waits for an answer: it decides only
+/// where no server does.
+const ASK_MARGIN: Duration = Duration::from_secs(600);
+/// How far back copies of copies are followed.
+const FORKS: usize = 100;
 /// Transcript that is handed to an agent that forgot, in bytes.
 const SEED_MAX: usize = 256 << 10;
 
@@ -193,22 +199,18 @@ async fn open_on(
     turn: u32,
 ) -> Result<(), HubError> {
     let workspace = app.store.workspace(session.workspace).await?;
-    let mut environment = BTreeMap::new();
-    if let (Some(repository), Some(commit)) = (workspace.repository, &workspace.base_commit)
-        && let Ok(commit) = commit.parse()
-    {
-        match app.mirrors.environment(repository, &commit).await {
-            Ok(found) => environment = found.variables,
-            Err(error) => tracing::debug!(%error, "an environment is not valid"),
-        }
-    }
+    let environment = variables(app, &workspace).await?;
+    let chosen = match session.task {
+        Some(task) => OrderOptions::of(&app.store.task(task).await?.order).autonomy,
+        None => None,
+    };
     let seed = match session.turns {
         0 | 1 => None,
         _ => Some(seed(app, session).await?),
     };
     let open = OpenSession {
         session: session.id,
-        agent: launch(app, session, environment)?,
+        agent: launch(app, session, chosen, environment)?,
         cwd: session.cwd.clone(),
         home: HOME.to_owned(),
         resume: session.agent_session.clone(),
@@ -232,10 +234,47 @@ async fn open_on(
     }
 }
 
-/// An agent as the catalogue has it, for one session.
+/// The variables of the environment that a workspace was made with: that of its task, or of the task
+/// of the workspace that it is a copy of.
+async fn variables(
+    app: &App,
+    workspace: &WorkspaceRow,
+) -> Result<BTreeMap<String, String>, HubError> {
+    let (Some(repository), Some(commit)) = (workspace.repository, &workspace.base_commit) else {
+        return Ok(BTreeMap::new());
+    };
+    let Ok(commit) = commit.parse() else { return Ok(BTreeMap::new()) };
+    let mut task = workspace.task;
+    let mut origin = workspace.forked_from;
+    for _ in 0..FORKS {
+        let (None, Some(from)) = (task, origin) else { break };
+        let from = match app.store.workspace(from).await {
+            Ok(from) => from,
+            // It was removed since.
+            Err(boatyard_store::Error::NotFound { .. }) => break,
+            Err(error) => return Err(error.into()),
+        };
+        (task, origin) = (from.task, from.forked_from);
+    }
+    let name = match task {
+        Some(task) => prepare::environment_name(&app.store.task(task).await?.order),
+        None => EnvironmentName::default(),
+    };
+    match app.mirrors.environment(repository, &commit, &name).await {
+        Ok(environment) => Ok(environment.variables),
+        // A task would not have come so far; another workspace goes without.
+        Err(error) => {
+            tracing::debug!(error = %crate::chain(&error), "an environment is not valid");
+            Ok(BTreeMap::new())
+        }
+    }
+}
+
+/// An agent as the catalogue has it, for one session; `chosen` for it is how much it may do unasked.
 fn launch(
     app: &App,
     session: &SessionRow,
+    chosen: Option<Autonomy>,
     environment: BTreeMap<String, String>,
 ) -> Result<AgentLaunch, HubError> {
     let unusable = |error: &dyn std::error::Error| HubError::State(crate::chain(error));
@@ -256,18 +295,23 @@ fn launch(
     };
     let mut variables = environment;
     variables.extend(program.env);
+    let (autonomy, mode) = entry.autonomy(chosen, app.settings.general.autonomy);
+    let answer_time = app.settings.limits.answer_time.duration();
     Ok(AgentLaunch {
         name: name.to_string(),
         protocol,
         command: program.argv,
         environment: variables,
         model: session.model.clone().or_else(|| entry.model.clone()),
-        mode: entry.mode.clone(),
+        mode: mode.map(str::to_owned),
         prompt: match program.text.prompt {
             catalogue::PromptBy::Argument => PromptBy::Argument,
             catalogue::PromptBy::Stdin => PromptBy::Stdin,
         },
         files: program.home.into_iter().map(|file| (file.path, file.content)).collect(),
+        capabilities: program.capabilities,
+        autonomy,
+        ask_seconds: Some(answer_time.saturating_add(ASK_MARGIN).as_secs()),
     })
 }
 

@@ -261,7 +261,7 @@ async fn take(
     let (_, pack) = attached.git(request).await?;
     let parsed: Branch = branch.parse()?;
     app.mirrors.take_result(attempt.id, repository, &parsed, &head, pack, PACK_MAX).await?;
-    let files: Vec<DiffFile> = files.into_iter().take(crate::mirrors::results::FILES_MAX).collect();
+    let files: Vec<DiffFile> = files.into_iter().take(boatyard_model::diff::FILES_MAX).collect();
     let sum = |of: fn(&DiffFile) -> Option<u32>| files.iter().filter_map(of).map(u64::from).sum();
     Ok(Some(TaskResult {
         task: task.task.id,

@@ -15,19 +15,21 @@ use std::time::Duration;
 use boatyard_link::message::{GitAuthor, GitRequest};
 use boatyard_model::{
     LayerId, RepositoryId, WorkspaceId, WorkspaceLimits,
-    event::NoticeLevel,
-    name::{CommitId, RepositorySource},
+    name::{CommitId, EnvironmentName, RepositorySource},
 };
-use boatyard_runtime::StartSpec;
+use boatyard_runtime::{SnapshotKind, StartSpec};
 use boatyard_store::{
-    LayerKind, LayerState, NewLayer, Owner, Reason, RepositoryRow, WorkspaceUpdate,
+    LayerKind, LayerState, NewLayer, OrderRow, Owner, Reason, RepositoryRow, WorkspaceUpdate,
 };
 
 use super::{attempt::Phases, setup};
 use crate::{
     app::App,
     hub::{Attached, HubError, attached::Purpose},
-    mirrors::{environment::Environment, fetch::Base},
+    mirrors::{
+        environment::{Environment, EnvironmentError},
+        fetch::Base,
+    },
 };
 
 /// Prepared checkouts that stand on each other; past it, one is made afresh.
@@ -45,6 +47,8 @@ pub struct Wanted {
     pub base: Option<String>,
     /// The branch to begin.
     pub branch: Option<String>,
+    /// The environment that the repository describes under this name.
+    pub environment: EnvironmentName,
     /// How long the setup may take.
     pub setup_time: Duration,
     /// What it may use.
@@ -79,10 +83,8 @@ pub async fn workspace(
     phases.end(how).await;
     let environment = match &base.commit {
         Some(commit) => {
-            app.mirrors.environment(repository, commit).await.map_err(|text| Reason {
-                code: "environment_invalid".to_owned(),
-                text: format!("{text}. Mend it in the repository and run the task again."),
-            })?
+            let found = app.mirrors.environment(repository, commit, &wanted.environment).await;
+            found.map_err(environment_failed)?
         }
         None => Environment::default(),
     };
@@ -117,6 +119,35 @@ pub async fn workspace(
     Ok(Prepared { base: base.commit })
 }
 
+/// The environment that an order asks for.
+pub(super) fn environment_name(order: &OrderRow) -> EnvironmentName {
+    // Written by us, from a name.
+    order.environment.as_deref().and_then(|name| name.parse().ok()).unwrap_or_default()
+}
+
+fn environment_failed(error: EnvironmentError) -> Reason {
+    let (code, next) = match &error {
+        EnvironmentError::Unknown { .. } => (
+            "environment_unknown",
+            "Name one of these, or add that file to the repository, and run the task again.",
+        ),
+        _ => ("environment_invalid", "Mend it in the repository and run the task again."),
+    };
+    Reason { code: code.to_owned(), text: format!("{}. {next}", sentence(&crate::chain(&error))) }
+}
+
+/// With a capital letter at its beginning.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        // A path stays as it is.
+        Some(first) if first.is_ascii_lowercase() => {
+            format!("{}{}", first.to_ascii_uppercase(), chars.as_str())
+        }
+        _ => text.to_owned(),
+    }
+}
+
 /// Makes a workspace ready that belongs to no task: a checkout, detached, without its setup.
 ///
 /// # Errors
@@ -135,6 +166,7 @@ pub async fn bare_workspace(
         repository: Some(row.id),
         base: base_wanted.map(str::to_owned),
         branch: None,
+        environment: EnvironmentName::default(),
         setup_time: Duration::ZERO,
         limits,
     };

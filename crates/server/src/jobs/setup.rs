@@ -54,7 +54,13 @@ pub(super) async fn layers(
     let layer = build(app, new, wanted.limits, async |attached: &Attached| {
         for (i, command) in environment.setup.iter().enumerate() {
             let left = deadline.saturating_duration_since(Instant::now());
-            let run = Run { app, session, tool: format!("setup-{}", i + 1), command };
+            let run = Run {
+                app,
+                session,
+                tool: format!("setup-{}", i + 1),
+                file: &environment.path,
+                command,
+            };
             let request = ExecRequest {
                 command: command.clone(),
                 environment: environment.variables.clone(),
@@ -77,6 +83,8 @@ struct Run<'a> {
     app: &'a App,
     session: &'a SessionRow,
     tool: String,
+    /// The file that asks for it, in the repository.
+    file: &'a str,
     command: &'a [String],
 }
 
@@ -144,7 +152,7 @@ impl Run<'_> {
                     text: format!(
                         "The setup command `{title}` {why}. Mend {} or what it runs, and run the \
                          task again.\n{end}",
-                        crate::mirrors::environment::PATH
+                        self.file
                     ),
                 })
             }

@@ -1,4 +1,7 @@
-//! `.boatyard/environment.toml`: what a repository wants done before the first turn.
+//! Environments: what a repository wants done before the first turn.
+//!
+//! The one that is used where nobody names one is described in `.boatyard/environment.toml`, which a
+//! repository need not have; any other in `.boatyard/environments/NAME.toml`:
 //!
 //! ```toml
 //! setup = [["npm", "ci"], "make deps"]   # an argument vector, or a line for `sh -c`
@@ -11,13 +14,24 @@
 
 use std::collections::BTreeMap;
 
+use boatyard_model::{
+    RepositoryId,
+    name::{CommitId, EnvironmentName},
+};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-/// Where it lies in a repository.
-pub const PATH: &str = ".boatyard/environment.toml";
-/// The largest one.
-pub const MAX_BYTES: u64 = 64 << 10;
+use super::{
+    Mirrors,
+    git::{Git, GitError},
+};
+
+/// The largest file that describes one.
+const MAX_BYTES: u64 = 64 << 10;
+/// The longest list of those that a repository has, in bytes.
+const LIST_MAX: u64 = 64 << 10;
+/// How many of them an error names.
+const NAMED: usize = 20;
 
 /// A repository's environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +42,8 @@ pub struct Environment {
     pub variables: BTreeMap<String, String>,
     /// Names this content: the SHA-256 of the file.
     pub hash: String,
+    /// The file, in the repository.
+    pub path: String,
 }
 
 #[derive(Deserialize)]
@@ -46,14 +62,125 @@ enum Line {
     Vector(Vec<String>),
 }
 
+impl Mirrors {
+    /// The environment of this name at `commit`; the empty one for the default one if it has no file.
+    ///
+    /// # Errors
+    /// When there is none of this name, or its file has a mistake.
+    pub async fn environment(
+        &self,
+        repository: RepositoryId,
+        commit: &CommitId,
+        name: &EnvironmentName,
+    ) -> Result<Environment, EnvironmentError> {
+        let mirror = self.path(repository);
+        let path = name.path();
+        let blob = format!("{commit}:{path}");
+        let git = |args: [&str; 2]| Git::new(&mirror, "cat-file").args(args);
+        let size: u64 = match git(["-s", &blob]).text().await {
+            Ok(size) => {
+                size.parse().map_err(|_| EnvironmentError::NoSize { path: path.clone() })?
+            }
+            // It is not there: for the default one the usual case.
+            Err(GitError::Failed { .. }) if name.is_default() => return Ok(Environment::default()),
+            Err(GitError::Failed { .. }) => {
+                let there = self.environments(repository, commit).await?;
+                return Err(EnvironmentError::Unknown { name: name.clone(), there });
+            }
+            Err(source) => return Err(EnvironmentError::Git { path, source }),
+        };
+        if size > MAX_BYTES {
+            return Err(EnvironmentError::TooLarge { path });
+        }
+        match git(["blob", &blob]).output(MAX_BYTES).await {
+            Ok(bytes) => Environment::parse(&path, &bytes).map_err(EnvironmentError::Invalid),
+            // A folder of that name.
+            Err(source) => Err(EnvironmentError::Git { path, source }),
+        }
+    }
+
+    /// The environments that a repository has at `commit`, the default one first.
+    async fn environments(
+        &self,
+        repository: RepositoryId,
+        commit: &CommitId,
+    ) -> Result<Vec<EnvironmentName>, EnvironmentError> {
+        let folder = format!("{commit}:{}", EnvironmentName::FOLDER);
+        let list = Git::new(&self.path(repository), "ls-tree")
+            .args(["--name-only", "-z", &folder])
+            .output(LIST_MAX)
+            .await;
+        let list = match list {
+            Ok(list) => list,
+            // There is no such folder.
+            Err(GitError::Failed { .. }) => Vec::new(),
+            Err(source) => {
+                let path = EnvironmentName::FOLDER.to_owned();
+                return Err(EnvironmentError::Git { path, source });
+            }
+        };
+        let names = list.split(|byte| *byte == 0).filter_map(|file| {
+            let name: EnvironmentName =
+                std::str::from_utf8(file).ok()?.strip_suffix(".toml")?.parse().ok()?;
+            Some(name).filter(|name| !name.is_default())
+        });
+        Ok(std::iter::once(EnvironmentName::default()).chain(names).collect())
+    }
+}
+
+/// Why there is no environment.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvironmentError {
+    /// The repository has none of this name.
+    #[error("the repository has no environment `{name}` ({} is not there); it has {}", name.path(), named(there))]
+    Unknown {
+        /// The name that was asked for.
+        name: EnvironmentName,
+        /// Those that there are.
+        there: Vec<EnvironmentName>,
+    },
+    /// Its file has a mistake; the sentence names it.
+    #[error("{0}")]
+    Invalid(String),
+    /// Its file is too large.
+    #[error("{path} is larger than {MAX_BYTES} bytes")]
+    TooLarge {
+        /// The file.
+        path: String,
+    },
+    /// Git did not say how large its file is.
+    #[error("git gave no size of {path}")]
+    NoSize {
+        /// The file.
+        path: String,
+    },
+    /// It could not be read.
+    #[error("{path} can't be read")]
+    Git {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: GitError,
+    },
+}
+
+fn named(names: &[EnvironmentName]) -> String {
+    let shown: Vec<&str> = names.iter().take(NAMED).map(EnvironmentName::as_str).collect();
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 impl Environment {
-    /// Parses the file.
+    /// Parses the file at `path` of a repository.
     ///
     /// # Errors
     /// A sentence that names the mistake and its line.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| format!("{PATH} is not UTF-8 text"))?;
-        let file: File = toml::from_str(text).map_err(|e| format!("{PATH}: {e}"))?;
+    fn parse(path: &str, bytes: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| format!("{path} is not UTF-8 text"))?;
+        let file: File = toml::from_str(text).map_err(|e| format!("{path}: {e}"))?;
         let mut setup = Vec::new();
         for line in file.setup {
             let vector = match line {
@@ -61,7 +188,7 @@ impl Environment {
                 Line::Vector(vector) => vector,
             };
             if vector.first().is_none_or(String::is_empty) {
-                return Err(format!("{PATH}: `setup` has an empty command"));
+                return Err(format!("{path}: `setup` has an empty command"));
             }
             setup.push(vector);
         }
@@ -70,11 +197,11 @@ impl Environment {
                 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
                 && !name.starts_with(|c: char| c.is_ascii_digit());
             if !valid {
-                return Err(format!("{PATH}: `{name}` is not a variable's name"));
+                return Err(format!("{path}: `{name}` is not a variable's name"));
             }
         }
         let hash = crate::hex(&Sha256::digest(bytes));
-        Ok(Self { setup, variables: file.env, hash })
+        Ok(Self { setup, variables: file.env, hash, path: path.to_owned() })
     }
 }
 
@@ -84,8 +211,11 @@ mod tests {
 
     #[test]
     fn lines_and_vectors_become_vectors() {
-        let environment =
-            Environment::parse(b"setup = ['make x', ['npm', 'ci']]\n[env]\nA = '1'").unwrap();
+        let environment = Environment::parse(
+            "environment.toml",
+            b"setup = ['make x', ['npm', 'ci']]\n[env]\nA = '1'",
+        )
+        .unwrap();
         assert_eq!(environment.setup[0], ["/bin/sh", "-c", "make x"]);
         assert_eq!(environment.setup[1], ["npm", "ci"]);
         assert_eq!(environment.variables["A"], "1");
@@ -99,7 +229,7 @@ mod tests {
             ("setup = [[]]", "empty command"),
             ("[env]\n'A B' = 'x'", "not a variable"),
         ] {
-            let error = Environment::parse(text.as_bytes()).unwrap_err();
+            let error = Environment::parse("environment.toml", text.as_bytes()).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
     }

@@ -19,7 +19,6 @@ use tokio::io::AsyncRead;
 
 use super::{
     Mirrors,
-    environment::{self, Environment},
     git::{Git, GitError, Temporary},
 };
 use crate::settings::Settings;
@@ -330,39 +329,6 @@ impl Mirrors {
             }
             Err(error) => Err(git_error(error)),
         }
-    }
-
-    /// The environment that the repository asks for at `commit`; the empty one if it has no file.
-    ///
-    /// # Errors
-    /// The mistake in the file, as a sentence.
-    pub async fn environment(
-        &self,
-        repository: RepositoryId,
-        commit: &CommitId,
-    ) -> Result<Environment, String> {
-        let mirror = self.path(repository);
-        let blob = format!("{commit}:{}", environment::PATH);
-        let size = Git::new(&mirror, "cat-file").args(["-s", &blob]).text().await;
-        let size: u64 = match size {
-            Ok(size) => size.parse().map_err(|_| "git cat-file gave no size".to_owned())?,
-            // It is not there: the usual case.
-            Err(GitError::Failed { .. }) => return Ok(Environment::default()),
-            Err(error) => return Err(error.to_string()),
-        };
-        if size > environment::MAX_BYTES {
-            return Err(format!(
-                "{} is larger than {} bytes",
-                environment::PATH,
-                environment::MAX_BYTES
-            ));
-        }
-        let bytes = Git::new(&mirror, "cat-file")
-            .args(["blob", &blob])
-            .output(environment::MAX_BYTES)
-            .await
-            .map_err(|e| format!("{}: {e}", environment::PATH))?;
-        Environment::parse(&bytes)
     }
 
     async fn has(&self, mirror: &Path, reference: &str) -> bool {

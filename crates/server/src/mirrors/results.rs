@@ -7,10 +7,10 @@
 
 use std::path::{Path, PathBuf};
 
-use boatyard_link::message::DiffFile;
 use boatyard_model::{
     AttemptId, RepositoryId,
-    event::FileChange,
+    diff::{FILES_MAX, Files},
+    event::DiffFile,
     name::{Branch, CommitId, RepositorySource},
 };
 use tokio::io::AsyncRead;
@@ -20,9 +20,6 @@ use super::{
     fetch::{Direction, EMPTY_TREE, FetchError, Network},
     git::{Git, GitError, Temporary},
 };
-
-/// The most files of a difference that are told.
-pub const FILES_MAX: usize = 10_000;
 
 /// A difference, as it is shown.
 pub struct Difference {
@@ -109,7 +106,7 @@ impl Mirrors {
             .args(["--raw", "--numstat", "-z", base, head.as_str(), "--"])
             .output(16 << 20)
             .await?;
-        let (files, more) = parse(&raw);
+        let Files { files, cut: more } = Files::parse(&raw, FILES_MAX);
         let patch = diff(&place)
             .args(["--patch", &format!("--unified={context}"), base, head.as_str(), "--"])
             .output(max_bytes)
@@ -181,61 +178,6 @@ fn diff(repository: &Path) -> Git {
     ])
 }
 
-/// Parses `--raw --numstat -z`: the files, and whether there are more than are told.
-pub fn parse(output: &[u8]) -> (Vec<DiffFile>, bool) {
-    let mut fields = output.split(|b| *b == 0).map(String::from_utf8_lossy);
-    let mut files: Vec<DiffFile> = Vec::new();
-    let mut place = std::collections::HashMap::new();
-    while let Some(field) = fields.next() {
-        if let Some(raw) = field.strip_prefix(':') {
-            let status = raw.rsplit(' ').next().unwrap_or_default();
-            let letter = status.chars().next().unwrap_or('M');
-            let Some(first) = fields.next() else { break };
-            let (path, old_path) = match letter {
-                'R' | 'C' => match fields.next() {
-                    Some(second) => (second.into_owned(), Some(first.into_owned())),
-                    None => break,
-                },
-                _ => (first.into_owned(), None),
-            };
-            let change = match letter {
-                'A' | 'C' => FileChange::Added,
-                'D' => FileChange::Deleted,
-                'R' => FileChange::Renamed,
-                _ => FileChange::Modified,
-            };
-            if files.len() < FILES_MAX {
-                place.insert(path.clone(), files.len());
-                files.push(DiffFile { path, old_path, change, added: None, removed: None });
-            } else {
-                return (files, true);
-            }
-        } else {
-            let mut parts = field.splitn(3, '\t');
-            let (Some(added), Some(removed), Some(path)) =
-                (parts.next(), parts.next(), parts.next())
-            else {
-                continue;
-            };
-            // A renamed file has its two paths in fields of their own.
-            let path = if path.is_empty() {
-                fields.next();
-                match fields.next() {
-                    Some(path) => path.into_owned(),
-                    None => break,
-                }
-            } else {
-                path.to_owned()
-            };
-            if let Some(file) = place.get(&path).and_then(|at: &usize| files.get_mut(*at)) {
-                file.added = added.parse().ok();
-                file.removed = removed.parse().ok();
-            }
-        }
-    }
-    (files, false)
-}
-
 /// What the files below a folder take, without following links. For our own folders only.
 pub fn folder_bytes(path: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(path) else { return 0 };
@@ -245,29 +187,4 @@ pub fn folder_bytes(path: &Path) -> u64 {
         Err(_) => 0,
     });
     sizes.sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn raw_and_numstat_become_files() {
-        let output = b":100644 100644 a b M\0x.txt\0:000000 100644 0 c A\0new\0\
-            :100644 100644 d e R090\0old name\0new name\0\
-            1\t2\tx.txt\x003\t0\tnew\0-\t-\t\0old name\0new name\0";
-        let (files, cut) = parse(output);
-        assert!(!cut);
-        let told: Vec<_> =
-            files.iter().map(|f| (f.path.as_str(), f.change, f.added, f.removed)).collect();
-        assert_eq!(
-            told,
-            [
-                ("x.txt", FileChange::Modified, Some(1), Some(2)),
-                ("new", FileChange::Added, Some(3), Some(0)),
-                ("new name", FileChange::Renamed, None, None),
-            ]
-        );
-        assert_eq!(files[2].old_path.as_deref(), Some("old name"));
-    }
 }

@@ -1,11 +1,11 @@
 //! Agents.
 
-use boatyard_agent::catalogue::Readiness;
+use boatyard_agent::catalogue::{Protocol, Readiness};
 use boatyard_api::{
     Problem,
     agent::{Agent, AgentOrigin},
 };
-use boatyard_model::name::AgentName;
+use boatyard_model::{Autonomy, name::AgentName};
 
 use crate::{app::App, auth::Caller};
 
@@ -23,8 +23,8 @@ pub async fn list_agents(app: &App, _: &Caller) -> Result<Vec<Agent>, Problem> {
             name: name.to_string(),
             title: entry.title.clone(),
             protocol: match entry.protocol {
-                boatyard_agent::catalogue::Protocol::Acp => "acp".to_owned(),
-                boatyard_agent::catalogue::Protocol::Text => "text".to_owned(),
+                Protocol::Acp => "acp".to_owned(),
+                Protocol::Text => "text".to_owned(),
             },
             origin: if from_settings { AgentOrigin::Settings } else { AgentOrigin::BuiltIn },
             ready: readiness.is_ready(),
@@ -59,4 +59,25 @@ pub(crate) fn usable(app: &App, wanted: Option<AgentName>) -> Result<AgentName, 
             Err(Problem::agent_unusable(reason).at("agent").with_next(mend))
         }
     }
+}
+
+/// Whether an agent can be held to this: one without a protocol asks for nothing.
+///
+/// # Errors
+/// When it can't.
+pub(crate) fn check_autonomy(
+    app: &App,
+    agent: &AgentName,
+    autonomy: Autonomy,
+) -> Result<(), Problem> {
+    let entry = app.agents.get(agent).map_err(Problem::internal)?;
+    if autonomy == Autonomy::Free || entry.protocol == Protocol::Acp {
+        return Ok(());
+    }
+    let detail = format!(
+        "agent `{agent}` asks for nothing, so it can't be `{autonomy}`: it is free within its workspace"
+    );
+    Err(Problem::invalid("autonomy", detail).with_next(
+        "Leave the autonomy out, or take an agent that speaks the Agent Client Protocol.",
+    ))
 }

@@ -54,6 +54,9 @@ pub async fn create_task(
         return Err(Problem::invalid("attempts", detail));
     }
     let agent = agents::usable(app, new.agent)?;
+    if let Some(autonomy) = new.autonomy {
+        agents::check_autonomy(app, &agent, autonomy)?;
+    }
     let repository = repositories::resolve(app, caller, &new.repository).await?;
     let content = blobs::content(app, caller, &new.prompt, &new.images).await?;
     let title = match &new.title {
@@ -69,8 +72,8 @@ pub async fn create_task(
     let limits = new.limits.unwrap_or_default().over(app.settings.limits.task());
     let workspace_limits =
         new.workspace_limits.unwrap_or_default().over(app.settings.limits.workspace());
-    let options =
-        serde_json::to_value(OrderOptions { push: new.push }).map_err(Problem::internal)?;
+    let options = serde_json::to_value(OrderOptions { push: new.push, autonomy: new.autonomy })
+        .map_err(Problem::internal)?;
     let stored = boatyard_store::NewTask {
         owner: caller.owner,
         title,
@@ -80,7 +83,7 @@ pub async fn create_task(
         agent: agent.to_string(),
         model: new.model,
         base: new.base.map(|base| base.to_string()),
-        environment: None,
+        environment: new.environment.map(|name| name.to_string()),
         limits,
         workspace_limits,
         options,
@@ -195,7 +198,7 @@ async fn task(app: &App, detail: TaskDetail) -> Result<Task, Problem> {
         None => String::new(),
     };
     let (prompt, images) = blobs::split(&order.prompt);
-    let options: Option<OrderOptions> = serde_json::from_value(order.options).ok();
+    let OrderOptions { push, autonomy } = OrderOptions::of(&order);
     Ok(Task {
         id: task.id,
         title: task.title,
@@ -211,7 +214,9 @@ async fn task(app: &App, detail: TaskDetail) -> Result<Task, Problem> {
         model: order.model,
         base: order.base,
         limits: order.limits,
-        push: options.map(|options| options.push).unwrap_or_default(),
+        environment: order.environment,
+        autonomy,
+        push,
         attempts: attempts.into_iter().map(attempt).collect(),
         owner: task.owner.member,
         created: task.created,

@@ -54,6 +54,19 @@ const KEYS: &[Key] = &[
     ),
     key("model", Text, "The model that is chosen where nobody chose.", "\"large\""),
     key(
+        "autonomy",
+        Text,
+        "How much it may do without asking a person, where it is not as the general `autonomy` says: \
+         `ask`, `ask_changes` or `free`.",
+        "\"ask_changes\"",
+    ),
+    key(
+        "modes",
+        Table,
+        "Its own mode for each autonomy, for an agent that has modes.",
+        "{ ask = \"default\", free = \"yolo\" }",
+    ),
+    key(
         "env",
         Table,
         "Variables of its environment. They are visible inside the workspace: no secrets here.",

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use boatyard_model::name::AgentName;
+use boatyard_model::{Autonomy, name::AgentName};
 use toml::Value;
 
 /// Something that may stand in a section.
@@ -196,6 +196,19 @@ impl Setting for AgentName {
     fn read(value: &Value) -> Result<Self, String> {
         let text = String::read(value)?;
         text.parse().map_err(|error: boatyard_model::name::NameError| error.to_string())
+    }
+
+    fn show(&self) -> Option<Value> {
+        Some(Value::String(self.to_string()))
+    }
+}
+
+impl Setting for Autonomy {
+    const KIND: Kind = Kind::Text;
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let parsed = value.as_str().and_then(|text| text.parse().ok());
+        parsed.map_or_else(|| wanted("\"ask\", \"ask_changes\" or \"free\"", value), Ok)
     }
 
     fn show(&self) -> Option<Value> {

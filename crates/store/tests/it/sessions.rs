@@ -9,7 +9,7 @@ use boatyard_model::{
 };
 use boatyard_store::{
     AttemptUpdate, BUILT_IN_ORGANIZATION, Created, Error, JOB_TURN_COMPLETED, JobFilter, NewPrompt,
-    NewSession, Owner, PermissionState, Resolution, Restarted, Store,
+    NewSession, Owner, PermissionState, QuestionState, Resolution, Restarted, Store,
 };
 
 use crate::{World, event, task, text, world};
@@ -231,6 +231,50 @@ async fn what_nobody_answers_ends_by_its_deadline_or_its_turn() {
     assert_eq!(store.permission(second).await.unwrap().state, PermissionState::Cancelled);
     assert_eq!(store.session(session).await.unwrap().state, SessionState::Idle);
     assert_eq!(store.next_deadline().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_an_agent_withdraws_is_closed_in_its_own_session_and_never_an_answer() {
+    let world = world().await;
+    let store = &world.store;
+    let (session, attempt) = working(&world).await;
+    let other = world.session().await;
+    let later = store.now().after(Duration::from_secs(500));
+    let (permission, question) = (PermissionId::new(), QuestionId::new());
+    let (text, options) = ("Which?".to_owned(), vec![]);
+    let asks = EventBody::QuestionAsked { question, text, options, deadline: later };
+    let events = vec![event(session, 1, asked(permission, later)), event(session, 2, asks)];
+    store.append(events).await.unwrap();
+    let withdraw = async |session| {
+        let permission =
+            store.write(move |tx| Box::pin(tx.withdraw_permission(session, permission))).await;
+        permission.unwrap().map(|row| row.state)
+    };
+    assert_eq!(withdraw(other).await, None);
+    assert_eq!(store.permission(permission).await.unwrap().state, PermissionState::Open);
+
+    assert_eq!(withdraw(session).await, Some(PermissionState::Cancelled));
+    assert_eq!(withdraw(session).await, None, "once");
+    let row = store.permission(permission).await.unwrap();
+    assert_eq!((row.choice, row.resolver), (None, None));
+    assert_eq!(store.attempt(attempt).await.unwrap().state, AttemptState::Waiting);
+
+    let closed = store
+        .write(move |tx| Box::pin(tx.withdraw_question(session, question)))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((closed.state, closed.answer), (QuestionState::Cancelled, None));
+    assert_eq!(store.session(session).await.unwrap().state, SessionState::Running);
+    assert_eq!(store.attempt(attempt).await.unwrap().state, AttemptState::Running);
+    let kinds: Vec<String> = store
+        .read_events_before(session, u64::MAX, 3)
+        .await
+        .unwrap()
+        .iter()
+        .map(|event| event.kind.to_string())
+        .collect();
+    assert_eq!(kinds, ["permission.resolved", "question.answered", "session.state"]);
 }
 
 #[tokio::test]
