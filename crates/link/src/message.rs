@@ -550,6 +550,18 @@ pub enum GitRequest {
         /// Cut the patch after so many bytes.
         max: u64,
     },
+    /// Bring the files back to the last checkpoint, after a crash of the host. Answered by
+    /// [`GitReply::Recovered`].
+    Recover {
+        /// Where.
+        folder: String,
+        /// The branch that the work is on, if it is on one.
+        branch: Option<String>,
+        /// Where the branch began; empty where there was no commit.
+        base: String,
+        /// The generation whose start found the crash.
+        start: u64,
+    },
     /// Everything reachable from `want` and not from `have`, as a pack. Answered by
     /// [`GitReply::Done`], then the pack as bytes.
     Pack {
@@ -592,6 +604,15 @@ pub enum GitReply {
         files: Vec<DiffFile>,
         /// Whether there are more files, or the patch was cut.
         cut: bool,
+    },
+    /// Files are as a checkpoint had them, or as the crash left them.
+    Recovered {
+        /// The turn whose checkpoint it was; absent if no checkpoint is whole.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn: Option<u32>,
+        /// The commit that keeps what was there before; absent if it could not be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<String>,
     },
     /// It could not be done.
     Failed(Failure),

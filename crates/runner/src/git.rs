@@ -10,6 +10,7 @@
 //! - [`tree`]: the files as they are now, as a tree object, beside the user's index.
 //! - [`diff`]: what differs between two trees.
 //! - [`checkpoint`]: commits of the files at a turn's end, and the result of an attempt.
+//! - [`recover`]: back to the last checkpoint, after the host went down.
 //! - [`pack`]: objects for the server.
 //! - [`stream`]: the link's side of all this.
 
@@ -40,6 +41,7 @@ pub mod checkout;
 pub mod checkpoint;
 pub mod diff;
 pub mod pack;
+pub mod recover;
 pub mod stream;
 pub mod tree;
 

@@ -161,7 +161,7 @@ impl Repository<'_> {
         text.trim().parse().map_err(|_| Error::Output("rev-list".into()))
     }
 
-    async fn commit_tree(
+    pub(super) async fn commit_tree(
         &self,
         tree: &CommitId,
         parents: &[CommitId],

@@ -67,6 +67,7 @@ fn folder(request: &GitRequest) -> &str {
         | GitRequest::Branch { folder, .. }
         | GitRequest::Finish { folder, .. }
         | GitRequest::Diff { folder, .. }
+        | GitRequest::Recover { folder, .. }
         | GitRequest::Pack { folder, .. } => folder,
     }
 }
@@ -97,6 +98,11 @@ async fn operate(repository: &Repository<'_>, request: GitRequest) -> Result<Ans
             let (patch, patch_cut) = repository.patch(&from, &to, context, max).await?;
             let cut = difference.cut || patch_cut;
             Ok(Answer::Patch(GitReply::Diff { files: difference.files, cut }, patch))
+        }
+        GitRequest::Recover { branch, base, start, .. } => {
+            let recovered = repository.recover(branch.as_deref(), &base, start).await?;
+            let kept = recovered.kept.map(|commit| commit.to_string());
+            Ok(Answer::Reply(GitReply::Recovered { turn: recovered.turn, kept }))
         }
         GitRequest::Pack { want, have, .. } => {
             let (running, revisions) = repository.pack(&want, &have).await?;

@@ -324,3 +324,73 @@ async fn an_embedded_repository_without_commits_costs_only_itself() {
     let files = world.plain(&["ls-tree", "-r", "--name-only", now.tree.as_str()]);
     assert_eq!(files, "README\nbeside\nsrc/main");
 }
+
+/// The worst that a crash leaves: files and git's own without content, locks of nobody.
+#[tokio::test]
+async fn after_a_crash_of_the_host_the_files_are_those_of_the_last_checkpoint() {
+    let (world, base) = World::on_branch().await;
+    let repository = world.repository().await;
+    world.write("src/main", "checkpointed\n");
+    world.write("new", "new\n");
+    let now = repository.now().await.unwrap();
+    repository.keep_checkpoint(2, &now.tree).await.unwrap();
+    world.write("src/main", "later\n");
+    world.write("later", "later\n");
+    let later = repository.now().await.unwrap();
+    repository.keep_checkpoint(10, &later.tree).await.unwrap();
+    drop(repository);
+
+    // The last checkpoint lost an object, the branch its tip, a file its content.
+    let blob = world.plain(&["rev-parse", "refs/boatyard/turns/10:later"]);
+    let object = format!(".git/objects/{}/{}", &blob[..2], &blob[2..]);
+    for hollow in [&object, ".git/refs/heads/boatyard/x", ".git/index", "README"] {
+        let _ = std::fs::remove_file(world.repo().join(hollow));
+        world.write(hollow, "");
+    }
+    world.write(".git/index.lock", "");
+
+    let repository = world.repository().await;
+    let recovered = repository.recover(Some("boatyard/x"), &base, 3).await.unwrap();
+    assert_eq!(recovered.turn, Some(10), "the file of the lost object was there to make it anew");
+    assert_eq!(world.plain(&["rev-parse", "HEAD"]), base);
+    assert_eq!(std::fs::read_to_string(world.repo().join("README")).unwrap(), "one\ntwo\nthree\n");
+    assert_eq!(std::fs::read_to_string(world.repo().join("later")).unwrap(), "later\n");
+    assert_eq!(world.plain(&["status", "--porcelain"]), "M src/main\n?? later\n?? new");
+    let kept = recovered.kept.unwrap();
+    assert_eq!(world.plain(&["show", &format!("{kept}:README")]), "");
+    assert_eq!(world.plain(&["rev-parse", "refs/boatyard/recovered/3"]), kept.as_str());
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_not_whole_is_passed_over() {
+    let (world, base) = World::on_branch().await;
+    let repository = world.repository().await;
+    world.write("new", "first\n");
+    let now = repository.now().await.unwrap();
+    repository.keep_checkpoint(1, &now.tree).await.unwrap();
+    world.write("new", "second\n");
+    let now = repository.now().await.unwrap();
+    repository.keep_checkpoint(2, &now.tree).await.unwrap();
+    let blob = world.plain(&["rev-parse", "refs/boatyard/turns/2:new"]);
+    std::fs::remove_file(world.repo().join(format!(".git/objects/{}/{}", &blob[..2], &blob[2..])))
+        .unwrap();
+    world.write("new", "third\n");
+    world.write("third", "third\n");
+    let recovered = repository.recover(Some("boatyard/x"), &base, 2).await.unwrap();
+    assert_eq!(recovered.turn, Some(1));
+    assert_eq!(std::fs::read_to_string(world.repo().join("new")).unwrap(), "first\n");
+    assert!(!world.repo().join("third").exists());
+    let kept = recovered.kept.unwrap();
+    assert_eq!(world.plain(&["show", &format!("{kept}:third")]), "third");
+}
+
+#[tokio::test]
+async fn without_a_checkpoint_files_stay_as_the_disk_has_them() {
+    let (world, base) = World::on_branch().await;
+    world.write("new", "new\n");
+    let repository = world.repository().await;
+    let recovered = repository.recover(Some("boatyard/x"), &base, 2).await.unwrap();
+    assert_eq!(recovered.turn, None);
+    assert_eq!(std::fs::read_to_string(world.repo().join("new")).unwrap(), "new\n");
+    assert_eq!(world.plain(&["show", &format!("{}:new", recovered.kept.unwrap())]), "new");
+}

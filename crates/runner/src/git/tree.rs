@@ -11,7 +11,7 @@ use super::{Base, Call, Error, Exit, Printed, Repository, Result};
 use crate::beneath::Executable;
 
 /// Our index, in `.git`.
-const INDEX: &str = "boatyard-index";
+pub(super) const INDEX: &str = "boatyard-index";
 
 /// A larger index than this is not copied but made anew: a million files have about 100 MiB.
 const INDEX_MAX: u64 = 512 << 20;
