@@ -1,7 +1,7 @@
 //! Which hierarchies there are, and which base group is ours to use.
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::{CStr, CString, OsStr},
     fs,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -108,12 +108,21 @@ fn unified_base(
     Ok(Some(base))
 }
 
-/// The folder of the group that this process is in.
+/// The folder of the group that this process was started in: when it sits in [`CONTROL`] already,
+/// since an earlier spawner or systemd put it there, the one above.
 fn own_group(hierarchy: &Hierarchy) -> Option<PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let below = Path::new(path).strip_prefix(&hierarchy.root).ok()?;
+    let path = above_control(Path::new(path));
+    let below = path.strip_prefix(&hierarchy.root).ok()?;
     Some(hierarchy.mount_point.join(below))
+}
+
+fn above_control(path: &Path) -> &Path {
+    match path.parent() {
+        Some(above) if path.file_name() == Some(OsStr::from_bytes(CONTROL.to_bytes())) => above,
+        _ => path,
+    }
 }
 
 /// Whether somebody (systemd says so by an attribute) gave the group `path` to us.
@@ -193,4 +202,19 @@ fn parse(line: &str) -> Option<Hierarchy> {
         _ => return None,
     };
     Some(Hierarchy { mount_point, root, controllers })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_in_control_was_started_above_it() {
+        let check = |path: &str, expected: &str| {
+            assert_eq!(above_control(Path::new(path)), Path::new(expected));
+        };
+        check("/system.slice/boatyard.service", "/system.slice/boatyard.service");
+        check("/system.slice/boatyard.service/control", "/system.slice/boatyard.service");
+        check("/", "/");
+    }
 }
