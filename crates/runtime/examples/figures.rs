@@ -18,7 +18,7 @@ use boatyard_link::{
 };
 use boatyard_model::{LayerId, WorkspaceId, WorkspaceLimits};
 use boatyard_runtime::{
-    Runtime as _, StartSpec,
+    Runtime as _, SnapshotKind, StartSpec,
     native::{
         NativeRuntime, Source,
         launch::{SpawnerSettings, run_if_spawner},
@@ -52,7 +52,7 @@ fn main() -> Result<ExitCode> {
 }
 
 async fn measure(runtime: &Arc<NativeRuntime>, at_once: usize) -> Result<()> {
-    say(format_args!("isolation {}", runtime.capabilities().isolation));
+    say(format_args!("isolation {}", runtime.capabilities().await?.isolation));
     clear(runtime).await?;
     single(runtime).await?;
     commands(runtime).await?;
@@ -153,14 +153,13 @@ async fn forks(runtime: &Arc<NativeRuntime>) -> Result<()> {
     let mut layers = Vec::new();
     let begin = Instant::now();
     let layer = LayerId::new();
-    runtime.snapshot(id, layer).await?;
+    runtime.snapshot(id, layer, SnapshotKind::Moved).await?;
     row("snapshot of a quiet workspace, 10,000 files", &mut [begin.elapsed()]);
     layers.push(layer);
     let (mut forks, mut firsts) = (Vec::new(), Vec::new());
     for _ in 0..50 {
         let fork = WorkspaceId::new();
         let begin = Instant::now();
-        runtime.create(fork).await?;
         runtime.start(fork, &spec(1, &layers)).await?;
         forks.push(begin.elapsed());
         let link = connect(runtime, fork).await?;
@@ -177,7 +176,7 @@ async fn forks(runtime: &Arc<NativeRuntime>) -> Result<()> {
         .await?;
     let begin = Instant::now();
     let copy = LayerId::new();
-    runtime.snapshot(running_id, copy).await?;
+    runtime.snapshot(running_id, copy, SnapshotKind::Copied).await?;
     row("snapshot of a running one, 100 changed files", &mut [begin.elapsed()]);
     drop(link);
     for id in [id, running_id] {

@@ -59,7 +59,7 @@ pub struct Existing {
     pub running: Option<u64>,
 }
 
-/// What a workspace's own changes take.
+/// What a workspace's own changes, or a layer, take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DiskUsage {
     /// Bytes on disk.
@@ -68,13 +68,13 @@ pub struct DiskUsage {
     pub inodes: u64,
 }
 
-/// How a snapshot was made.
+/// How a snapshot is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotKind {
-    /// The workspace was quiet: its own changes became the layer, and it goes on with none. Put the
-    /// layer on top of its layers at the next start.
+    /// Of a quiet workspace: its own changes become the layer, and it goes on with none. The layer
+    /// goes on top of its layers at the next start.
     Moved,
-    /// It runs: its changes were copied while it was frozen, and it keeps them.
+    /// Of one that runs: its changes are copied while it is frozen, and it keeps them.
     Copied,
 }
 
@@ -84,16 +84,24 @@ pub trait Runtime: Send + Sync + 'static {
     /// `native`, `docker` or `kubernetes`.
     fn name(&self) -> &'static str;
 
-    /// What it can do here.
-    fn capabilities(&self) -> &Capabilities;
+    /// What it can do here, if that was found out already.
+    fn tried(&self) -> Option<&Capabilities>;
 
-    /// Makes the place for a workspace's files.
+    /// What it can do here. It is found out once, at the start, which is waited for.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when that takes too long.
+    async fn capabilities(&self) -> Result<&Capabilities, Error>;
+
+    /// Makes the place for a workspace's files, where something is to be done with them before
+    /// the first start.
     ///
     /// # Errors
     /// When it exists already, or the disk refuses.
     async fn create(&self, workspace: WorkspaceId) -> Result<(), Error>;
 
-    /// Starts the first process. A running workspace of the same generation is left as it is.
+    /// Starts the first process. A running workspace of the same generation is left as it is. The
+    /// first start of all (generation 1) makes the place for its files if there is none.
     ///
     /// # Errors
     /// [`Error::Step`] names what the machine refused and how to mend it.
@@ -124,12 +132,17 @@ pub trait Runtime: Send + Sync + 'static {
     /// When the machine has no freezer.
     async fn set_frozen(&self, workspace: WorkspaceId, frozen: Frozen) -> Result<(), Error>;
 
-    /// Keeps its changes as a layer. [`SnapshotKind`] tells what that means for the workspace.
+    /// Keeps its changes as a layer, in the way that fits: [`SnapshotKind`].
     ///
     /// # Errors
-    /// When the disk refuses; the workspace is as it was.
-    async fn snapshot(&self, workspace: WorkspaceId, layer: LayerId)
-    -> Result<SnapshotKind, Error>;
+    /// [`Error::Running`] or [`Error::NotRunning`] where that way does not fit; when the disk
+    /// refuses. The workspace is as it was.
+    async fn snapshot(
+        &self,
+        workspace: WorkspaceId,
+        layer: LayerId,
+        kind: SnapshotKind,
+    ) -> Result<(), Error>;
 
     /// Makes what is written so far outlive a crash of the host.
     ///
@@ -166,6 +179,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// When it does not exist.
     async fn disk_usage(&self, workspace: WorkspaceId) -> Result<DiskUsage, Error>;
+
+    /// What a layer takes on disk.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    async fn layer_usage(&self, layer: LayerId) -> Result<DiskUsage, Error>;
 
     /// The spool of a workspace whose runner is dead: a plain file, to be read as hostile input.
     /// None if there is none.

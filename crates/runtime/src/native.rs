@@ -8,7 +8,8 @@
 //!
 //! - [`launch`]: starting a spawner.
 //! - [`supervisor`]: the process that starts spawner and server and starts the spawner again.
-//! - [`NativeRuntime`]: the server's side, an async client of the spawner.
+//! - [`NativeRuntime`]: the server's side, an async client of the spawner; [`Trial`]: what the
+//!   machine can do, found out while the server starts.
 //! - [`layout`]: the data folder.
 //! - [`doctor`]: what the machine can do, without a server.
 //!
@@ -16,7 +17,13 @@
 //! names ids. Workspaces outlive both this process and the spawner; finding them again is a
 //! [`crate::Runtime::list`] and a [`crate::Runtime::connect`].
 
-use std::{io, os::fd::OwnedFd, path::Path, time::Duration};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use boatyard_model::{LayerId, WorkspaceId};
 use boatyard_sandbox::{
@@ -25,7 +32,7 @@ use boatyard_sandbox::{
         self, Failure, FailureKind, LOWERS_MAX, Limits, Network, Reply, Request, SnapshotMode,
     },
 };
-use tokio::sync::broadcast;
+use tokio::sync::{SetOnce, broadcast, oneshot};
 
 use crate::{
     Capabilities, Connection, DiskUsage, Error, Existing, Frozen, Isolation, Runtime, SnapshotKind,
@@ -54,28 +61,38 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 const KILL_DEADLINE: Duration = Duration::from_secs(30);
 /// A few system calls, behind whatever the spawner does at the moment.
 const QUICK_DEADLINE: Duration = Duration::from_secs(30);
+/// The spawner is ready and has made its throw-away sandbox within this, or never.
+const TRIAL_DEADLINE: Duration = Duration::from_secs(60);
 /// What walks or copies a file tree, or waits for the disk.
 const TREE_DEADLINE: Duration = Duration::from_secs(900);
 
 /// Sandboxes of this machine, made by a spawner process.
 #[derive(Debug)]
 pub struct NativeRuntime {
-    spawner: Spawner,
+    spawner: Arc<Spawner>,
     sockets: Sockets,
-    capabilities: Capabilities,
+    capabilities: Arc<SetOnce<Capabilities>>,
 }
 
-impl NativeRuntime {
-    /// Takes the spawner from `source`, waits until it is ready and finds out what it can do.
-    /// `data` is the data folder, as given to the spawner.
+/// Finding out what the machine can do: [`Trial::run`] it beside what does not need to know.
+#[derive(Debug)]
+pub struct Trial {
+    spawner: Arc<Spawner>,
+    ready: oneshot::Receiver<Result<protocol::Ready, CallError>>,
+    data: PathBuf,
+    found: Arc<SetOnce<Capabilities>>,
+}
+
+impl Trial {
+    /// Waits until the spawner is ready, and has it make a throw-away sandbox.
     ///
     /// # Errors
     /// [`Error::SpawnerGone`] when it ends at once, [`Error::Step`] with what it says of the
     /// machine when that allows no sandbox.
-    pub async fn connect_spawner(source: Source, data: &Path) -> Result<Self, Error> {
-        let runtime = Self::try_connect(source, data).await?;
-        match runtime.capabilities.checks.iter().find(|check| check.outcome == Outcome::Blocks) {
-            None => Ok(runtime),
+    pub async fn run(self) -> Result<(), Error> {
+        let capabilities = self.look().await?;
+        match capabilities.checks.iter().find(|check| check.outcome == Outcome::Blocks) {
+            None => Ok(()),
             Some(Check { name, detail, hint, .. }) => Err(Error::Step {
                 step: format!("the check of this machine's {name}"),
                 hint: hint.clone(),
@@ -84,15 +101,12 @@ impl NativeRuntime {
         }
     }
 
-    /// As [`Self::connect_spawner`], even if it can make no sandbox; a check tells why then.
-    async fn try_connect(source: Source, data: &Path) -> Result<Self, Error> {
-        let action = "open the folder with the workspaces' sockets";
-        let sockets =
-            Sockets::open(&layout::run(data)).map_err(|source| Error::Io { action, source })?;
-        let (spawner, ready) = Spawner::connect(source).await.map_err(call_error)?;
-        let folder = data.to_owned();
-        let host = tokio::task::spawn_blocking(move || host::checks(&folder));
-        let probe = spawner.call(&Request::Probe, QUICK_DEADLINE, Again::Allowed).await;
+    /// As [`Self::run`], even if it can make no sandbox; a check tells why then.
+    async fn look(self) -> Result<Capabilities, Error> {
+        let ready = self.ready.await.map_err(|_| Error::SpawnerGone)?.map_err(call_error)?;
+        let data = self.data;
+        let host = tokio::task::spawn_blocking(move || host::checks(&data));
+        let probe = self.spawner.call(&Request::Probe, QUICK_DEADLINE, Again::Allowed).await;
         let report = match probe.map_err(call_error)?.reply {
             Reply::Probed(report) => report,
             other => return Err(unexpected(&other)),
@@ -110,7 +124,39 @@ impl NativeRuntime {
             check
         }));
         let isolation = level(report.isolation.unwrap_or(ready.isolation));
-        Ok(Self { spawner, sockets, capabilities: Capabilities { isolation, checks } })
+        let capabilities = Capabilities { isolation, checks };
+        // There is one trial of a runtime.
+        let _ = self.found.set(capabilities.clone());
+        Ok(capabilities)
+    }
+}
+
+impl NativeRuntime {
+    /// Takes the spawner from `source`. `data` is the data folder, as given to the spawner. What is
+    /// asked before the spawner is ready waits for it; whether the machine can make sandboxes at
+    /// all, the trial tells. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the folder with the workspaces' sockets can't be opened.
+    pub fn begin(source: Source, data: &Path) -> Result<(Self, Trial), Error> {
+        let action = "open the folder with the workspaces' sockets";
+        let sockets =
+            Sockets::open(&layout::run(data)).map_err(|source| Error::Io { action, source })?;
+        let (spawner, ready) = Spawner::begin(source);
+        let (spawner, found) = (Arc::new(spawner), Arc::default());
+        let this =
+            Self { spawner: Arc::clone(&spawner), sockets, capabilities: Arc::clone(&found) };
+        Ok((this, Trial { spawner, ready, data: data.to_owned(), found }))
+    }
+
+    /// As [`Self::begin`], and waits for the trial.
+    ///
+    /// # Errors
+    /// As [`Self::begin`] and [`Trial::run`].
+    pub async fn connect_spawner(source: Source, data: &Path) -> Result<Self, Error> {
+        let (runtime, trial) = Self::begin(source, data)?;
+        trial.run().await?;
+        Ok(runtime)
     }
 
     /// Tells of first processes that end without [`Runtime::kill`]: killed by the kernel for
@@ -181,8 +227,16 @@ impl Runtime for NativeRuntime {
         "native"
     }
 
-    fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
+    fn tried(&self) -> Option<&Capabilities> {
+        self.capabilities.get()
+    }
+
+    async fn capabilities(&self) -> Result<&Capabilities, Error> {
+        if let Some(known) = self.tried() {
+            return Ok(known);
+        }
+        let known = tokio::time::timeout(TRIAL_DEADLINE, self.capabilities.wait()).await;
+        known.map_err(|_| Error::Timeout("what this machine can do"))
     }
 
     async fn create(&self, workspace: WorkspaceId) -> Result<(), Error> {
@@ -208,10 +262,11 @@ impl Runtime for NativeRuntime {
                 processes: spec.limits.processes,
                 cpu_millis: spec.limits.cpu_millis,
                 tmp_bytes: 0,
+                disk_bytes: spec.limits.disk_bytes,
             },
             network: Network::Egress,
         });
-        let isolation = self.capabilities.isolation;
+        let isolation = self.capabilities().await?.isolation;
         match self.ask(workspace, &request, START_DEADLINE).await {
             Ok(Answer { reply: Reply::Started(started), .. }) => {
                 tracing::debug!(
@@ -256,23 +311,14 @@ impl Runtime for NativeRuntime {
         &self,
         workspace: WorkspaceId,
         layer: LayerId,
-    ) -> Result<SnapshotKind, Error> {
-        let request =
-            |mode| Request::Snapshot { ws: workspace.to_u128(), layer: layer.to_u128(), mode };
-        // It may start or end between the two; each way is refused where it does not fit.
-        for _ in 0..2 {
-            match self.order(workspace, &request(SnapshotMode::Rename), TREE_DEADLINE).await {
-                Ok(()) => return Ok(SnapshotKind::Moved),
-                Err(Error::Running(_)) => {}
-                Err(error) => return Err(error),
-            }
-            match self.order(workspace, &request(SnapshotMode::Copy), TREE_DEADLINE).await {
-                Ok(()) => return Ok(SnapshotKind::Copied),
-                Err(Error::NotRunning(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(Error::Timeout("a moment in which the workspace neither starts nor ends"))
+        kind: SnapshotKind,
+    ) -> Result<(), Error> {
+        let mode = match kind {
+            SnapshotKind::Moved => SnapshotMode::Rename,
+            SnapshotKind::Copied => SnapshotMode::Copy,
+        };
+        let request = Request::Snapshot { ws: workspace.to_u128(), layer: layer.to_u128(), mode };
+        self.order(workspace, &request, TREE_DEADLINE).await
     }
 
     async fn sync(&self, workspace: WorkspaceId) -> Result<(), Error> {
@@ -348,6 +394,16 @@ impl Runtime for NativeRuntime {
         let request = Request::Usage { ws: workspace.to_u128() };
         match self.ask(workspace, &request, TREE_DEADLINE).await?.reply {
             Reply::Usage { bytes, inodes } => Ok(DiskUsage { bytes, inodes }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn layer_usage(&self, layer: LayerId) -> Result<DiskUsage, Error> {
+        let request = Request::LayerUsage { layer: layer.to_u128() };
+        let answer = self.spawner.call(&request, TREE_DEADLINE, Again::Allowed).await;
+        match answer.map_err(call_error)?.reply {
+            Reply::Usage { bytes, inodes } => Ok(DiskUsage { bytes, inodes }),
+            Reply::Failed(failure) => Err(step(failure)),
             other => Err(unexpected(&other)),
         }
     }
@@ -478,7 +534,9 @@ fn hint_for(name: &str) -> &'static str {
              service install`), limit workspaces best"
         }
         "landlock" => "turn it on with lsm=landlock,… on the kernel's command line",
-        "disk quota" => "nothing needs mending: Boatyard watches the limit itself",
+        "disk quota" => {
+            "ext4 with the features quota and project, or XFS, mounted with prjquota as root, keeps it exactly"
+        }
         _ => "the other checks may say more",
     }
 }

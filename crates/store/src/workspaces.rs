@@ -91,6 +91,20 @@ pub struct NewWorkspace {
     pub task: Option<TaskId>,
     /// The one that it is a copy of.
     pub forked_from: Option<WorkspaceId>,
+    /// How it begins.
+    pub begins: Begins,
+}
+
+/// How a workspace begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Begins {
+    /// In state `creating`; what it is started from is found out first.
+    #[default]
+    Later,
+    /// In state `creating`, and its first start is under way.
+    AtOnce,
+    /// `asleep`: it starts when somebody wants something of it.
+    Asleep,
 }
 
 /// What becomes known of a workspace. What is absent stays as it is.
@@ -111,19 +125,24 @@ pub struct WorkspaceUpdate {
 }
 
 impl Tx {
-    /// Stores a workspace in state `creating`.
+    /// Stores a workspace.
     ///
     /// # Errors
     /// When it can't be stored.
     pub async fn create_workspace(&mut self, new: NewWorkspace) -> Result<()> {
         let (lowers, limits) = (row::json(&new.lowers)?, row::json(&new.limits)?);
+        let (state, generation) = match new.begins {
+            Begins::Later => (WorkspaceState::Creating, 0_u64),
+            Begins::AtOnce => (WorkspaceState::Creating, 1),
+            Begins::Asleep => (WorkspaceState::Asleep, 0),
+        };
         exec!(
             self,
             "INSERT INTO workspace (id, organization, owner, name, kind, state, runtime, isolation,
                 lowers, repository, folder, base_commit, branch, limits, task, forked_from,
-                created, last_active)
-             VALUES ($1, $2, $3, $4, $5, 'creating', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-                $16, $16)",
+                created, last_active, generation)
+             VALUES ($1, $2, $3, $4, $5, $17, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+                $16, $16, $18)",
             new.id,
             new.owner.organization,
             new.owner.member,
@@ -140,8 +159,10 @@ impl Tx {
             new.task,
             new.forked_from,
             self.now(),
+            state,
+            generation,
         )?;
-        self.tell_workspace(new.owner, new.id, WorkspaceState::Creating).await
+        self.tell_workspace(new.owner, new.id, state).await
     }
 
     /// One workspace, as this transaction sees it.

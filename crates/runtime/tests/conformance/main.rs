@@ -68,7 +68,7 @@ async fn run() -> usize {
             return 1;
         }
     };
-    let capabilities = machine.runtime.capabilities();
+    let capabilities = machine.runtime.tried().expect("what the machine can do");
     harness::tell(format_args!("{group}: isolation {}", capabilities.isolation));
     for check in &capabilities.checks {
         harness::tell(format_args!(

@@ -11,7 +11,7 @@ use std::{
 
 use boatyard_model::{RepositoryId, WorkspaceId};
 use boatyard_runtime::{
-    Error, Isolation, Runtime as _,
+    Error, Isolation, Runtime as _, SnapshotKind,
     native::{NativeRuntime, Source, launch::Launched, layout},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -63,8 +63,8 @@ impl Machine {
     }
 
     fn suite(&self) -> Suite {
-        let isolation = self.runtime.capabilities().isolation;
-        let has_groups = matches!(isolation, Isolation::Full | Isolation::FullV1);
+        let isolation = self.runtime.tried().map(|known| known.isolation);
+        let has_groups = matches!(isolation, Some(Isolation::Full | Isolation::FullV1));
         Suite { runtime: self.runtime.clone(), limits: has_groups }
     }
 
@@ -169,7 +169,7 @@ async fn a_killed_spawner_is_replaced(_: &Machine) {
     let (other, in_other) = Place::started(&suite).await;
     assert_eq!(in_other.sh("echo well").await.ok(), "well\n");
     other.remove().await;
-    place.snapshot().await;
+    place.snapshot(SnapshotKind::Copied).await;
     place.remove().await;
     assert!(!is_alive(pid));
 }

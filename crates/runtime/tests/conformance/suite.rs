@@ -59,18 +59,22 @@ pub struct Place<'s> {
 }
 
 impl<'s> Place<'s> {
+    /// One that is not there yet: its first start makes it.
+    pub fn unmade(suite: &'s Suite) -> Self {
+        let limits = WorkspaceLimits { memory_bytes: 1 << 30, ..WorkspaceLimits::default() };
+        Self { suite, id: WorkspaceId::new(), layers: Vec::new(), generation: 0, limits }
+    }
+
     /// Makes one that does not run.
     pub async fn create(suite: &'s Suite) -> Self {
-        let id = WorkspaceId::new();
-        suite.runtime.create(id).await.unwrap();
-        let limits = WorkspaceLimits { memory_bytes: 1 << 30, ..WorkspaceLimits::default() };
-        Self { suite, id, layers: Vec::new(), generation: 0, limits }
+        let place = Self::unmade(suite);
+        suite.runtime.create(place.id).await.unwrap();
+        place
     }
 
     /// Makes one on these layers and starts it.
     pub async fn start_on(suite: &'s Suite, layers: &[LayerId]) -> (Self, Inside) {
-        let mut place = Self::create(suite).await;
-        place.layers = layers.to_vec();
+        let mut place = Self { layers: layers.to_vec(), ..Self::unmade(suite) };
         let inside = place.start().await;
         (place, inside)
     }
@@ -93,7 +97,8 @@ impl<'s> Place<'s> {
     pub async fn start(&mut self) -> Inside {
         self.generation += 1;
         let started = self.suite.runtime.start(self.id, &self.spec()).await.unwrap();
-        assert_eq!(started.isolation, self.suite.runtime.capabilities().isolation);
+        let known = self.suite.runtime.tried().map(|known| known.isolation);
+        assert_eq!(Some(started.isolation), known);
         assert!(!started.unclean);
         self.connect().await
     }
@@ -110,10 +115,10 @@ impl<'s> Place<'s> {
     }
 
     /// Makes its changes a layer.
-    pub async fn snapshot(&self) -> (LayerId, SnapshotKind) {
+    pub async fn snapshot(&self, kind: SnapshotKind) -> LayerId {
         let layer = LayerId::new();
-        let kind = self.suite.runtime.snapshot(self.id, layer).await.unwrap();
-        (layer, kind)
+        self.suite.runtime.snapshot(self.id, layer, kind).await.unwrap();
+        layer
     }
 
     pub async fn existing(&self) -> Option<Existing> {

@@ -39,7 +39,7 @@ use crate::{
     error::Step as _,
     inside::setup::{self, GATE, MAPPED, PARKING, Rlimits, STATE, Setup, TREES},
     names,
-    protocol::{FailureKind, LimitsBy, Start},
+    protocol::{Failure, FailureKind, LimitsBy, Start},
     sys::{
         check, dir,
         mount::{self, Depth, NODEV, NOEXEC, NOSUID, RDONLY},
@@ -57,6 +57,8 @@ const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS;
 /// The least memory that a sandbox can work with, in bytes.
 const MEMORY_MIN: u64 = 16 << 20;
+/// The generation of a workspace's first start, which makes the place for its files.
+const FIRST: u64 = 1;
 /// The fewest processes: the first, `serve`, and something to run.
 const PROCESSES_MIN: u32 = 4;
 
@@ -92,7 +94,16 @@ impl State {
             return Err(refuse(FailureKind::Invalid, "limits"));
         }
         self.quiet(start.ws)?;
-        let folder = self.existing(start.ws)?;
+        let folder = match self.existing(start.ws) {
+            // Nothing can have been lost of a workspace that never ran.
+            Err(Error::Refused(Failure { kind: FailureKind::Missing, .. }))
+                if start.generation == FIRST =>
+            {
+                self.create(start.ws)?;
+                self.existing(start.ws)?
+            }
+            folder => folder?,
+        };
         let meta = Meta::read(folder.as_fd()).step("read meta")?.unwrap_or_default();
         if start.generation <= meta.generation {
             return Err(refuse(FailureKind::Invalid, "generation"));
@@ -178,9 +189,13 @@ impl State {
             self.clear_work_folders(folder, before)?
         };
         if !dir::exists(folder, files::UPPER).step("find changes")? {
-            files::make_upper(folder, self.level)?;
+            self.make_upper(folder)?;
         }
-        drop(dir::ensure(folder, work, 0o755).step("make work folder")?);
+        let work = dir::ensure(folder, work, 0o755).step("make work folder")?;
+        if self.has_quota() {
+            let upper = dir::open_dir(folder, files::UPPER).step("open changes")?;
+            self.limit_disk(upper.as_fd(), work.as_fd(), start.limits.disk_bytes)?;
+        }
         let spool = files::spool(folder)?;
         let link = self.bind_link(start.ws)?;
         let state = mount::copy(self.sandboxes.as_fd(), c"", Depth::One).step("state tree")?;

@@ -9,8 +9,8 @@ use std::{
 };
 
 use boatyard_link::GoAwayCode;
-use boatyard_model::{Timestamp, WorkspaceId, WorkspaceState};
-use boatyard_runtime::StartSpec;
+use boatyard_model::{Timestamp, WorkspaceId, WorkspaceLimits, WorkspaceState};
+use boatyard_runtime::{StartSpec, Started};
 use boatyard_store::{Reason, WorkspaceUpdate};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -101,9 +101,11 @@ impl Hub {
             return Ok(attached);
         }
         let workspace = place.workspace;
-        let connection = self.shared.runtime.connect(workspace).await?;
-        let attached = Attached::start(connection, Purpose::Workspace).await?;
-        self.serve_egress(place).await?;
+        let link = async {
+            let connection = self.shared.runtime.connect(workspace).await?;
+            Attached::start(connection, Purpose::Workspace).await
+        };
+        let (attached, ()) = tokio::try_join!(link, self.serve_egress(place))?;
         events::follow(self, &attached, workspace).await?;
         place.set_link(Some(Arc::clone(&attached)));
         Ok(attached)
@@ -178,7 +180,10 @@ impl Hub {
             },
             WorkspaceState::Creating | WorkspaceState::Asleep => {}
             state @ (WorkspaceState::Failed | WorkspaceState::Deleted) => {
-                return Err(HubError::State(format!("workspace {workspace} is {state}")));
+                return Err(HubError::State(match &row.reason {
+                    Some(reason) => reason.text.clone(),
+                    None => format!("workspace {workspace} is {state}"),
+                }));
             }
         }
         let generation = self
@@ -193,6 +198,50 @@ impl Hub {
             limits: row.limits,
         };
         let started = self.shared.runtime.start(workspace, &spec).await?;
+        let is_torn = started.unclean;
+        let attached = self.started_in_turn(&place, started).await?;
+        if is_torn {
+            self.recover(&row, &attached, generation).await?;
+        }
+        Ok(attached)
+    }
+
+    /// Makes an empty workspace and attaches to it, while `stored` puts it on record as one that
+    /// begins at once ([`Begins::AtOnce`]). If it can't be recorded, it is taken away again.
+    ///
+    /// [`Begins::AtOnce`]: boatyard_store::Begins::AtOnce
+    ///
+    /// # Errors
+    /// When it can't be stored or started.
+    pub async fn launch(
+        &self,
+        workspace: WorkspaceId,
+        limits: WorkspaceLimits,
+        stored: impl Future<Output = boatyard_store::Result<()>>,
+    ) -> Result<Arc<Attached>, HubError> {
+        let place = self.place(workspace);
+        place.touch(self.shared.store.now());
+        let _turn = place.turn.lock().await;
+        let runtime = &self.shared.runtime;
+        let spec = StartSpec { generation: 1, layers: Vec::new(), mirror: None, limits };
+        let (stored, started) = tokio::join!(stored, runtime.start(workspace, &spec));
+        if let Err(error) = stored {
+            if started.is_ok() {
+                runtime.kill(workspace).await?;
+                runtime.remove(workspace).await?;
+            }
+            return Err(error.into());
+        }
+        self.started_in_turn(&place, started?).await
+    }
+
+    /// Attaches to what was just started; the disk notes that it runs while the runner comes up.
+    async fn started_in_turn(
+        &self,
+        place: &Arc<Place>,
+        started: Started,
+    ) -> Result<Arc<Attached>, HubError> {
+        let workspace = place.workspace;
         let isolation = started.isolation.to_string();
         let recovered = started.unclean.then_some(true);
         let noted = self.shared.store.write(move |tx| {
@@ -206,8 +255,7 @@ impl Hub {
                 tx.set_workspace_state(workspace, WorkspaceState::Awake, None).await
             })
         });
-        // The disk notes that it runs while the runner comes up.
-        let (noted, attached) = tokio::join!(noted, self.attach_in_turn(&place));
+        let (noted, attached) = tokio::join!(noted, self.attach_in_turn(place));
         noted?;
         attached
     }

@@ -1,27 +1,25 @@
 //! Workspaces: made, started, stopped, forked, looked into.
 
-use std::time::Instant;
-
 use boatyard_api::{
     Cursor, IdempotencyKey, Problem,
     page::limit,
-    workspace::{ForkRequest, NewWorkspace, Snapshot, Workspace, WorkspaceFilter, WorkspacePage},
+    workspace::{NewWorkspace, Workspace, WorkspaceFilter, WorkspacePage},
 };
-use boatyard_link::message::GitRequest;
-use boatyard_model::{LayerId, WorkspaceId, WorkspaceKind, WorkspaceState, name::CommitId};
-use boatyard_runtime::SnapshotKind;
-use boatyard_store::{LayerKind, NewLayer, WorkspaceRow, WorkspaceUpdate};
+use boatyard_model::{WorkspaceId, WorkspaceKind, WorkspaceState};
+use boatyard_store::{Begins, RepositoryRow, Tx, WorkspaceRow};
 
 use super::{hub_problem, own, repositories, store_problem};
 use crate::{
     app::App,
     auth::Caller,
-    hub::HubError,
     jobs::{housekeeping, prepare},
 };
 
+mod fork;
 mod inside;
 
+pub(crate) use fork::settle_snapshot;
+pub use fork::{fork_workspace, snapshot_workspace};
 pub use inside::{
     ExecStream, exec_in_workspace, exec_streaming, list_files, read_file, read_workspace_diff,
     read_workspace_log, write_file,
@@ -30,7 +28,8 @@ pub use inside::{
 /// The longest name, in characters.
 const NAME_MAX: usize = 100;
 
-/// Makes a workspace and starts it: with a repository, or empty.
+/// Makes a workspace and starts it: with a repository, or empty. A caller that goes away meanwhile
+/// leaves none half made.
 ///
 /// # Errors
 /// When a part of it makes no sense, or the machine refuses.
@@ -42,65 +41,139 @@ pub async fn create_workspace(
 ) -> Result<Workspace, Problem> {
     let idempotency = super::idempotency("POST /api/workspaces", key, &new)?;
     check_name(new.name.as_deref())?;
+    if let Some(before) = made_before(app, caller, idempotency.as_ref()).await? {
+        return find_workspace(app, caller, before).await;
+    }
     let repository = match &new.repository {
         Some(text) => Some(repositories::resolve(app, caller, text).await?),
         None => None,
     };
-    let limits = new.limits.unwrap_or_default().over(app.settings.limits.workspace());
-    let id = WorkspaceId::new();
+    let begins = if repository.is_some() { Begins::Later } else { Begins::AtOnce };
     let stored = boatyard_store::NewWorkspace {
-        id,
+        id: WorkspaceId::new(),
         owner: caller.owner,
         name: new.name,
         kind: WorkspaceKind::Sandbox,
         runtime: app.runtime.name().to_owned(),
-        isolation: Some(app.runtime.capabilities().isolation.to_string()),
+        isolation: app.runtime.tried().map(|known| known.isolation.to_string()),
         lowers: Vec::new(),
         repository: repository.as_ref().map(|row| row.id),
         folder: repository.as_ref().map(|row| row.folder.clone()),
         base_commit: None,
         branch: None,
-        limits,
+        limits: new.limits.unwrap_or_default().over(app.settings.limits.workspace()),
         task: None,
         forked_from: None,
+        begins,
     };
-    let owner = caller.owner;
-    let made = app
-        .store
-        .write(move |tx| {
-            Box::pin(async move {
-                if let Some(key) = &idempotency {
-                    let before = tx.idempotent(owner.organization, key).await?;
-                    if let Some(before) = before.and_then(|id| id.parse::<WorkspaceId>().ok()) {
-                        return Ok(before);
-                    }
-                    tx.remember(owner, key, &id.to_string()).await?;
-                }
-                tx.create_workspace(stored).await?;
-                Ok(id)
-            })
-        })
-        .await
-        .map_err(store_problem)?;
-    if made != id {
-        return find_workspace(app, caller, made).await;
-    }
     let base = new.base.map(|base| base.to_string());
-    let ready = match repository {
-        None => start_new(app, id).await.map_err(hub_problem),
-        Some(row) => prepare::bare_workspace(app, owner, id, &row, base.as_deref(), limits)
-            .await
-            .map_err(|reason| Problem::workspace_failed(reason.text)),
-    };
-    if let Err(problem) = ready {
-        let reason = boatyard_store::Reason {
-            code: "workspace_failed".to_owned(),
-            text: problem.detail.clone(),
-        };
-        app.hub.fail(id, reason).await.map_err(hub_problem)?;
-        return Err(problem);
-    }
+    let id = whole(app, {
+        let app = app.clone();
+        async move { make(&app, stored, repository, base, idempotency).await }
+    })
+    .await?;
     find_workspace(app, caller, id).await
+}
+
+/// The workspace that an earlier request with the same key made.
+async fn made_before(
+    app: &App,
+    caller: &Caller,
+    key: Option<&boatyard_store::IdempotencyKey>,
+) -> Result<Option<WorkspaceId>, Problem> {
+    let Some(key) = key else { return Ok(None) };
+    let before = app.store.idempotent(caller.owner.organization, key).await;
+    Ok(before.map_err(store_problem)?.and_then(|id| id.parse().ok()))
+}
+
+/// Does work to its end, whether or not anybody still waits for it.
+async fn whole<T: Send + 'static>(
+    app: &App,
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    match app.tasks.spawn(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Problem::internal(error)),
+    }
+}
+
+/// Stores a workspace and makes it run. Gives the id of the one that another request with the
+/// same key made in the same moment, if there was one.
+async fn make(
+    app: &App,
+    new: boatyard_store::NewWorkspace,
+    repository: Option<RepositoryRow>,
+    base: Option<String>,
+    key: Option<boatyard_store::IdempotencyKey>,
+) -> Result<WorkspaceId, Problem> {
+    let (id, owner, limits) = (new.id, new.owner, new.limits);
+    let ready = match repository {
+        None => {
+            let mut made = Ok(id);
+            let stored = async {
+                made = store_new(app, new, key).await;
+                match &made {
+                    Ok(made) if *made == id => Ok(()),
+                    // Whatever it was, `made` tells it.
+                    _ => Err(boatyard_store::Error::Closed),
+                }
+            };
+            let launched = app.hub.launch(id, limits, stored).await;
+            match made {
+                Ok(made) if made == id => launched.map(drop).map_err(hub_problem),
+                other => return other.map_err(store_problem),
+            }
+        }
+        Some(row) => {
+            let made = store_new(app, new, key).await.map_err(store_problem)?;
+            if made != id {
+                return Ok(made);
+            }
+            prepare::bare_workspace(app, owner, id, &row, base.as_deref(), limits)
+                .await
+                .map_err(|reason| Problem::workspace_failed(reason.text))
+        }
+    };
+    match ready {
+        Ok(()) => Ok(id),
+        Err(problem) => {
+            failed(app, id, problem.detail.clone()).await?;
+            Err(problem)
+        }
+    }
+}
+
+/// Puts a workspace on record, unless a request with the same key did so before: the id of the
+/// one that is on record.
+async fn store_new(
+    app: &App,
+    new: boatyard_store::NewWorkspace,
+    key: Option<boatyard_store::IdempotencyKey>,
+) -> boatyard_store::Result<WorkspaceId> {
+    app.store.write(move |tx| Box::pin(record(tx, new, key))).await
+}
+
+async fn record(
+    tx: &mut Tx,
+    new: boatyard_store::NewWorkspace,
+    key: Option<boatyard_store::IdempotencyKey>,
+) -> boatyard_store::Result<WorkspaceId> {
+    let (id, owner) = (new.id, new.owner);
+    if let Some(key) = &key {
+        let before = tx.idempotent(owner.organization, key).await?;
+        if let Some(before) = before.and_then(|id| id.parse().ok()) {
+            return Ok(before);
+        }
+        tx.remember(owner, key, &id.to_string()).await?;
+    }
+    tx.create_workspace(new).await?;
+    Ok(id)
+}
+
+/// Notes that a workspace could not be made.
+async fn failed(app: &App, id: WorkspaceId, text: String) -> Result<(), Problem> {
+    let reason = boatyard_store::Reason { code: "workspace_failed".to_owned(), text };
+    app.hub.fail(id, reason).await.map_err(hub_problem)
 }
 
 fn check_name(name: Option<&str>) -> Result<(), Problem> {
@@ -110,11 +183,6 @@ fn check_name(name: Option<&str>) -> Result<(), Problem> {
         }
         _ => Ok(()),
     }
-}
-
-async fn start_new(app: &App, id: WorkspaceId) -> Result<(), HubError> {
-    app.runtime.create(id).await?;
-    app.hub.wake(id).await.map(drop)
 }
 
 fn workspace(row: WorkspaceRow) -> Workspace {
@@ -135,6 +203,7 @@ fn workspace(row: WorkspaceRow) -> Workspace {
         task: row.task,
         forked_from: row.forked_from,
         limits: row.limits,
+        disk_bytes: row.disk_bytes,
         generation: row.generation,
         owner: row.owner.member,
         created: row.created,
@@ -228,176 +297,4 @@ pub async fn stop_workspace(
     row(app, caller, id).await?;
     app.hub.kill(id).await.map_err(hub_problem)?;
     find_workspace(app, caller, id).await
-}
-
-/// Freezes a workspace's files as a layer. A quiet workspace goes on above it; one that runs is
-/// copied while it is held still.
-async fn freeze(app: &App, row: &WorkspaceRow) -> Result<(LayerId, Vec<LayerId>), HubError> {
-    let (id, layer) = (row.id, LayerId::new());
-    let new = NewLayer {
-        id: layer,
-        owner: row.owner,
-        repository: row.repository,
-        kind: LayerKind::Snapshot,
-        cache_key: None,
-        parents: row.lowers.clone(),
-    };
-    app.store.write(move |tx| Box::pin(async move { tx.create_layer(new).await })).await?;
-    let taken = app
-        .hub
-        .while_quiet(id, async || {
-            let kind = app.runtime.snapshot(id, layer).await?;
-            let below = app.store.workspace(id).await?.lowers;
-            let stacked: Vec<LayerId> = std::iter::once(layer).chain(below).collect();
-            if kind == SnapshotKind::Moved {
-                let lowers = Some(stacked.clone());
-                app.store
-                    .write(move |tx| {
-                        Box::pin(async move {
-                            tx.layer_ready(layer, 0).await?;
-                            let known = WorkspaceUpdate { lowers, ..WorkspaceUpdate::default() };
-                            tx.update_workspace(id, known).await
-                        })
-                    })
-                    .await?;
-            } else {
-                app.store
-                    .write(move |tx| Box::pin(async move { tx.layer_ready(layer, 0).await }))
-                    .await?;
-            }
-            Ok(stacked)
-        })
-        .await;
-    match taken {
-        Ok(stacked) => Ok((layer, stacked)),
-        Err(error) => {
-            app.store
-                .write(move |tx| Box::pin(async move { tx.delete_layer(layer).await }))
-                .await?;
-            Err(error)
-        }
-    }
-}
-
-/// Keeps a workspace's files as they are now.
-///
-/// # Errors
-/// When the disk refuses.
-pub async fn snapshot_workspace(
-    app: &App,
-    caller: &Caller,
-    id: WorkspaceId,
-) -> Result<Snapshot, Problem> {
-    let row = row(app, caller, id).await?;
-    let began = Instant::now();
-    let (layer, _) = freeze(app, &row).await.map_err(hub_problem)?;
-    Ok(Snapshot {
-        id: layer,
-        workspace: id,
-        millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        created: app.store.now(),
-    })
-}
-
-/// Makes a workspace with the files of another one, as they are or as they were at a turn's end.
-///
-/// # Errors
-/// When there is no such moment, or the machine refuses.
-pub async fn fork_workspace(
-    app: &App,
-    caller: &Caller,
-    id: WorkspaceId,
-    request: ForkRequest,
-    key: Option<IdempotencyKey>,
-) -> Result<Workspace, Problem> {
-    let route = format!("POST /api/workspaces/{id}/fork");
-    let idempotency = super::idempotency(&route, key, &request)?;
-    let source = row(app, caller, id).await?;
-    check_name(request.name.as_deref())?;
-    if let Some(key) = &idempotency {
-        let before = app.store.idempotent(caller.owner.organization, key).await;
-        if let Some(before) = before.map_err(store_problem)?.and_then(|id| id.parse().ok()) {
-            return find_workspace(app, caller, before).await;
-        }
-    }
-    let checkpoint = match &request.at {
-        None => None,
-        Some(at) => Some(checkpoint(app, caller, &source, at).await?),
-    };
-    let (_, lowers) = freeze(app, &source).await.map_err(hub_problem)?;
-    let fork = WorkspaceId::new();
-    let stored = boatyard_store::NewWorkspace {
-        id: fork,
-        owner: caller.owner,
-        name: request.name,
-        kind: WorkspaceKind::Sandbox,
-        runtime: source.runtime.clone(),
-        isolation: source.isolation.clone(),
-        lowers,
-        repository: source.repository,
-        folder: source.folder.clone(),
-        base_commit: source.base_commit.clone(),
-        branch: source.branch.clone(),
-        limits: source.limits,
-        task: None,
-        forked_from: Some(id),
-    };
-    let owner = caller.owner;
-    app.store
-        .write(move |tx| {
-            Box::pin(async move {
-                tx.create_workspace(stored).await?;
-                if let Some(key) = &idempotency {
-                    tx.remember(owner, key, &fork.to_string()).await?;
-                }
-                Ok(())
-            })
-        })
-        .await
-        .map_err(store_problem)?;
-    let made = async {
-        app.runtime.create(fork).await?;
-        let attached = app.hub.wake(fork).await?;
-        if let (Some(commit), Some(folder)) = (checkpoint, source.folder.clone()) {
-            let origin = source.repository.map(|id| id.to_string()).unwrap_or_default();
-            let request = GitRequest::Checkout { folder, commit: commit.to_string(), origin };
-            attached.git(request).await?;
-        }
-        Ok::<(), HubError>(())
-    };
-    if let Err(error) = made.await {
-        let text = crate::chain(&error);
-        let reason = boatyard_store::Reason { code: "workspace_failed".to_owned(), text };
-        app.hub.fail(fork, reason).await.map_err(hub_problem)?;
-        return Err(hub_problem(error));
-    }
-    find_workspace(app, caller, fork).await
-}
-
-/// The nearest checkpoint at or before a moment.
-async fn checkpoint(
-    app: &App,
-    caller: &Caller,
-    source: &WorkspaceRow,
-    at: &boatyard_api::workspace::ForkPoint,
-) -> Result<CommitId, Problem> {
-    let session = super::sessions::row(app, caller, at.session).await?;
-    if session.workspace != source.id {
-        return Err(Problem::invalid("at.session", "this session is not of this workspace"));
-    }
-    let turns = app.store.turns(at.session).await.map_err(store_problem)?;
-    let before = |n: u32, first_seq: u64| match (at.turn, at.event) {
-        (Some(turn), None) => Ok(n <= turn),
-        // A checkpoint is made at a turn's end, so the turn that the event is in has none before.
-        (None, Some(event)) => Ok(first_seq < event),
-        _ => Err(Problem::invalid("at", "give either a turn or an event")),
-    };
-    let mut found = None;
-    for turn in &turns {
-        if before(turn.n, turn.first_seq)? {
-            found = turn.checkpoint.clone().or(found);
-        }
-    }
-    let found = found.and_then(|commit| commit.parse().ok());
-    found.ok_or_else(|| Problem::conflict("there is no checkpoint at or before that moment"))
 }

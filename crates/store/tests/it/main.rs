@@ -67,6 +67,7 @@ impl World {
             limits: WorkspaceLimits::default(),
             task: None,
             forked_from: None,
+            begins: boatyard_store::Begins::Later,
         };
         self.store
             .write(move |tx| {

@@ -8,7 +8,7 @@ use boatyard_model::{
 };
 use boatyard_store::{
     BUILT_IN_ORGANIZATION, Error, LayerKind, LayerState, NewBlob, NewKey, NewLayer, NewPrompt,
-    NewWorkspace, Owner, RepositoryState, WorkspaceUpdate,
+    NewWorkspace, Owner, RepositoryState, WorkspaceUpdate, keys::USE_NOTED,
 };
 
 use crate::{World, task, world};
@@ -95,6 +95,7 @@ async fn layers_are_found_by_key_and_kept_while_something_lies_on_them() {
         limits: boatyard_model::WorkspaceLimits::default(),
         task: None,
         forked_from: None,
+        begins: boatyard_store::Begins::Later,
     };
     store.write(move |tx| Box::pin(tx.create_workspace(new))).await.unwrap();
     let end = Timestamp(i64::MAX);
@@ -194,10 +195,24 @@ async fn a_key_works_until_it_is_revoked() {
         hash: "hash".into(),
     };
     let id = store.write(move |tx| Box::pin(tx.create_key(new))).await.unwrap();
+    let row = store.find_key(id).await.unwrap().unwrap();
+    assert!(row.use_is_news(store.now()));
     store.write(move |tx| Box::pin(tx.touch_key(id))).await.unwrap();
     let row = store.find_key_by_hash("hash").await.unwrap().unwrap();
     assert_eq!((row.id, row.owner, row.last_used), (id, Owner::BUILT_IN, Some(store.now())));
+    // Noted again only when it is news.
+    let noted = store.now();
+    for (seconds, last) in [(59, noted), (1, noted.after(USE_NOTED))] {
+        world.clock.forward(Duration::from_secs(seconds));
+        store.note_key_use(id);
+        // Stored after what was given to the writer before.
+        store.write(|_| Box::pin(async { Ok(()) })).await.unwrap();
+        let row = store.find_key(id).await.unwrap().unwrap();
+        assert_eq!((row.last_used, row.use_is_news(store.now())), (Some(last), false));
+    }
+    assert_eq!(store.revocations(), 0);
     store.write(move |tx| Box::pin(tx.revoke_key(id))).await.unwrap();
+    assert_eq!(store.revocations(), 1);
     assert!(store.find_key_by_hash("hash").await.unwrap().is_none());
     assert!(store.find_key(id).await.unwrap().is_none());
     assert_eq!(store.list_keys(BUILT_IN_ORGANIZATION).await.unwrap().len(), 1);

@@ -123,10 +123,12 @@ pub(super) async fn fork(server: &Server, effort: Effort) -> Result<Vec<Measured
          i=1; while [ $i -lt {FILES} ]; do cp 0 $i; i=$((i+1)); done"
     );
     run(client, id, &["sh", "-c", &script]).await?;
-    client.stop_workspace(id).await?;
     let mut forks = Vec::new();
     let mut with_command = Vec::new();
     for _ in 0..effort.samples(50) {
+        // Something new in it, so that each time there is something to freeze.
+        run(client, id, &["touch", "/work/files/0"]).await?;
+        client.stop_workspace(id).await?;
         let began = Instant::now();
         let fork = client.fork_workspace(id, &ForkRequest::default(), None).await?;
         forks.push(millis(began));
@@ -191,9 +193,10 @@ pub(super) async fn reattach(server: &mut Server, effort: Effort) -> Result<Vec<
         each.push(millis(one));
     }
     let took = began.elapsed();
-    let start = server.first_answer.as_secs_f64() * 1e3;
+    let (start, up) = (server.first_answer.as_secs_f64() * 1e3, server.up.as_secs_f64() * 1e3);
     Ok(vec![
         Measured::of("reattach", "kill -9, then start to first answer", "ms", vec![start]),
+        Measured::of("reattach", "kill -9, then start to up", "ms", vec![up]),
         Measured::of("reattach", "first command in each workspace after", "ms", each),
         Measured::rate("reattach", format!("{n} workspaces, one after the other"), n, took),
     ])

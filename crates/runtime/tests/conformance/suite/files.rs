@@ -34,9 +34,15 @@ pub async fn are_refused_where_they_do_not_exist(suite: &Suite) {
     assert!(matches!(connect_fails(&**runtime, nowhere).await, Error::NotRunning(_)));
     assert_error!(runtime.disk_usage(nowhere).await, Error::NotFound(_));
     assert_error!(runtime.spool(nowhere).await, Error::NotFound(_));
-    assert_error!(runtime.snapshot(nowhere, LayerId::new()).await, Error::NotFound(_));
+    assert_error!(
+        runtime.snapshot(nowhere, LayerId::new(), SnapshotKind::Moved).await,
+        Error::NotFound(_)
+    );
     assert_error!(runtime.egress_listener(nowhere).await, Error::NotRunning(_));
     runtime.remove_layer(LayerId::new()).await.unwrap();
+    // What ran before must not come back empty.
+    let gone = Place { generation: 2, ..Place::unmade(suite) };
+    assert_error!(runtime.start(gone.id, &gone.spec()).await, Error::NotFound(_));
 
     let mut place = Place::create(suite).await;
     assert_error!(runtime.create(place.id).await, Error::Exists(_));
@@ -58,8 +64,9 @@ pub async fn of_a_fork_and_its_source_do_not_disturb_each_other(suite: &Suite) {
         .await
         .ok();
     source.kill().await;
-    let (first, kind) = source.snapshot().await;
-    assert_eq!(kind, SnapshotKind::Moved);
+    let copied = suite.runtime.snapshot(source.id, LayerId::new(), SnapshotKind::Copied).await;
+    assert_error!(copied, Error::NotRunning(_));
+    let first = source.snapshot(SnapshotKind::Moved).await;
     assert!(suite.runtime.list_layers().await.unwrap().contains(&first));
 
     source.layers = vec![first];
@@ -81,8 +88,7 @@ pub async fn of_a_fork_and_its_source_do_not_disturb_each_other(suite: &Suite) {
 
     // A fork of the fork sees what both layers say, deletions included.
     fork.kill().await;
-    let (second, kind) = fork.snapshot().await;
-    assert_eq!(kind, SnapshotKind::Moved);
+    let second = fork.snapshot(SnapshotKind::Moved).await;
     fork.layers = vec![second, first];
     let in_fork = fork.start().await;
     assert_eq!(in_fork.sh(STATE).await.ok(), forked);
@@ -107,8 +113,9 @@ pub async fn of_a_running_workspace_are_copied(suite: &Suite) {
     let (mut writer, _) = inside
         .start_until_line("echo up; while read word; do echo $word >> d/file; echo $word; done")
         .await;
-    let (layer, kind) = place.snapshot().await;
-    assert_eq!(kind, SnapshotKind::Copied);
+    let moved = suite.runtime.snapshot(place.id, LayerId::new(), SnapshotKind::Moved).await;
+    assert_error!(moved, Error::Running(_));
+    let layer = place.snapshot(SnapshotKind::Copied).await;
     // It goes on as if nothing had been, and what it writes now is not in the layer.
     writer.send(b"two\n").await;
     assert_eq!(writer.line().await, "two");
@@ -132,7 +139,15 @@ pub async fn take_disk_that_is_counted(suite: &Suite) {
     let after = suite.runtime.disk_usage(place.id).await.unwrap();
     assert!(after.bytes >= before.bytes + 3_000_000, "{before:?} {after:?}");
     assert_eq!(after.inodes, before.inodes + 4);
+    place.kill().await;
+    let layer = place.snapshot(SnapshotKind::Moved).await;
+    let frozen = suite.runtime.layer_usage(layer).await.unwrap();
+    assert!(frozen.bytes >= 3_000_000, "{frozen:?}");
+    let left = suite.runtime.disk_usage(place.id).await.unwrap();
+    assert!(left.bytes < 1_000_000, "{left:?}");
     place.remove().await;
+    suite.runtime.remove_layer(layer).await.unwrap();
+    suite.runtime.layer_usage(layer).await.unwrap_err();
 }
 
 pub async fn left_in_the_spool_can_be_read(suite: &Suite) {
