@@ -4,8 +4,13 @@
 //! over a temporary folder. What differs from run to run (ids, times, ports, folders) is replaced
 //! before it is compared. `INSTA_UPDATE=always` records anew.
 
+mod disk;
 mod killed;
+mod limits;
+mod operation;
+mod orders;
 mod served;
+mod workspaces;
 mod yard;
 
 use yard::Yard;

@@ -86,8 +86,14 @@ pub async fn workspace(
             let found = app.mirrors.environment(repository, commit, &wanted.environment).await;
             found.map_err(environment_failed)?
         }
-        None => Environment::default(),
+        None if wanted.environment.is_default() => Environment::default(),
+        None => {
+            let (name, there) = (wanted.environment.clone(), vec![EnvironmentName::default()]);
+            return Err(environment_failed(EnvironmentError::Unknown { name, there }));
+        }
     };
+    let (mut layers, how) = checkout_layers(app, &wanted, &row, &base).await?;
+    phases.end(how).await;
     if !environment.setup.is_empty() {
         phases.begin("setup").await;
         let (with_setup, how) =

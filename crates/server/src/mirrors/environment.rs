@@ -180,7 +180,8 @@ impl Environment {
     /// A sentence that names the mistake and its line.
     fn parse(path: &str, bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| format!("{path} is not UTF-8 text"))?;
-        let file: File = toml::from_str(text).map_err(|e| format!("{path}: {e}"))?;
+        let file: File = toml::from_str(text)
+            .map_err(|error| format!("{path}: {}", error.to_string().trim_end()))?;
         let mut setup = Vec::new();
         for line in file.setup {
             let vector = match line {

@@ -884,6 +884,11 @@ export interface components {
          */
         AttemptState: "queued" | "preparing" | "running" | "waiting" | "succeeded" | "failed" | "cancelled";
         /**
+         * @description How much an agent may do without asking a person.
+         * @enum {string}
+         */
+        Autonomy: "ask" | "ask_changes" | "free";
+        /**
          * Format: binary
          * @description Bytes.
          */
@@ -1422,7 +1427,7 @@ export interface components {
              */
             turn?: number | null;
         };
-        /** @description How to fork a workspace. */
+        /** @description How to fork a workspace. The fork sleeps until somebody wants something of it. */
         ForkRequest: {
             /** @default null */
             at: components["schemas"]["ForkPoint"] | null;
@@ -1614,7 +1619,14 @@ export interface components {
              * @description How many attempts to make at it, each on its own, 1 to 8; 1 if absent.
              */
             attempts?: number | null;
+            autonomy?: components["schemas"]["Autonomy"] | null;
             base?: components["schemas"]["Revision"] | null;
+            /**
+             * @description The environment, by the name that the repository describes it under in
+             *     `.boatyard/environments/NAME.toml`; `default`, which is `.boatyard/environment.toml`, if
+             *     absent.
+             */
+            environment?: string | null;
             /** @description Pictures that were uploaded as blobs, at most 16. */
             images?: components["schemas"]["BlobId"][];
             limits?: components["schemas"]["TaskLimitsWanted"] | null;
@@ -2005,11 +2017,14 @@ export interface components {
             agent: string;
             /** @description The attempts, by number. */
             attempts: components["schemas"]["Attempt"][];
+            autonomy?: components["schemas"]["Autonomy"] | null;
             /** @description The branch or commit that was asked for. */
             base?: string | null;
             /** @description When it was given. */
             created: components["schemas"]["Timestamp"];
             ended?: components["schemas"]["Timestamp"] | null;
+            /** @description The environment that was asked for. */
+            environment?: string | null;
             /** @description Its id. */
             id: components["schemas"]["TaskId"];
             /** @description Pictures with it. */
@@ -2260,6 +2275,12 @@ export interface components {
             base_commit?: string | null;
             /** @description When it was made. */
             created: components["schemas"]["Timestamp"];
+            /**
+             * Format: int64
+             * @description What its own files take on disk, in bytes, when that was last looked at: while it is awake
+             *     now and then, and when it stops.
+             */
+            disk_bytes?: number;
             /** @description The folder below `/work` that the repository is in. */
             folder?: string | null;
             forked_from?: components["schemas"]["WorkspaceId"] | null;
