@@ -89,7 +89,7 @@ impl App {
         Ok(Self {
             agents: Arc::new(Catalogue::with_settings(&settings.agents)?),
             mirrors: Mirrors::open(&data)?,
-            network: Network::new(Arc::clone(&settings))?,
+            network: Network::new(Arc::clone(&settings), &data)?,
             places: Places::default(),
             clock: Arc::new(SystemClock),
             data: data.into(),

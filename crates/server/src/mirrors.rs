@@ -4,6 +4,7 @@
 //! repositories that hold results ([`results`]). A workspace's `.git` is never opened outside of
 //! the workspace.
 //!
+//! - [`authorities`]: whom fetches over https trust.
 //! - [`git`]: how the git program is run: argument vectors, an empty environment, deadlines.
 //! - [`fetch`]: bringing a mirror up to date from https, ssh, a path below a configured root, or a
 //!   bundle that a client sent.
@@ -18,6 +19,7 @@ use std::{
 
 use boatyard_model::RepositoryId;
 
+pub mod authorities;
 pub mod environment;
 pub mod fetch;
 pub mod git;

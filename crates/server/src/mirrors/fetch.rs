@@ -19,6 +19,7 @@ use tokio::io::AsyncRead;
 
 use super::{
     Mirrors,
+    authorities::{self, AuthoritiesError},
     git::{Git, GitError, Temporary},
 };
 use crate::settings::Settings;
@@ -86,17 +87,35 @@ pub struct Network {
     pub settings: Arc<Settings>,
     guard: Guard,
     resolver: Arc<dyn Resolver>,
+    /// Whom to trust, as one file; git's own choice where the settings add nobody.
+    authorities: Option<Arc<Path>>,
+}
+
+/// Why the settings of the network make no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// `[repositories] allow_private` names something that is neither a range nor a host.
+    #[error(transparent)]
+    Range(#[from] boatyard_egress::Error),
+    /// `[egress] ca_file` can't be used.
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
 }
 
 impl Network {
-    /// As the settings say, with the system's resolver.
+    /// As the settings say, with the system's resolver. `data` is the data folder.
     ///
     /// # Errors
-    /// When `[repositories] allow_private` names something that is neither a range nor a host.
-    pub fn new(settings: Arc<Settings>) -> Result<Self, boatyard_egress::Error> {
+    /// When a setting makes no sense.
+    pub fn new(settings: Arc<Settings>, data: &Path) -> Result<Self, NetworkError> {
         let ranges = settings.repositories.allow_private.iter().filter(|text| is_range(text));
         let ranges = ranges.map(|text| text.parse::<Cidr>()).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { settings, guard: Guard::new(ranges), resolver: Arc::new(System) })
+        let authorities = match &settings.egress.ca_file {
+            Some(file) => Some(authorities::bundle(file, data)?.into()),
+            None => None,
+        };
+        let (guard, resolver) = (Guard::new(ranges), Arc::new(System));
+        Ok(Self { settings, guard, resolver, authorities })
     }
 
     /// The addresses of `host` that may be fetched from.
@@ -375,10 +394,15 @@ impl Mirrors {
                     .config("http.followRedirects", "false")
                     .config("http.lowSpeedLimit", "1000")
                     .config("http.lowSpeedTime", "60");
-                let mut git = match &settings.egress.ca_file {
+                let mut git = match &network.authorities {
                     Some(file) => git.config("http.sslCAInfo", file.display().to_string()),
                     None => git,
                 };
+                for name in ["NO_PROXY", "no_proxy"] {
+                    if let Some(hosts) = std::env::var_os(name) {
+                        git = git.env(name, hosts);
+                    }
+                }
                 match std::env::var_os("HTTPS_PROXY").or_else(|| std::env::var_os("https_proxy")) {
                     // The proxy resolves the name, and decides for itself.
                     Some(proxy) => git = git.env("HTTPS_PROXY", proxy),

@@ -17,7 +17,7 @@ super::table::section! {
         /// Networks with private addresses that an allowed name may lead to. Others are refused,
         /// whatever a name says.
         allow_private: Vec<String> = Vec::new(), example "[\"10.2.0.0/16\"]";
-        /// Certificates of authorities that workspaces and the server trust beside those of the
+        /// Certificates of authorities that the server's own fetches trust beside those of the
         /// system, as one PEM file.
         ca_file: Option<PathBuf> = None, example "\"/etc/ssl/certs/company.pem\"";
     }
