@@ -35,7 +35,7 @@ use crate::{
 /// The format of a backup.
 pub(crate) const FORMAT: u32 = 1;
 /// What is not copied: it belongs to a running server, is a copy itself, or is of one machine only.
-const LEFT_OUT: [&str; 10] = [
+const LEFT_OUT: [&str; 11] = [
     "lock",
     "client.toml",
     "format",
@@ -45,6 +45,7 @@ const LEFT_OUT: [&str; 10] = [
     "bin",
     "sandboxes",
     "incoming",
+    "authorities.pem",
     "boatyard.db",
 ];
 /// Bytes that are read at a time.
@@ -230,6 +231,8 @@ pub(crate) fn copy_folder(from: &Path, to: &Path, left_out: &dyn Fn(&str) -> boo
         if kind.is_dir() {
             make_private(&target)?;
             copy_folder(&source, &target, &|_| false)?;
+            // Workspaces read mirrors as another user.
+            copy_mode(&source, &target)?;
         } else if kind.is_file() {
             match fs::copy(&source, &target) {
                 Ok(_) => {}
@@ -242,6 +245,11 @@ pub(crate) fn copy_folder(from: &Path, to: &Path, left_out: &dyn Fn(&str) -> boo
         }
     }
     Ok(())
+}
+
+fn copy_mode(from: &Path, to: &Path) -> Result<()> {
+    let copied = fs::metadata(from).and_then(|meta| fs::set_permissions(to, meta.permissions()));
+    copied.with_context(|| format!("{} can't be closed to others as it was", to.display()))
 }
 
 /// Every file below a folder.

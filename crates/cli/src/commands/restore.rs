@@ -21,7 +21,8 @@ use crate::{
 };
 
 /// Parts of a data folder that a backup brings.
-const BROUGHT: [&str; 4] = ["boatyard.db", "boatyard.db-wal", "boatyard.db-shm", "blobs"];
+const BROUGHT: [&str; 6] =
+    ["boatyard.db", "boatyard.db-wal", "boatyard.db-shm", "blobs", "mirrors", "results"];
 
 /// Brings back what `backup` saved. No server may run on the data folder.
 ///
@@ -75,10 +76,9 @@ pub(crate) async fn run(args: Args, global: &Global, output: &Output) -> Result<
 
 fn restore(source: &Path, folder: &DataFolder) -> Result<(Manifest, Option<PathBuf>)> {
     let manifest = check(source)?;
-    let owner = fs::metadata(folder.path()).context("the data folder can't be read")?;
     let aside = move_aside(folder.path())?;
     backup::copy_folder(&source.join("data"), folder.path(), &|_| false)?;
-    give(folder.path(), &owner)?;
+    give(folder.path())?;
     Ok((manifest, aside))
 }
 
@@ -118,8 +118,7 @@ fn check(source: &Path) -> Result<Manifest> {
 
 /// Moves what a backup brings out of the way.
 fn move_aside(folder: &Path) -> Result<Option<PathBuf>> {
-    let there: Vec<&str> =
-        BROUGHT.into_iter().chain(["mirrors"]).filter(|name| folder.join(name).exists()).collect();
+    let there: Vec<&str> = BROUGHT.into_iter().filter(|name| folder.join(name).exists()).collect();
     if there.is_empty() {
         return Ok(None);
     }
@@ -133,29 +132,28 @@ fn move_aside(folder: &Path) -> Result<Option<PathBuf>> {
     Ok(Some(aside))
 }
 
-/// Gives what was restored to the folder's owner: root restores for the server's own user.
-fn give(path: &Path, owner: &fs::Metadata) -> Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, chown};
-    if !data::is_root() || owner.uid() == 0 {
+/// Gives what was restored to the user that the server becomes, when root restores for it.
+fn give(data: &Path) -> Result<()> {
+    if !data::is_root() {
         return Ok(());
     }
-    for entry in fs::read_dir(path).context("the data folder can't be read")? {
-        let entry = entry.context("the data folder can't be read")?;
-        // These belong to root, and are not part of a backup.
-        if ["sandboxes", "bin"].iter().any(|name| entry.file_name() == *name) {
+    let server = boatyard_runtime::native::layout::server_uid();
+    // These belong to root, and are not part of a backup.
+    give_below(data, server, &["sandboxes", "bin"])
+}
+
+fn give_below(folder: &Path, owner: u32, left_out: &[&str]) -> Result<()> {
+    let unreadable = || format!("{} can't be read", folder.display());
+    for entry in fs::read_dir(folder).with_context(unreadable)? {
+        let entry = entry.with_context(unreadable)?;
+        let path = entry.path();
+        if left_out.iter().any(|name| entry.file_name() == *name) {
             continue;
         }
-        let give_one = |path: &Path| {
-            chown(path, Some(owner.uid()), Some(owner.gid()))
-                .with_context(|| format!("{} can't be given to its owner", path.display()))
-        };
-        let kind = entry.file_type().context("the data folder can't be read")?;
-        if kind.is_symlink() {
-            continue;
-        }
-        give_one(&entry.path())?;
-        if kind.is_dir() {
-            give(&entry.path(), owner)?;
+        std::os::unix::fs::lchown(&path, Some(owner), Some(owner))
+            .with_context(|| format!("{} can't be given to its owner", path.display()))?;
+        if entry.file_type().with_context(unreadable)?.is_dir() {
+            give_below(&path, owner, &[])?;
         }
     }
     Ok(())

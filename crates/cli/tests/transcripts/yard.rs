@@ -6,6 +6,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 /// What differs from run to run: a pattern, and what stands in its place.
@@ -22,6 +23,11 @@ pub(crate) const FILTERS: [(&str, &str); 10] = [
     (r"\b([a-z]+)-[0-9a-f]{8}\b", "$1-[HASH]"),
 ];
 
+/// Where a workspace's record of its last start names the boot.
+const BOOT_AT: usize = 32;
+/// How long anything may take here.
+const LIMIT: Duration = Duration::from_secs(30);
+
 /// A process of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Victim {
@@ -34,6 +40,8 @@ pub(crate) enum Victim {
 /// A folder in which commands are run.
 pub(crate) struct Yard {
     dir: tempfile::TempDir,
+    /// The data folder's name in it.
+    data: &'static str,
     server: Option<Child>,
 }
 
@@ -47,7 +55,7 @@ impl Yard {
             .permissions(std::fs::Permissions::from_mode(0o755))
             .tempdir()
             .unwrap();
-        Self { dir, server: None }
+        Self { dir, data: "data", server: None }
     }
 
     /// One with a server of its own.
@@ -91,6 +99,42 @@ impl Yard {
         match victim {
             Victim::Spawner => self.server = Some(server),
             Victim::Server => drop(server.wait().unwrap()),
+        }
+    }
+
+    /// Ends the server in good order; workspaces go on.
+    pub(crate) fn stop_server(&mut self) {
+        let mut server = self.server.take().unwrap();
+        signal("TERM", server.id());
+        assert!(server.wait().unwrap().success());
+    }
+
+    /// From here on, commands mean another data folder.
+    pub(crate) fn use_data(&mut self, name: &'static str) {
+        self.data = name;
+    }
+
+    /// Does what a crash of the host does: everything is dead at once, nothing was cleaned up, and
+    /// the next server runs in another boot.
+    pub(crate) fn crash_host(&mut self) {
+        let mut server = self.server.take().unwrap();
+        let pid = server.id();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let victims = children.split_whitespace().map(|child| child.parse().unwrap());
+        for victim in std::iter::once(pid).chain(victims) {
+            signal("KILL", victim);
+        }
+        server.wait().unwrap();
+        let workspaces = self.path(&format!("{}/sandboxes/ws", self.data));
+        for entry in std::fs::read_dir(workspaces).unwrap() {
+            let folder = entry.unwrap().path();
+            let upper = format!("ws/{}/u", folder.file_name().unwrap().to_str().unwrap());
+            end_those_over(&upper);
+            // The record of its last start, which names the boot in sixteen bytes.
+            let meta = folder.join("meta");
+            let mut record = std::fs::read(&meta).unwrap();
+            record[BOOT_AT] ^= 0xff;
+            std::fs::write(&meta, record).unwrap();
         }
     }
 
@@ -146,7 +190,7 @@ impl Yard {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.dir.path())
-            .env("BOATYARD_DATA", self.path("data"))
+            .env("BOATYARD_DATA", self.path(self.data))
             .env("COLUMNS", "100")
             .env("GIT_CONFIG_NOSYSTEM", "1");
         command
@@ -197,6 +241,13 @@ impl Yard {
 
 impl Drop for Yard {
     fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Yard {
+    /// Ends workspaces and server; the folder stays until the yard goes.
+    pub(crate) fn end(&mut self) {
         let Some(mut server) = self.server.take() else { return };
         // Workspaces outlive their server: they go first.
         let list = self.command(&["--json", "workspace", "list", "--limit", "200"]).output();
@@ -212,5 +263,33 @@ impl Drop for Yard {
         let pid = server.id().to_string();
         let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
         let _ = server.wait();
+    }
+}
+
+fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
+    assert!(sent.success(), "SIG{name} to {pid}");
+}
+
+/// Kills every process whose files lie over this folder of changes, and waits until they are gone.
+fn end_those_over(upper: &str) {
+    let deadline = std::time::Instant::now() + LIMIT;
+    loop {
+        let over: Vec<u32> = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                std::fs::read_to_string(format!("/proc/{pid}/mountinfo"))
+                    .is_ok_and(|mounts| mounts.contains(upper))
+            })
+            .collect();
+        if over.is_empty() {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "still there: {over:?}");
+        for pid in over {
+            // With its first process, all others of a workspace end.
+            let _ = Command::new("kill").args(["-s", "KILL", &pid.to_string()]).output();
+        }
     }
 }

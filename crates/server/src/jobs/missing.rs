@@ -29,8 +29,9 @@ pub async fn note(app: &App, there: &HashSet<WorkspaceId>) -> anyhow::Result<()>
         }
     }
     for row in app.store.workspaces_in(WorkspaceState::Asleep).await? {
-        let is_whole =
-            there.contains(&row.id) && row.lowers.iter().all(|layer| layers.contains(layer));
+        // One that never ran has nothing but its layers.
+        let has_own = row.generation == 0 || there.contains(&row.id);
+        let is_whole = has_own && row.lowers.iter().all(|layer| layers.contains(layer));
         if row.kind != WorkspaceKind::Sandbox || is_whole {
             continue;
         }

@@ -5,8 +5,8 @@ use boatyard_api::{
     page::limit,
     session::{NewPrompt, Prompt, PromptFilter, PromptPage, PromptUpdate},
 };
-use boatyard_model::{PromptId, SessionId};
-use boatyard_store::PromptRow;
+use boatyard_model::{PromptId, SessionId, WorkspaceState};
+use boatyard_store::{PromptRow, SessionRow};
 
 use super::{blobs, own, sessions, store_problem, tasks};
 use crate::{app::App, auth::Caller, jobs::dispatch};
@@ -24,8 +24,9 @@ pub async fn create_prompt(
 ) -> Result<Prompt, Problem> {
     let route = format!("POST /api/sessions/{id}/prompts");
     let idempotency = super::idempotency(&route, key, &new)?;
-    sessions::row(app, caller, id).await?;
+    let session = sessions::row(app, caller, id).await?;
     tasks::check_prompt("text", &new.text, &new.images)?;
+    check_workspace(app, &session).await?;
     let content = blobs::content(app, caller, &new.text, &new.images).await?;
     let owner = caller.owner;
     let stored = boatyard_store::NewPrompt {
@@ -56,6 +57,20 @@ pub async fn create_prompt(
         .await
         .map_err(store_problem)?;
     find_prompt(app, caller, id, prompt).await
+}
+
+/// Refuses what could never be delivered.
+async fn check_workspace(app: &App, session: &SessionRow) -> Result<(), Problem> {
+    let row = app.store.workspace(session.workspace).await.map_err(store_problem)?;
+    let (WorkspaceState::Failed, Some(reason)) = (row.state, row.reason) else { return Ok(()) };
+    let next = match row.task {
+        Some(task) => format!(
+            "Bring its result into a checkout with `boatyard apply {task}`, and go on from there \
+             with a new task."
+        ),
+        None => "Begin a session in another workspace.".to_owned(),
+    };
+    Err(Problem::conflict(reason.text).with_next(next))
 }
 
 /// A session's prompts, in the order in which they came.
