@@ -23,7 +23,7 @@ use std::{
 
 use boatyard_api::{Problem, identity::KEY_PREFIX};
 use boatyard_model::{KeyId, Timestamp, time::Clock};
-use boatyard_store::{Owner, Store};
+use boatyard_store::{KeyRow, Owner, Store};
 use http::{HeaderMap, Method, header};
 use sha2::{Digest as _, Sha256};
 
@@ -35,8 +35,8 @@ pub use code::Codes;
 pub use cookie::Signer;
 pub use origin::Hosts;
 
-/// How long a key that was found counts without asking the database again: a revoked key dies
-/// within it.
+/// How long a key that was found counts without asking the database again. One that is revoked
+/// through this server's store dies at once, by another program's hand within this time.
 const CACHED_FOR: Duration = Duration::from_secs(5);
 
 /// How many keys are remembered at a time.
@@ -119,7 +119,15 @@ pub struct Auth {
     clock: Arc<dyn Clock>,
     signer: Signer,
     codes: Codes,
-    cache: Mutex<HashMap<[u8; 32], (Caller, Instant)>>,
+    cache: Mutex<HashMap<[u8; 32], Remembered>>,
+}
+
+/// A caller that was found.
+struct Remembered {
+    caller: Caller,
+    since: Instant,
+    /// How many keys the store had revoked before it was looked up.
+    revocations: u64,
 }
 
 impl Auth {
@@ -208,12 +216,9 @@ impl Auth {
         if let Some(caller) = self.cached(hash) {
             return Ok(Some(caller));
         }
+        let revocations = self.store.revocations();
         let row = self.store.find_key_by_hash(&hex(&hash)).await.map_err(Problem::internal)?;
-        let caller = row.map(caller_of);
-        if let Some(caller) = &caller {
-            self.remember(hash, caller.clone());
-        }
-        Ok(caller)
+        Ok(row.map(|row| self.remember(hash, row, revocations)))
     }
 
     /// The owner of a key that is still good.
@@ -223,27 +228,39 @@ impl Auth {
         if let Some(caller) = self.cached(name) {
             return Ok(Some(caller));
         }
-        let caller = self.store.find_key(key).await.map_err(Problem::internal)?.map(caller_of);
-        if let Some(caller) = &caller {
-            self.remember(name, caller.clone());
-        }
-        Ok(caller)
+        let revocations = self.store.revocations();
+        let row = self.store.find_key(key).await.map_err(Problem::internal)?;
+        Ok(row.map(|row| self.remember(name, row, revocations)))
     }
 
     fn cached(&self, hash: [u8; 32]) -> Option<Caller> {
+        let revocations = self.store.revocations();
         let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let (caller, since) = cache.get(&hash)?;
-        (since.elapsed() < CACHED_FOR).then(|| caller.clone())
+        let found = cache.get(&hash)?;
+        found.counts(revocations).then(|| found.caller.clone())
     }
 
-    fn remember(&self, hash: [u8; 32], caller: Caller) {
+    /// Whose key was found. Its use is noted, now and then and behind the request's back.
+    fn remember(&self, hash: [u8; 32], row: KeyRow, revocations: u64) -> Caller {
+        if row.use_is_news(self.store.now()) {
+            self.store.note_key_use(row.id);
+        }
+        let caller = caller_of(row);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= CACHED_KEYS {
-            cache.retain(|_, (_, since)| since.elapsed() < CACHED_FOR);
+            cache.retain(|_, found| found.counts(revocations));
         }
         if cache.len() < CACHED_KEYS {
-            cache.insert(hash, (caller, Instant::now()));
+            let found = Remembered { caller: caller.clone(), since: Instant::now(), revocations };
+            cache.insert(hash, found);
         }
+        caller
+    }
+}
+
+impl Remembered {
+    fn counts(&self, revocations: u64) -> bool {
+        self.revocations == revocations && self.since.elapsed() < CACHED_FOR
     }
 }
 
@@ -259,7 +276,7 @@ pub fn hash_of(secret: &str) -> String {
     hex(&Sha256::digest(secret))
 }
 
-fn caller_of(row: boatyard_store::KeyRow) -> Caller {
+fn caller_of(row: KeyRow) -> Caller {
     Caller { owner: row.owner, name: OWNER_NAME.into(), via: Via::Key(row.id) }
 }
 
@@ -282,4 +299,38 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(out, "{byte:02x}");
         out
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use boatyard_model::time::SystemClock;
+    use boatyard_store::{NewKey, Options};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_revoked_key_dies_at_once_and_its_use_is_noted() {
+        let data = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::new(data.path().join("boatyard.db"))).await.unwrap();
+        let (secret, hash) = new_key();
+        let (name, prefix) = ("test".to_owned(), secret[..8].to_owned());
+        let new = NewKey { owner: Owner::BUILT_IN, name, prefix, hash };
+        let key = store.write(|tx| Box::pin(tx.create_key(new))).await.unwrap();
+        let auth = Auth::open(store.clone(), Arc::new(SystemClock), data.path()).unwrap();
+        let mut headers = HeaderMap::new();
+        let value = format!("Bearer {secret}").parse().unwrap();
+        headers.insert(header::AUTHORIZATION, value);
+        for _ in 0..2 {
+            let known = auth.identify(&Method::GET, &headers).await.unwrap().unwrap();
+            assert_eq!(known.caller.via, Via::Key(key));
+        }
+        assert!(auth.by_id(key).await.unwrap().is_some());
+        // Waits its turn behind the note.
+        store.write(|_| Box::pin(async { Ok(()) })).await.unwrap();
+        assert!(store.find_key(key).await.unwrap().unwrap().last_used.is_some());
+        store.write(move |tx| Box::pin(tx.revoke_key(key))).await.unwrap();
+        let refused = auth.identify(&Method::GET, &headers).await.unwrap();
+        assert_eq!(refused.unwrap_err(), Refusal::Unknown);
+        assert!(auth.by_id(key).await.unwrap().is_none(), "nor by its cookie");
+    }
 }

@@ -1,7 +1,7 @@
 //! Figures for Prometheus.
 //!
-//! Anybody in the server counts with the macros of the `metrics` crate; here is the recorder
-//! behind them and the figures of HTTP. Names begin with `boatyard_`. There is one recorder in a
+//! Anybody in the server counts with the macros of the `metrics` crate, as does the store
+//! (`boatyard_store::figures`); here is the recorder behind them and the figures of HTTP. Names begin with `boatyard_`. There is one recorder in a
 //! process.
 
 use std::{
@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use boatyard_model::SessionState;
+use boatyard_store::Figures;
 use http::{Method, StatusCode};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
@@ -46,6 +48,24 @@ fn describe() {
     metrics::describe_histogram!("boatyard_http_request_seconds", "Time until the answer began.");
     metrics::describe_gauge!("boatyard_http_requests_under_way", "Requests being worked on.");
     metrics::describe_gauge!("boatyard_watchers", "Streams of events that are followed.");
+    metrics::describe_gauge!(
+        "boatyard_watchers_behind",
+        "Streams of events that read what they missed: new ones, and those with a slow reader."
+    );
+    metrics::describe_counter!("boatyard_events_appended_total", "Events stored.");
+    metrics::describe_gauge!(
+        "boatyard_events_lag_seconds",
+        "From the happening of the oldest event that was stored last until it was stored."
+    );
+    metrics::describe_gauge!("boatyard_sessions", "Sessions that are not over, by state.");
+    metrics::describe_gauge!("boatyard_jobs_due", "Jobs that are due and wait for a worker.");
+    metrics::describe_gauge!("boatyard_jobs_oldest_seconds", "How long the oldest of them waits.");
+    metrics::describe_gauge!("boatyard_jobs_running", "Jobs that are worked on.");
+    metrics::describe_counter!("boatyard_jobs_enqueued_total", "Jobs put into the queue.");
+    metrics::describe_counter!("boatyard_jobs_claimed_total", "Jobs begun, retries included.");
+    metrics::describe_counter!("boatyard_jobs_completed_total", "Jobs done.");
+    metrics::describe_counter!("boatyard_jobs_failed_total", "Jobs that failed for good.");
+    metrics::describe_counter!("boatyard_jobs_retried_total", "Jobs that are to be tried again.");
     metrics::describe_gauge!("boatyard_uptime_seconds", "Seconds since the start.");
     metrics::describe_gauge!("boatyard_build_info", "The version, as a label.");
     metrics::describe_gauge!("process_resident_memory_bytes", "Memory of the server.");
@@ -76,6 +96,17 @@ pub fn request(method: &Method, route: &str, status: StatusCode, took: Duration)
         && let Some(Some(handle)) = RECORDER.get()
     {
         handle.run_upkeep();
+    }
+}
+
+/// What the store says there is now.
+pub fn store(figures: &Figures) {
+    metrics::gauge!("boatyard_jobs_due").set(figures.jobs_due as f64);
+    metrics::gauge!("boatyard_jobs_oldest_seconds").set(figures.jobs_oldest.as_secs_f64());
+    metrics::gauge!("boatyard_jobs_running").set(figures.jobs_running as f64);
+    for state in SessionState::ALL.iter().filter(|state| **state != SessionState::Ended) {
+        let count = figures.sessions.iter().find(|(of, _)| of == state).map_or(0, |(_, n)| *n);
+        metrics::gauge!("boatyard_sessions", "state" => state.as_str()).set(count as f64);
     }
 }
 

@@ -70,6 +70,7 @@ async fn session(store: &Store) -> Result<SessionId, boatyard_store::Error> {
         limits: WorkspaceLimits::default(),
         task: None,
         forked_from: None,
+        begins: boatyard_store::Begins::Later,
     };
     let session = NewSession {
         id: SessionId::new(),

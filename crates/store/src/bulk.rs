@@ -10,12 +10,9 @@
 
 use std::{borrow::Cow, fmt::Write as _, sync::Arc};
 
-use boatyard_model::Timestamp;
-
 use crate::{
     Error, Result,
     conn::{Conn, Value},
-    jobs::Lease,
     writer::{Answer, Reply},
 };
 
@@ -135,49 +132,6 @@ impl Rows {
             Conn::Sqlite(conn) => conn.execute(&text, values),
         }
     }
-}
-
-/// Ends jobs well that are still held under these leases: those that were.
-pub(crate) async fn end_jobs(
-    conn: &mut Conn,
-    now: Timestamp,
-    leases: &[Lease],
-) -> Result<Vec<Lease>> {
-    let mut text = String::from(
-        "UPDATE job SET state = 'done', ended = ?, error = NULL, lease_owner = NULL,
-         lease_until = NULL FROM (VALUES ",
-    );
-    placeholders(&mut text, "(?,?)", leases.len());
-    text.push_str(
-        ") AS settled WHERE job.id = settled.column1 AND job.generation = settled.column2
-         AND job.state = 'running'",
-    );
-    let int = |value: u64| Value::from(i64::try_from(value).unwrap_or(i64::MAX));
-    let mut values = vec![Value::from(now.0)];
-    for lease in leases {
-        values.extend([lease.job.to_string().into(), int(lease.generation)]);
-    }
-    let touched = match &*conn {
-        Conn::Sqlite(conn) => conn.execute(&text, &values)?,
-    };
-    if touched == leases.len() as u64 {
-        return Ok(leases.to_vec());
-    }
-    // Some are lost, or one is named twice: which are done by us?
-    let mut text = String::from(
-        "SELECT id, generation FROM job WHERE state = 'done' AND ended = ? AND id IN (",
-    );
-    placeholders(&mut text, "?", leases.len());
-    text.push(')');
-    let mut values = vec![Value::from(now.0)];
-    values.extend(leases.iter().map(|lease| Value::from(lease.job.to_string())));
-    let ended: Vec<(String, i64)> = match conn {
-        Conn::Sqlite(conn) => conn.all(&text, &values)?,
-    };
-    let lease = |(id, generation): (String, i64)| {
-        Some(Lease { job: id.parse().ok()?, generation: generation.unsigned_abs() })
-    };
-    Ok(ended.into_iter().filter_map(lease).collect())
 }
 
 /// `SELECT … IN (…)` over any number of texts: the parts of the text and its parameters.

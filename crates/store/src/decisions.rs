@@ -1,7 +1,10 @@
 //! What waits for a person: permissions and questions. The first answer wins.
 
+use std::collections::HashMap;
+
 use boatyard_model::{
-    AttemptState, EventBody, PermissionId, QuestionId, SessionId, SessionState, Timestamp,
+    AttemptState, EventBody, OrganizationId, PermissionId, QuestionId, SessionId, SessionState,
+    Timestamp,
     event::{PermissionOption, PermissionOutcome},
 };
 use serde_json::json;
@@ -351,6 +354,9 @@ impl Tx {
     }
 }
 
+/// What waits for a person in a session.
+pub type OpenDecisions = (Vec<PermissionRow>, Vec<QuestionRow>);
+
 impl Store {
     /// One permission.
     ///
@@ -374,10 +380,7 @@ impl Store {
     ///
     /// # Errors
     /// When it can't be read.
-    pub async fn open_decisions(
-        &self,
-        session: SessionId,
-    ) -> Result<(Vec<PermissionRow>, Vec<QuestionRow>)> {
+    pub async fn open_decisions(&self, session: SessionId) -> Result<OpenDecisions> {
         let permissions = read_all!(
             self,
             PermissionRow,
@@ -397,6 +400,43 @@ impl Store {
             session,
         )?;
         Ok((permissions, questions))
+    }
+
+    /// What waits in any session of an organization, by session: what a list of them needs, in two
+    /// reads and not two for each.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn open_decisions_of(
+        &self,
+        organization: OrganizationId,
+    ) -> Result<HashMap<SessionId, OpenDecisions>> {
+        let permissions = read_all!(
+            self,
+            PermissionRow,
+            format!(
+                "SELECT {} FROM permission WHERE state = 'open' AND organization = $1 ORDER BY id",
+                PermissionRow::COLUMNS
+            ),
+            organization,
+        )?;
+        let questions = read_all!(
+            self,
+            QuestionRow,
+            format!(
+                "SELECT {} FROM question WHERE state = 'open' AND organization = $1 ORDER BY id",
+                QuestionRow::COLUMNS
+            ),
+            organization,
+        )?;
+        let mut open: HashMap<SessionId, OpenDecisions> = HashMap::new();
+        for permission in permissions {
+            open.entry(permission.session).or_default().0.push(permission);
+        }
+        for question in questions {
+            open.entry(question.session).or_default().1.push(question);
+        }
+        Ok(open)
     }
 
     /// When the next deadline of anything open is.

@@ -1,5 +1,7 @@
 //! API keys. Only the hash of a secret is kept.
 
+use std::{sync::atomic::Ordering, time::Duration};
+
 use boatyard_model::{KeyId, OrganizationId, Timestamp};
 
 use crate::{
@@ -7,6 +9,10 @@ use crate::{
     conn::{exec, read_all, read_one},
     row::record,
 };
+
+/// How exactly the last use of a key is known: often enough to see which one nobody needs, seldom
+/// enough to cost nothing.
+pub const USE_NOTED: Duration = Duration::from_secs(60);
 
 record! {
     /// An API key.
@@ -73,20 +79,48 @@ impl Tx {
             id,
             self.now(),
         )?;
+        self.effects.keys = true;
         if touched == 0 { Err(Error::not_found("key", id)) } else { Ok(()) }
     }
 
-    /// Notes that a key was used. To be called now and then, not at every use.
+    /// Notes that a key is used, unless that was noted less than [`USE_NOTED`] ago.
     ///
     /// # Errors
     /// When it can't be stored.
     pub async fn touch_key(&mut self, id: KeyId) -> Result<()> {
-        exec!(self, "UPDATE api_key SET last_used = $2 WHERE id = $1", id, self.now())?;
+        exec!(
+            self,
+            "UPDATE api_key SET last_used = $2
+             WHERE id = $1 AND (last_used IS NULL OR last_used + $3 <= $2)",
+            id,
+            self.now(),
+            USE_NOTED.as_secs() * 1000,
+        )?;
         Ok(())
     }
 }
 
+impl KeyRow {
+    /// Whether a use at this time is worth noting.
+    pub fn use_is_news(&self, now: Timestamp) -> bool {
+        self.last_used.is_none_or(|last| now.since(last) >= USE_NOTED)
+    }
+}
+
 impl Store {
+    /// Notes that a key is used, in the background: nobody waits for it, and a writer that has a
+    /// full queue does without.
+    pub fn note_key_use(&self, id: KeyId) {
+        self.write_unwatched(move |tx| Box::pin(tx.touch_key(id)));
+    }
+
+    /// How often keys ceased to work since the database was opened. Who remembers a key asks
+    /// before it looks the key up, and forgets what it remembers when the number has changed: it
+    /// rises before the one who revoked is answered.
+    pub fn revocations(&self) -> u64 {
+        self.shared().revocations.load(Ordering::Acquire)
+    }
+
     /// The key whose secret has this hash, if it still works.
     ///
     /// # Errors

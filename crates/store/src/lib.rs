@@ -7,6 +7,7 @@
 //! - [`events`], [`feed`] and [`follow`]: a session's log, the organization's feed, and how to
 //!   follow them live without a gap.
 //! - [`jobs`]: durable background work.
+//! - [`figures`]: what is counted, and what there is at a moment.
 //! - [`tasks`], [`sessions`], [`prompts`], [`decisions`], [`workspaces`], [`repositories`],
 //!   [`layers`], [`blobs`], [`keys`], [`idempotency`]: one group of tables each.
 //!
@@ -24,6 +25,8 @@ pub mod decisions;
 mod error;
 pub mod events;
 pub mod feed;
+pub mod figures;
+mod filler;
 pub mod follow;
 pub mod idempotency;
 pub mod jobs;
@@ -31,6 +34,7 @@ pub mod keys;
 pub mod layers;
 pub mod migrations;
 mod owner;
+mod pages;
 pub mod prompts;
 pub mod repositories;
 mod row;
@@ -46,6 +50,7 @@ pub use decisions::{PermissionRow, PermissionState, QuestionRow, QuestionState, 
 pub use error::{Error, Result};
 pub use events::{Appended, EventFollower, JOB_TURN_COMPLETED, NewEvent, Origin, StoredEvent};
 pub use feed::{FeedEntry, FeedFollower};
+pub use figures::Figures;
 pub use follow::Follower;
 pub use idempotency::IdempotencyKey;
 pub use jobs::{
@@ -62,5 +67,5 @@ pub use tasks::{
     AttemptRow, AttemptUpdate, Begin, Created, JOB_ATTEMPT, NewTask, OrderRow, Phase, Reason,
     TaskDetail, TaskFilter, TaskRow,
 };
-pub use workspaces::{NewWorkspace, WorkspaceRow, WorkspaceUpdate};
+pub use workspaces::{Begins, NewWorkspace, WorkspaceRow, WorkspaceUpdate};
 pub use writer::Tx;

@@ -152,11 +152,6 @@ impl StoreRow for JsonRow<'_> {
     }
 }
 
-/// The record in a JSON array of its columns.
-pub(crate) fn from_json<T: Record>(text: &str) -> crate::Result<T> {
-    Ok(T::read(&serde_json::from_str::<JsonRow<'_>>(text)?)?)
-}
-
 /// The records in a JSON array of such arrays.
 pub(crate) fn all_from_json<T: Record>(text: &str) -> crate::Result<Vec<T>> {
     let rows: Vec<JsonRow<'_>> = serde_json::from_str(text)?;

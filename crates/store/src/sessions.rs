@@ -114,7 +114,7 @@ pub struct NewSession {
 }
 
 /// Which sessions to list.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct SessionFilter {
     /// Only those of this workspace.
     pub workspace: Option<WorkspaceId>,
@@ -295,6 +295,16 @@ impl Store {
     /// # Errors
     /// When they can't be read.
     pub async fn list_sessions(
+        &self,
+        organization: OrganizationId,
+        filter: SessionFilter,
+        limit: u32,
+    ) -> Result<Vec<SessionRow>> {
+        let read = self.read_sessions(organization, filter, limit);
+        self.shared().session_pages.get((organization, filter, limit), read).await
+    }
+
+    async fn read_sessions(
         &self,
         organization: OrganizationId,
         filter: SessionFilter,

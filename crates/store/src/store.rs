@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -19,7 +19,9 @@ use crate::{
     feed::FeedEntry,
     follow::Channels,
     migrations::{self, Pending},
-    tasks::TaskPages,
+    pages::Pages,
+    sessions::{SessionFilter, SessionRow},
+    tasks::{TaskFilter, TaskRow},
     writer::{self, Op, Tx, WriterParts},
 };
 
@@ -93,7 +95,10 @@ pub struct Store {
 pub(crate) struct Shared {
     pub(crate) sessions: Channels<SessionId, StoredEvent>,
     pub(crate) feeds: Channels<OrganizationId, FeedEntry>,
-    pub(crate) task_pages: TaskPages,
+    pub(crate) task_pages: Pages<TaskFilter, TaskRow>,
+    pub(crate) session_pages: Pages<SessionFilter, SessionRow>,
+    /// How often keys ceased to work.
+    pub(crate) revocations: AtomicU64,
     /// Something was committed.
     pub(crate) dirty: Arc<Notify>,
     /// The writer is gone.
@@ -134,7 +139,9 @@ impl Store {
         let shared = Arc::new(Shared {
             sessions: Channels::default(),
             feeds: Channels::default(),
-            task_pages: TaskPages::default(),
+            task_pages: Pages::default(),
+            session_pages: Pages::default(),
+            revocations: AtomicU64::new(0),
             dirty: Arc::default(),
             closed: Notify::new(),
             tasks: Mutex::new(Vec::new()),

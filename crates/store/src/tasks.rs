@@ -3,8 +3,6 @@
 //! An attempt's state changes only as [`AttemptState::may_become`] lets it; the task's state
 //! follows from its attempts' in the same transaction and is stored for lists.
 
-use std::sync::Arc;
-
 use boatyard_model::{
     AttemptId, AttemptState, BlobId, Content, OrganizationId, RepositoryId, SessionId, TaskId,
     TaskLimits, Timestamp, WorkspaceId, WorkspaceLimits,
@@ -20,10 +18,8 @@ use crate::{
 };
 
 mod attempts;
-mod lists;
 
 pub use attempts::{AttemptUpdate, Begin};
-pub(crate) use lists::TaskPages;
 
 /// The job that is enqueued for each new attempt. Its payload is `{"task", "attempt", "n"}`, its
 /// subject the attempt.
@@ -392,14 +388,8 @@ impl Store {
         filter: TaskFilter,
         limit: u32,
     ) -> Result<Vec<TaskRow>> {
-        let pages = &self.shared().task_pages;
-        if let Some(page) = pages.get(organization, filter, limit) {
-            return Ok(page.as_ref().clone());
-        }
-        let mark = pages.mark();
-        let page = Arc::new(self.read_tasks(organization, filter, limit).await?);
-        pages.keep((organization, filter, limit), mark, &page);
-        Ok(page.as_ref().clone())
+        let read = self.read_tasks(organization, filter, limit);
+        self.shared().task_pages.get((organization, filter, limit), read).await
     }
 
     async fn read_tasks(

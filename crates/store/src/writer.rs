@@ -33,6 +33,7 @@ use crate::{
     conn::{Conn, direct::Connection},
     events::{Appended, Heads, Prepared},
     feed::FeedEntry,
+    figures::Tally,
     jobs::{Enqueued, NewJob, Settlement},
     store::Shared,
 };
@@ -64,6 +65,10 @@ pub(crate) struct Effects {
     pub(crate) events: Vec<Published>,
     /// Queues that got a job whose time has come, or will come.
     pub(crate) queues: Vec<String>,
+    /// Some key ceased to work.
+    pub(crate) keys: bool,
+    /// What is counted.
+    pub(crate) tally: Tally,
 }
 
 /// A stored event, and the last number that its session had given before.
@@ -170,6 +175,19 @@ impl Store {
         self.send(Op::Run(Box::new(Closure { closure: Some(closure), value: None, reply })))
             .await?;
         answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// The same for what may be left undone: nobody hears of its outcome, and it is given up at
+    /// once if the writer has too much to do.
+    pub(crate) fn write_unwatched<F>(&self, closure: F)
+    where
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<()>> + Send + 'static,
+    {
+        let (reply, _) = oneshot::channel();
+        let work = Closure { closure: Some(closure), value: None, reply };
+        if self.ops().try_send(Op::Run(Box::new(work))).is_err() {
+            tracing::debug!("the writer has too much to do for what may be left undone");
+        }
     }
 
     pub(crate) async fn send(&self, op: Op) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Sessions: conversations with agents.
 
+use std::collections::HashMap;
+
 use boatyard_api::{
     Cursor, IdempotencyKey, Problem,
     page::limit,
@@ -9,7 +11,7 @@ use boatyard_api::{
     },
 };
 use boatyard_model::{SessionId, SessionState, TurnOutcome, WorkspaceState};
-use boatyard_store::SessionRow;
+use boatyard_store::{SessionRow, decisions::OpenDecisions};
 
 use super::{agents, hub_problem, own, store_problem};
 pub use super::{
@@ -126,15 +128,15 @@ pub(crate) async fn row(app: &App, caller: &Caller, id: SessionId) -> Result<Ses
 /// When there is none.
 pub async fn find_session(app: &App, caller: &Caller, id: SessionId) -> Result<Session, Problem> {
     let row = row(app, caller, id).await?;
-    session(app, row).await
+    let open = match row.state {
+        SessionState::Waiting => app.store.open_decisions(row.id).await.map_err(store_problem)?,
+        _ => OpenDecisions::default(),
+    };
+    Ok(session(row, open))
 }
 
-async fn session(app: &App, row: SessionRow) -> Result<Session, Problem> {
-    let (permissions, questions) = match row.state {
-        SessionState::Waiting => app.store.open_decisions(row.id).await.map_err(store_problem)?,
-        _ => Default::default(),
-    };
-    Ok(Session {
+fn session(row: SessionRow, (permissions, questions): OpenDecisions) -> Session {
+    Session {
         id: row.id,
         key: row.client_key,
         workspace: row.workspace,
@@ -168,7 +170,7 @@ async fn session(app: &App, row: SessionRow) -> Result<Session, Problem> {
         owner: row.owner.member,
         created: row.created,
         updated: row.last_active,
-    })
+    }
 }
 
 /// Sessions, the newest first.
@@ -193,11 +195,16 @@ pub async fn list_sessions(
         .map_err(store_problem)?;
     let full = rows.len() == limit as usize;
     let next_cursor = rows.last().filter(|_| full).map(|row| Cursor::after(&row.id.to_string()));
-    let mut items = Vec::with_capacity(rows.len());
-    for row in rows {
-        items.push(session(app, row).await?);
+    let mut open = HashMap::new();
+    if rows.iter().any(|row| row.state == SessionState::Waiting) {
+        let organization = caller.owner.organization;
+        open = app.store.open_decisions_of(organization).await.map_err(store_problem)?;
     }
-    Ok(SessionPage { items, next_cursor })
+    let items = rows.into_iter().map(|row| {
+        let open = open.remove(&row.id).unwrap_or_default();
+        session(row, open)
+    });
+    Ok(SessionPage { items: items.collect(), next_cursor })
 }
 
 /// Ends a session for good. Its log and its files stay.

@@ -12,11 +12,11 @@ use boatyard_api::{Problem, system::Health};
 use boatyard_page::{Encoding, Keeping};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use sha2::{Digest as _, Sha256};
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
     answer::{Failure, Json},
+    described::{Routes, routes},
 };
 use crate::{app::App, auth::Known, health, metrics, openapi};
 
@@ -37,8 +37,8 @@ const HASHED: HeaderValue = HeaderValue::from_static("public, max-age=31536000, 
 /// A file that may change under its name.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
 
-pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
+pub(super) fn router() -> Routes {
+    Routes::new()
         .routes(routes!(find_health))
         .routes(routes!(read_metrics))
         .route("/api/openapi.json", axum::routing::get(read_openapi))
@@ -78,6 +78,12 @@ async fn find_health(
         content_type = "text/plain")))]
 async fn read_metrics(State(api): State<Api>) -> Response {
     ::metrics::gauge!("boatyard_http_requests_under_way").set(api.gate.under_way() as f64);
+    match api.app.store.figures().await {
+        Ok(figures) => metrics::store(&figures),
+        Err(error) => {
+            tracing::warn!(error = %crate::chain(&error), "the store's figures can't be read");
+        }
+    }
     ::metrics::gauge!("boatyard_uptime_seconds").set(health::uptime().as_secs_f64());
     let mime = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, mime)], metrics::render()).into_response()

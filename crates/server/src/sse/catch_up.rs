@@ -39,6 +39,7 @@ pub(super) async fn run<T: Log>(
 ) where
     T::Key: std::hash::Hash + Eq + 'static,
 {
+    let behind = Behind::begin();
     let work = async {
         if let Some(rest) = rest {
             write_all(&watcher.socket, rest.bytes).await?;
@@ -76,12 +77,29 @@ pub(super) async fn run<T: Log>(
         outcome = work => outcome,
         () = context.stopping.cancelled() => Ok(Outcome::Stopping),
     };
+    drop(behind);
     match outcome {
         Ok(Outcome::InStep) => context.fanouts.clone().join(context, key, watcher).await,
         Ok(Outcome::Over) => watcher.socket.finish(),
         // A frame may be cut in the middle: the client must see a cut, not an end.
         Ok(Outcome::Stopping) => {}
         Err(error) => tracing::debug!(%error, "a watcher is gone"),
+    }
+}
+
+/// One that is not in step, in the figures.
+struct Behind;
+
+impl Behind {
+    fn begin() -> Self {
+        metrics::gauge!("boatyard_watchers_behind").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        metrics::gauge!("boatyard_watchers_behind").decrement(1.0);
     }
 }
 

@@ -24,7 +24,15 @@ async fn figures_and_the_description_are_for_callers() {
     machine.get("/api/tasks").await;
     let figures = machine.client.metrics().await.unwrap();
     let figures = String::from_utf8(figures.to_vec()).unwrap();
-    for name in ["boatyard_http_requests_total", "route=\"/api/tasks\"", "boatyard_build_info"] {
+    for name in [
+        "boatyard_http_requests_total",
+        "route=\"/api/tasks\"",
+        "boatyard_build_info",
+        "boatyard_jobs_due 0",
+        "boatyard_jobs_oldest_seconds 0",
+        "boatyard_jobs_running 0",
+        "boatyard_sessions{state=\"waiting\"} 0",
+    ] {
         assert!(figures.contains(name), "{name} in {figures}");
     }
     for (path, mime) in [

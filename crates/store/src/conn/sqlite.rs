@@ -18,11 +18,6 @@ pub(crate) const BEGIN: &str = "BEGIN IMMEDIATE";
 /// Added to a `SELECT` that picks rows to claim: one writer needs no lock.
 pub(crate) const CLAIM_LOCK: &str = "";
 
-/// The columns of a row as one JSON array.
-pub(crate) fn json_row(columns: &str) -> String {
-    format!("json_array({columns})")
-}
-
 /// The rows of a query as one JSON array, in the query's order.
 pub(crate) fn json_rows(columns: &str, query: &str) -> String {
     format!("SELECT json_group_array(json_array({columns})) FROM ({query})")

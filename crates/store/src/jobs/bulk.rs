@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use boatyard_model::{JobId, Timestamp};
+use boatyard_model::{JobId, JobState, Timestamp};
 
 use super::{Enqueued, JobOutcome, JobRow, Lease, NewJob, Settlement};
 use crate::{
     Error, Result, Tx,
     bulk::{self, Rows},
     conn::{exec, find, list, sqlite},
-    row::{self, json},
+    row::json,
     writer::{Answer, Group},
 };
 
@@ -83,6 +83,8 @@ impl Tx {
             enqueued.push(Enqueued::Existing(existing.id));
         }
         rows.flush(&mut self.conn).await?;
+        let new = enqueued.iter().filter(|job| matches!(job, Enqueued::New(_))).count();
+        self.effects.tally.enqueued += new as u64;
         Ok(enqueued)
     }
 
@@ -94,9 +96,9 @@ impl Tx {
         lease: Duration,
     ) -> Result<Vec<JobRow>> {
         let now = self.now();
-        let rows = list!(
+        let mut jobs = list!(
             self,
-            (String,),
+            JobRow,
             format!(
                 "UPDATE job SET state = 'running', lease_owner = $2, lease_until = $3,
                     generation = generation + 1, attempts = attempts + 1,
@@ -106,7 +108,7 @@ impl Tx {
                     ORDER BY run_at, number LIMIT $5{})
                  RETURNING {}",
                 sqlite::CLAIM_LOCK,
-                sqlite::json_row(JobRow::COLUMNS)
+                JobRow::COLUMNS
             ),
             queue,
             worker,
@@ -114,8 +116,7 @@ impl Tx {
             now,
             limit,
         )?;
-        let jobs = rows.iter().map(|(row,)| row::from_json::<JobRow>(row));
-        let mut jobs = jobs.collect::<Result<Vec<_>>>()?;
+        self.effects.tally.claimed += jobs.len() as u64;
         jobs.sort_by_key(|job| (job.run_at, job.number));
         Ok(jobs)
     }
@@ -161,6 +162,8 @@ impl Tx {
             now,
         )?;
         let count = failed + queued.len() as u64;
+        self.effects.tally.failed += failed;
+        self.effects.tally.retried += queued.len() as u64;
         for (queue,) in queued {
             if !self.effects.queues.contains(&queue) {
                 self.effects.queues.push(queue);
@@ -185,37 +188,31 @@ impl Tx {
     }
 
     pub(crate) async fn settle_jobs(&mut self, jobs: Vec<Settlement>) -> Result<Vec<Result<()>>> {
-        let mut results: Vec<Result<()>> = Vec::with_capacity(jobs.len());
-        let mut done: Vec<(usize, Lease)> = Vec::new();
-        for (index, Settlement { lease, outcome }) in jobs.into_iter().enumerate() {
-            results.push(Ok(()));
+        let mut results = Vec::with_capacity(jobs.len());
+        for Settlement { lease, outcome } in jobs {
             let held = match outcome {
-                JobOutcome::Done => {
-                    done.push((index, lease));
-                    continue;
-                }
+                JobOutcome::Done => self.end_done(lease).await?,
                 JobOutcome::Failed { error } => self.end_failed(lease, &error).await?,
                 JobOutcome::Retry { at, error } => self.retry(lease, at, &error).await?,
                 JobOutcome::Release { at } => self.release(lease, at).await?,
             };
-            if !held {
-                results[index] = Err(Error::LeaseLost { job: lease.job });
-            }
-        }
-        let now = self.now();
-        for part in bulk::chunks(&done) {
-            let leases: Vec<Lease> = part.iter().map(|(_, lease)| *lease).collect();
-            let ended = bulk::end_jobs(&mut self.conn, now, &leases).await?;
-            if ended.len() == part.len() {
-                continue;
-            }
-            for (index, lease) in part {
-                if !ended.contains(lease) {
-                    results[*index] = Err(Error::LeaseLost { job: lease.job });
-                }
-            }
+            results.push(if held { Ok(()) } else { Err(Error::LeaseLost { job: lease.job }) });
         }
         Ok(results)
+    }
+
+    async fn end_done(&mut self, lease: Lease) -> Result<bool> {
+        let touched = exec!(
+            self,
+            "UPDATE job SET state = 'done', ended = $3, error = NULL, lease_owner = NULL,
+                lease_until = NULL
+             WHERE id = $1 AND generation = $2 AND state = 'running'",
+            lease.job,
+            lease.generation,
+            self.now(),
+        )?;
+        self.effects.tally.completed += touched;
+        Ok(touched > 0)
     }
 
     async fn end_failed(&mut self, lease: Lease, error: &str) -> Result<bool> {
@@ -229,25 +226,31 @@ impl Tx {
             self.now(),
             error,
         )?;
+        self.effects.tally.failed += touched;
         Ok(touched > 0)
     }
 
     async fn retry(&mut self, lease: Lease, at: Timestamp, error: &str) -> Result<bool> {
-        let queue = find!(
+        let found = find!(
             self,
-            (String,),
+            (String, JobState),
             "UPDATE job SET
                 state = CASE WHEN attempts >= max_attempts THEN 'failed' ELSE 'queued' END,
                 ended = CASE WHEN attempts >= max_attempts THEN $5 ELSE NULL END,
                 run_at = $3, error = $4, lease_owner = NULL, lease_until = NULL
-             WHERE id = $1 AND generation = $2 AND state = 'running' RETURNING queue",
+             WHERE id = $1 AND generation = $2 AND state = 'running' RETURNING queue, state",
             lease.job,
             lease.generation,
             at,
             error,
             self.now(),
         )?;
-        Ok(self.touched(queue))
+        match &found {
+            Some((_, JobState::Failed)) => self.effects.tally.failed += 1,
+            Some(_) => self.effects.tally.retried += 1,
+            None => {}
+        }
+        Ok(self.touched(found.map(|(queue, _)| queue)))
     }
 
     async fn release(&mut self, lease: Lease, at: Timestamp) -> Result<bool> {
@@ -261,11 +264,12 @@ impl Tx {
             lease.generation,
             at,
         )?;
-        Ok(self.touched(queue))
+        Ok(self.touched(queue.map(|(queue,)| queue)))
     }
 
-    fn touched(&mut self, queue: Option<(String,)>) -> bool {
-        let Some((queue,)) = queue else { return false };
+    /// Remembers the queue that a job went back to.
+    fn touched(&mut self, queue: Option<String>) -> bool {
+        let Some(queue) = queue else { return false };
         if !self.effects.queues.contains(&queue) {
             self.effects.queues.push(queue);
         }

@@ -3,7 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use crate::{
     Error, Result,
     conn::{Conn, direct::Connection, exec, sqlite},
     events::StoredEvent,
+    figures::Tally,
     jobs::{JobOutcome, Settlement},
     store::Shared,
 };
@@ -119,10 +120,19 @@ impl Writer {
         let result = self.transaction(batch, &mut answers).await;
         match &result {
             Ok(()) => {
-                // Only closures and what tells the feed change a task.
-                if closures || !self.tx.effects.feed.is_empty() {
+                // Only closures and what tells the feed change a task; an event changes its
+                // session, too.
+                let told = closures || !self.tx.effects.feed.is_empty();
+                if told {
                     self.shared.task_pages.changed();
                 }
+                if told || !self.tx.effects.events.is_empty() {
+                    self.shared.session_pages.changed();
+                }
+                if self.tx.effects.keys {
+                    self.shared.revocations.fetch_add(1, Ordering::AcqRel);
+                }
+                self.tell();
                 self.publish();
                 if !idle {
                     self.shared.dirty.notify_one();
@@ -287,6 +297,15 @@ impl Writer {
         undone
     }
 
+    /// Counts what was committed.
+    fn tell(&mut self) {
+        let now = self.tx.now();
+        let effects = &mut self.tx.effects;
+        effects.tally.events = effects.events.len() as u64;
+        let oldest = effects.events.iter().map(|published| published.event.time).min();
+        effects.tally.tell(oldest.map(|oldest| now.since(oldest)));
+    }
+
     /// Shows followers what was committed.
     fn publish(&mut self) {
         let effects = std::mem::take(&mut self.tx.effects);
@@ -332,14 +351,30 @@ fn weight(op: &Op) -> usize {
     }
 }
 
+/// How far the effects had come.
+struct Mark {
+    feed: usize,
+    events: usize,
+    queues: usize,
+    keys: bool,
+    tally: Tally,
+}
+
 impl Effects {
-    fn mark(&self) -> (usize, usize, usize) {
-        (self.feed.len(), self.events.len(), self.queues.len())
+    fn mark(&self) -> Mark {
+        Mark {
+            feed: self.feed.len(),
+            events: self.events.len(),
+            queues: self.queues.len(),
+            keys: self.keys,
+            tally: self.tally,
+        }
     }
 
-    fn back_to(&mut self, (feed, events, queues): (usize, usize, usize)) {
-        self.feed.truncate(feed);
-        self.events.truncate(events);
-        self.queues.truncate(queues);
+    fn back_to(&mut self, mark: Mark) {
+        self.feed.truncate(mark.feed);
+        self.events.truncate(mark.events);
+        self.queues.truncate(mark.queues);
+        (self.keys, self.tally) = (mark.keys, mark.tally);
     }
 }

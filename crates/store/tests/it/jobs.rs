@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use boatyard_model::{JobId, JobState};
+use boatyard_model::{JobId, JobState, SessionState};
 use boatyard_store::{
     BUILT_IN_ORGANIZATION, Enqueued, Error, JobFilter, JobOutcome, Lease, NewJob, Settlement, Store,
 };
@@ -233,6 +233,64 @@ async fn many_workers_do_every_job_once() {
     let seen = seen.lock().unwrap();
     assert_eq!(seen.len(), 400);
     assert!(seen.values().all(|times| *times == 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_enqueues_one_by_one_gets_an_answer_each() {
+    let world = world().await;
+    let mut callers = Vec::new();
+    for n in 0..200 {
+        let store = world.store.clone();
+        callers.push(tokio::spawn(async move {
+            let mut job = NewJob::new("one", json!(n));
+            if n % 10 == 0 {
+                job = job.once_for(format!("key-{}", n % 20));
+            }
+            store.enqueue(vec![job]).await.unwrap().remove(0)
+        }));
+    }
+    let mut ids = HashSet::new();
+    let mut existing = 0;
+    for caller in callers {
+        match caller.await.unwrap() {
+            Enqueued::New(id) => assert!(ids.insert(id), "each has its own"),
+            Enqueued::Existing(_) => existing += 1,
+        }
+    }
+    // Of the twenty with a key, the two keys' first.
+    assert_eq!((ids.len(), existing), (182, 18));
+    let found = world.store.list_jobs(BUILT_IN_ORGANIZATION, &JobFilter::default(), 1000).await;
+    assert_eq!(found.unwrap().iter().map(|job| job.id).collect::<HashSet<_>>(), ids);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_named_twice_is_held_once() {
+    let world = world().await;
+    let store = &world.store;
+    store.enqueue(vec![NewJob::new("x", json!({}))]).await.unwrap();
+    let lease = claim(store, "w", 1).await.remove(0).lease();
+    let done = Settlement { lease, outcome: JobOutcome::Done };
+    let results = store.settle(vec![done.clone(), done]).await.unwrap();
+    assert!(results[0].is_ok());
+    assert!(matches!(results[1], Err(Error::LeaseLost { .. })));
+}
+
+#[tokio::test]
+async fn the_figures_say_what_waits_and_for_how_long() {
+    let world = world().await;
+    let store = &world.store;
+    let empty = store.figures().await.unwrap();
+    assert_eq!((empty.jobs_due, empty.jobs_running, empty.jobs_oldest), (0, 0, NOW));
+    let later = NewJob::new("x", json!({})).at(store.now().after(LEASE));
+    let now = || NewJob::new("x", json!({}));
+    store.enqueue(vec![now(), now(), now(), later]).await.unwrap();
+    claim(store, "w", 1).await;
+    world.clock.forward(Duration::from_secs(3));
+    world.session().await;
+    let figures = store.figures().await.unwrap();
+    assert_eq!((figures.jobs_due, figures.jobs_running), (2, 1));
+    assert_eq!(figures.jobs_oldest, Duration::from_secs(3));
+    assert_eq!(figures.sessions, [(SessionState::Starting, 1)]);
 }
 
 #[derive(Debug, Clone)]

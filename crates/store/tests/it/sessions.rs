@@ -177,6 +177,9 @@ async fn a_permission_waits_and_the_first_answer_wins() {
     assert_eq!(store.session(session).await.unwrap().state, SessionState::Waiting);
     assert_eq!(store.attempt(attempt).await.unwrap().state, AttemptState::Waiting);
     assert_eq!(store.open_decisions(session).await.unwrap().0[0].id, permission);
+    let open = store.open_decisions_of(BUILT_IN_ORGANIZATION).await.unwrap();
+    assert_eq!(open.keys().copied().collect::<Vec<_>>(), [session]);
+    assert_eq!(open[&session].0[0].id, permission);
     assert_eq!(store.next_deadline().await.unwrap(), Some(later));
 
     let answer = |option: &str, outcome| {

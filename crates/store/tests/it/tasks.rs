@@ -1,9 +1,9 @@
 //! Tasks and attempts.
 
-use boatyard_model::{AttemptState, TaskId};
+use boatyard_model::{AttemptState, SessionState, TaskId};
 use boatyard_store::{
-    AttemptUpdate, BUILT_IN_ORGANIZATION, Begin, Created, Error, JOB_ATTEMPT, JobFilter, Phase,
-    Reason, TaskFilter,
+    AttemptUpdate, BUILT_IN_ORGANIZATION, Begin, Created, Error, JOB_ATTEMPT, JobFilter, Owner,
+    Phase, Reason, SessionFilter, TaskFilter,
 };
 
 use crate::{key, task, world};
@@ -187,4 +187,26 @@ async fn who_wrote_sees_it_in_the_list() {
     for writer in writers {
         writer.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_filled_database_has_what_lists_show() {
+    let world = world().await;
+    let (store, workspace) = (&world.store, world.workspace().await);
+    for _ in 0..2 {
+        store.write(move |tx| Box::pin(tx.fill(Owner::BUILT_IN, workspace, 150))).await.unwrap();
+    }
+    let tasks = store.list_tasks(BUILT_IN_ORGANIZATION, TaskFilter::default(), 1000).await.unwrap();
+    let filter = SessionFilter::default();
+    let sessions = store.list_sessions(BUILT_IN_ORGANIZATION, filter, 1000).await.unwrap();
+    assert_eq!((tasks.len(), sessions.len()), (300, 300));
+    assert!(store.task(tasks[0].id).await.unwrap().task.state.is_terminal());
+    assert!(store.live_sessions().await.unwrap().is_empty());
+    // A page that is remembered is forgotten with the first change.
+    let one = world.session_in(workspace).await;
+    let filter = SessionFilter { state: Some(SessionState::Starting), ..filter };
+    let page = || store.list_sessions(BUILT_IN_ORGANIZATION, filter, 10);
+    assert_eq!(page().await.unwrap()[0].id, one);
+    store.write(move |tx| Box::pin(tx.end_session(one, None))).await.unwrap();
+    assert!(page().await.unwrap().is_empty());
 }
