@@ -115,6 +115,21 @@ fn a_backup_is_all_that_another_machine_needs() {
 }
 
 #[test]
+fn a_database_of_a_newer_release_is_refused_and_left_as_it_is() {
+    let mut yard = Yard::with_server();
+    yard.stop_server();
+    let path = yard.path("data/boatyard.db");
+    let newer = "INSERT INTO schema_migration VALUES (9999, 'future', 'x', 0)";
+    rusqlite::Connection::open(&path).unwrap().execute(newer, []).unwrap();
+    let before = fs::read(&path).unwrap();
+    let refused = yard.run(&["up", "--listen", "127.0.0.1:0"]);
+    assert!(refused.contains("written by a newer release of Boatyard"), "{refused}");
+    assert!(refused.contains("a copy from before is in backups/"), "the next step: {refused}");
+    assert!(refused.ends_with("[1]\n"), "{refused}");
+    assert!(fs::read(&path).unwrap() == before, "it was changed");
+}
+
+#[test]
 fn the_service_can_be_installed_where_systemd_runs_only() {
     if fs::exists("/run/systemd/system").unwrap() {
         eprintln!("skipped: it would change this machine");

@@ -26,7 +26,7 @@ pub(crate) const FILTERS: [(&str, &str); 10] = [
 /// Where a workspace's record of its last start names the boot.
 const BOOT_AT: usize = 32;
 /// How long anything may take here.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// A process of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

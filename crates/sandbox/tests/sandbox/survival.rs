@@ -151,6 +151,8 @@ fn the_mark_of_a_host_crash_makes_the_next_start_unclean() {
         // Another boot.
         record[32] ^= 0xff;
         fs::write(&meta, &record).unwrap();
+        // A sync comes too late now, and must not hide it.
+        assert_eq!(host.call(&Request::Sync { ws }), Reply::Done);
         assert!(host.start(ws, 3).unclean);
         host.kill(ws);
         assert_eq!(host.call(&Request::Sync { ws }), Reply::Done);
