@@ -17,11 +17,14 @@
 
 use std::collections::BTreeMap;
 
+mod launch;
+
 pub use boatyard_model::event::DiffFile;
 use boatyard_model::{
-    Autonomy, BlobId, Content, EventBody, PermissionId, PromptId, QuestionId, SessionId, Timestamp,
-    TurnOutcome, agent::Capabilities,
+    BlobId, Content, EventBody, PermissionId, PromptId, QuestionId, SessionId, Timestamp,
+    TurnOutcome,
 };
+pub use launch::{AgentLaunch, AgentProtocol, PromptBy};
 use serde::{Deserialize, Serialize};
 
 /// The largest JSON message on any stream, in bytes: a prompt of a mebibyte with room around it.
@@ -219,66 +222,6 @@ pub struct OpenSession {
     pub last_turn: u32,
     /// Repository below `/work` of which a checkpoint is made at each turn's end.
     pub checkpoint: Option<String>,
-}
-
-/// An agent, resolved from the catalogue by the server.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct AgentLaunch {
-    /// Its name in the catalogue.
-    pub name: String,
-    /// How it speaks.
-    pub protocol: AgentProtocol,
-    /// Program and arguments.
-    pub command: Vec<String>,
-    /// Variables beside the ones that every process of a workspace has.
-    #[serde(default)]
-    pub environment: BTreeMap<String, String>,
-    /// The model to choose, where the agent lets one.
-    #[serde(default)]
-    pub model: Option<String>,
-    /// The agent's own mode to choose.
-    #[serde(default)]
-    pub mode: Option<String>,
-    /// How an agent without a protocol gets its prompt.
-    #[serde(default)]
-    pub prompt: PromptBy,
-    /// Files to lay into its home folder if absent: quiet settings.
-    #[serde(default)]
-    pub files: BTreeMap<String, String>,
-    /// What is known of it beforehand.
-    #[serde(default)]
-    pub capabilities: Capabilities,
-    /// What is answered when it asks for permission.
-    #[serde(default)]
-    pub autonomy: Autonomy,
-    /// How many seconds a permission or a question waits for a person, should the server, whose
-    /// deadline comes first, not be there to decide; a day if absent.
-    #[serde(default)]
-    pub ask_seconds: Option<u64>,
-}
-
-/// How an agent speaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AgentProtocol {
-    /// Agent Client Protocol over its standard streams.
-    Acp,
-    /// The prompt is a script for a shell.
-    Script,
-    /// The prompt is an argument; what it prints is its message.
-    #[default]
-    Text,
-}
-
-/// How an agent without a protocol gets its prompt.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PromptBy {
-    /// In its arguments.
-    #[default]
-    Argument,
-    /// On its standard input.
-    Stdin,
 }
 
 /// What the runner answers.

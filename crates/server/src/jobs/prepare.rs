@@ -79,8 +79,6 @@ pub async fn workspace(
     phases.begin("repository").await;
     let row = app.store.repository(repository).await.map_err(store_failed)?;
     let base = base(app, &row, wanted.base.as_deref()).await?;
-    let (mut layers, how) = checkout_layers(app, &wanted, &row, &base).await?;
-    phases.end(how).await;
     let environment = match &base.commit {
         Some(commit) => {
             let found = app.mirrors.environment(repository, commit, &wanted.environment).await;
