@@ -40,6 +40,7 @@ pub mod events;
 pub mod exec;
 pub mod lost;
 pub mod place;
+mod recover;
 pub mod requests;
 pub mod sweep;
 
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) proxy: Proxy,
     pub(crate) rules: watch::Sender<Arc<RuleSet>>,
     places: Mutex<HashMap<WorkspaceId, Arc<Place>>>,
+    keeper: recover::Keeper,
 }
 
 /// Why something could not be done in a workspace.
@@ -148,7 +150,9 @@ impl Hub {
         let rules = rules(&settings)?;
         let (rules, _) = watch::channel(Arc::new(rules));
         let places = Mutex::default();
-        let shared = Shared { store, runtime, blobs, settings, stopping, proxy, rules, places };
+        let keeper = recover::Keeper::start(Arc::clone(&runtime), stopping.clone());
+        let shared =
+            Shared { store, runtime, blobs, settings, stopping, proxy, rules, places, keeper };
         let hub = Self { shared: Arc::new(shared) };
         tokio::spawn(denied::tell(hub.clone(), records));
         Ok(hub)

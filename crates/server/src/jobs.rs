@@ -23,6 +23,7 @@ pub mod attempt;
 pub mod dispatch;
 pub mod finish;
 pub mod housekeeping;
+pub mod missing;
 pub mod prepare;
 pub mod setup;
 

@@ -30,7 +30,7 @@ use self::{
 };
 use super::{
     hint::{self, plain, refuse},
-    meta::has_ended,
+    meta::{Meta, has_ended},
     start::{micros, told_by_child},
     state::{Phase, Sandbox, Starting, State, Waiting},
     worker::{Task, Worker},
@@ -349,7 +349,9 @@ impl<'a> Loop<'a> {
     fn sync(&mut self, request: u64, ws: u128) -> Result<Option<Reply>> {
         let folder = self.state.existing(ws)?;
         let mut works = Vec::new();
-        if !self.state.running.contains_key(&ws) {
+        // What an earlier boot left stays: its mark makes the next start unclean.
+        let meta = Meta::read(folder.as_fd()).step("read meta")?.unwrap_or_default();
+        if !self.state.running.contains_key(&ws) && meta.boot == self.state.boot {
             let entries = dir::list(folder.as_fd()).step("list workspace")?;
             works = entries
                 .into_iter()

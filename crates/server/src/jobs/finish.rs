@@ -39,6 +39,8 @@ pub async fn turn_completed(app: &App, payload: &Value) -> anyhow::Result<Done> 
     let outcome: TurnOutcome = serde_json::from_value(payload["outcome"].clone())?;
     let turn: u32 = serde_json::from_value(payload["turn"].clone())?;
     let session = app.store.session(id).await?;
+    // The turn has left a checkpoint.
+    app.hub.keep(session.workspace);
     if session.state == SessionState::Ended || session.turns != turn {
         return Ok(Done::Yes);
     }

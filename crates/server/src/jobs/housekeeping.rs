@@ -365,6 +365,7 @@ pub async fn take_up(app: &App) -> anyhow::Result<()> {
             }
         });
     }
+    super::missing::note(app, &known).await?;
     // Attempts that were being prepared are begun again.
     for attempt in app.store.attempts_in(boatyard_model::AttemptState::Preparing).await? {
         let id = attempt.id;
