@@ -24,7 +24,11 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use boatyard_link::{GoAwayCode, Incoming, Link, Options, ResetCode, Role, message::Header};
 use boatyard_model::time::SystemClock;
-use boatyard_sandbox::{cgroup, fds, serve::Connections, spawn::Identity};
+use boatyard_sandbox::{
+    cgroup, fds,
+    serve::{Connections, Inherited},
+    spawn::Identity,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, unix::AsyncFd},
     net::UnixStream,
@@ -96,28 +100,22 @@ pub struct Runner {
     broken: watch::Sender<Option<String>>,
 }
 
-/// The program `serve`, as `init` starts it.
-///
-/// # Errors
-/// When what `init` must hand over is missing, or the spool fails.
-pub fn main() -> anyhow::Result<()> {
-    let inherited = boatyard_sandbox::serve::inherit()?;
+/// The process `serve`, which a fork of `init` becomes; its exit code.
+pub fn main(inherited: Inherited) -> i32 {
+    // Nobody sees its standard error; that it failed is told by the next one (`runner_lost`).
+    if life(inherited).is_ok() { 0 } else { 1 }
+}
+
+fn life(inherited: Inherited) -> anyhow::Result<()> {
     if let Some(group) = &inherited.group {
         // What the runner before had is dead; what can't be removed is in nobody's way.
         let _ = cgroup::clear(group.as_fd());
-    }
-    let mut layout = Layout::default();
-    // The settings may add tools to a workspace; `init` then gives a longer path.
-    if let Ok(path) = std::env::var("PATH")
-        && !path.is_empty()
-    {
-        layout.path = path;
     }
     let mapped = std::env::var(fds::ENV_IDS).is_ok_and(|ids| ids == "range");
     let owner = Owner { uid: boatyard_sandbox::WORKER_UID, gid: boatyard_sandbox::WORKER_GID };
     let setup = Setup {
         generation: inherited.generation,
-        layout,
+        layout: Layout::default(),
         identity: Identity::Worker,
         owner: mapped.then_some(owner),
         cgroup: inherited.group,

@@ -33,8 +33,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let argument = |index: usize| arguments.get(index).map_or("", String::as_str);
     match argument(1) {
-        "init" => init::main(),
-        "serve" => small_serve(),
+        "init" => init::main(small_serve),
         "probe" => probes::main(),
         "fork-bomb" => misbehave::fork_bomb(),
         "memory-bomb" => misbehave::memory_bomb(),
@@ -87,8 +86,7 @@ struct Answer {
     error: String,
 }
 
-fn small_serve() {
-    let inherited = serve::inherit().expect("started by init");
+fn small_serve(inherited: serve::Inherited) -> i32 {
     let notes = inherited.spool.try_clone().expect("spool");
     // Nobody sees the standard error of `serve`; a test that fails finds this in the spool.
     std::panic::set_hook(Box::new(move |panic| {

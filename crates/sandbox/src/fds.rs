@@ -8,7 +8,7 @@
 //! | 4 | the spool file | the same |
 //! | 5 | the egress listener, 127.0.0.1:3128, listening | closed |
 //! | 6 | the directory of the workspace's cgroup, or closed | the same |
-//! | 7 | the sealed runner program | closed |
+//! | 7 | the sealed runner program, which it closes | closed |
 //!
 //! A client of the link socket sends [`Hello`] first. `init` answers a [`Kind::Link`] by passing
 //! the connection to `serve` (whatever follows the greeting is then `serve`'s), a
@@ -27,7 +27,7 @@ pub const SPOOL: i32 = 4;
 pub const EGRESS_LISTENER: i32 = 5;
 /// Both: the directory of the workspace's own cgroup (version 2), closed where there is none.
 pub const CGROUP: i32 = 6;
-/// `init`: the sealed memory file to start `serve` from.
+/// `init`: the sealed memory file that it was started from.
 pub const RUNNER: i32 = 7;
 
 /// What a message on [`CONNECTIONS`] consists of, beside the attached descriptor.
@@ -40,12 +40,6 @@ pub const ENV_GENERATION: &str = "BOATYARD_GENERATION";
 /// Environment of `init` and `serve`: `range` when ids 0 to 65535 are mapped, `single` when only
 /// id 0 is (then the worker is id 0 without capabilities).
 pub const ENV_IDS: &str = "BOATYARD_IDS";
-/// Environment of `serve`: how many times `serve` was started in this generation, from 1.
-pub const ENV_SERVE_STARTS: &str = "BOATYARD_SERVE_STARTS";
-/// Environment of `serve`: how the one before ended: `none`, `exit <code>` or `signal <number>`.
-/// Anything but `none` and `exit 0` means that running work was lost (`runner_lost`).
-pub const ENV_SERVE_LAST: &str = "BOATYARD_SERVE_LAST";
-
 /// The length of a [`Hello`] in bytes.
 pub const HELLO_LENGTH: usize = 16;
 /// The length of a [`Pong`] in bytes.

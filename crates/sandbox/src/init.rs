@@ -25,10 +25,11 @@ use std::{
 
 use self::{
     greeting::{Greetings, State},
-    start_serve::{Environment, Last},
+    start_serve::Story,
 };
 use crate::{
     fds::{self, CONNECTION_BYTE, EGRESS_OK, Kind, Pong},
+    serve::{Inherited, Last},
     sys::{
         check,
         process::{exit, prctl},
@@ -41,10 +42,11 @@ const QUICK_MS: u64 = 1000;
 /// After this many failures in a row, waiting connections are closed instead of tried again.
 const QUICK_MAX: u32 = 3;
 
-/// The whole life of the first process.
-pub fn main() -> ! {
+/// The whole life of the first process. `serve` is what a fork of it becomes when there is
+/// something to do; it gives its exit code.
+pub fn main(serve: fn(Inherited) -> i32) -> ! {
     // The one who looks at the exit status is the spawner, by then only to say that it ended.
-    let code = match Init::new() {
+    let code = match Init::new(serve) {
         Ok(mut init) => init.run(),
         Err(error) => error.raw_os_error().unwrap_or(1),
     };
@@ -60,7 +62,9 @@ struct Init {
     queue: OwnedFd,
     queue_end: OwnedFd,
     greetings: Greetings,
-    environment: Environment,
+    become_serve: fn(Inherited) -> i32,
+    generation: u64,
+    has_group: bool,
     /// 0 while none runs.
     serve: i32,
     served_since_ms: u64,
@@ -71,11 +75,14 @@ struct Init {
 }
 
 impl Init {
-    fn new() -> std::io::Result<Self> {
+    fn new(become_serve: fn(Inherited) -> i32) -> std::io::Result<Self> {
         prctl(libc::PR_SET_DUMPABLE, 0, 0)?;
         let has_egress = hold(fds::EGRESS_LISTENER)?;
         let has_group = hold(fds::CGROUP)?;
-        for fd in fds::LINK_LISTENER..=fds::RUNNER {
+        // What this was started from; nobody needs it again.
+        // SAFETY: an integer; the spawner leaves it open, and nothing else knows it.
+        unsafe { libc::close(fds::RUNNER) };
+        for fd in fds::LINK_LISTENER..fds::RUNNER {
             // SAFETY: integers only.
             check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
         }
@@ -99,7 +106,9 @@ impl Init {
             queue,
             queue_end,
             greetings: Greetings::new(),
-            environment: Environment::new(has_group),
+            become_serve,
+            generation: generation(),
+            has_group,
             serve: 0,
             served_since_ms: 0,
             starts: 0,
@@ -148,7 +157,7 @@ impl Init {
         match kind {
             Kind::Ping => {
                 let pong = Pong {
-                    generation: self.environment.generation(),
+                    generation: self.generation,
                     serve_pid: self.serve.unsigned_abs(),
                     serve_starts: self.starts,
                 };
@@ -172,9 +181,13 @@ impl Init {
 
     fn start_serve(&mut self) {
         self.starts += 1;
-        let result =
-            start_serve::start(&mut self.environment, self.starts, self.last, &self.queue_end);
-        match result {
+        let story = Story {
+            generation: self.generation,
+            starts: self.starts,
+            last: self.last,
+            has_group: self.has_group,
+        };
+        match start_serve::start(self.become_serve, story, &self.queue_end) {
             Ok(pid) => {
                 self.serve = pid;
                 self.served_since_ms = self.now_ms();
@@ -233,6 +246,11 @@ impl Init {
             Ok(received) if received.length > 0
         ) {}
     }
+}
+
+/// How many times the workspace was started.
+fn generation() -> u64 {
+    std::env::var(fds::ENV_GENERATION).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// Whether the well-known descriptor `fd` is open; if not, something harmless takes its number,

@@ -1,5 +1,5 @@
 //! What the first process leaves to `serve`: connections, the spool, the group, and how the one
-//! before ended.
+//! before ended. It can't be traced or looked into by the worker.
 
 use std::{
     fs::File,
@@ -8,13 +8,10 @@ use std::{
 };
 
 use crate::{
-    Error, Result, cgroup,
+    Result, cgroup,
     error::Step as _,
     fds,
-    sys::{
-        process::{close_on_exec_from, prctl},
-        socket,
-    },
+    sys::{process::close_on_exec_from, socket},
 };
 
 /// What `serve` was born with.
@@ -50,18 +47,6 @@ impl Last {
     /// Whether agents and terminals were lost with it.
     pub const fn lost_work(self) -> bool {
         !matches!(self, Self::None | Self::Exited(0))
-    }
-
-    /// From the text in [`fds::ENV_SERVE_LAST`].
-    fn parse(text: &str) -> Option<Self> {
-        let mut words = text.split(' ');
-        let last = match (words.next()?, words.next().map(str::parse)) {
-            ("none", None) => Self::None,
-            ("exit", Some(Ok(code))) => Self::Exited(code),
-            ("signal", Some(Ok(number))) => Self::Signaled(number),
-            _ => return None,
-        };
-        words.next().is_none().then_some(last)
     }
 }
 
@@ -105,36 +90,22 @@ impl AsRawFd for Connections {
     }
 }
 
-/// Takes over what the first process has left; call it once, before anything else opens a file.
-///
-/// Also makes this process unreadable to the worker (no tracing, no look at its memory).
-///
-/// # Errors
-/// This process was not started by [`crate::init`].
-pub fn inherit() -> Result<Inherited> {
-    prctl(libc::PR_SET_DUMPABLE, 0, 0).step("hide from the worker")?;
-    close_on_exec_from(3).step("descriptors")?;
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let wrong = || Error::invalid("`serve` is started by the first process of a workspace only");
-    let generation = number(fds::ENV_GENERATION).ok_or_else(wrong)?;
-    let starts = number(fds::ENV_SERVE_STARTS)
-        .and_then(|starts| u32::try_from(starts).ok())
-        .ok_or_else(wrong)?;
-    let last = std::env::var(fds::ENV_SERVE_LAST)
-        .ok()
-        .and_then(|text| Last::parse(&text))
-        .ok_or_else(wrong)?;
-    // SAFETY: the first process leaves both open, and nobody else in this process knows them.
-    let (connections, spool) =
-        unsafe { (OwnedFd::from_raw_fd(fds::CONNECTIONS), File::from_raw_fd(fds::SPOOL)) };
-    Ok(Inherited {
-        connections: Connections { socket: connections },
-        spool,
-        group: cgroup::inherited(),
-        generation,
-        starts,
-        last,
-    })
+impl Inherited {
+    /// Takes over the well-known descriptors, once, in a fork of the first process.
+    pub(crate) fn take(generation: u64, starts: u32, last: Last) -> io::Result<Self> {
+        close_on_exec_from(3)?;
+        // SAFETY: the first process leaves both open, and nobody else in this process uses them.
+        let (connections, spool) =
+            unsafe { (OwnedFd::from_raw_fd(fds::CONNECTIONS), File::from_raw_fd(fds::SPOOL)) };
+        Ok(Self {
+            connections: Connections { socket: connections },
+            spool,
+            group: cgroup::inherited(),
+            generation,
+            starts,
+            last,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -142,13 +113,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_the_one_before_is_understood() {
-        assert_eq!(Last::parse("none"), Some(Last::None));
-        assert_eq!(Last::parse("exit 0"), Some(Last::Exited(0)));
-        assert_eq!(Last::parse("signal 9"), Some(Last::Signaled(9)));
-        assert_eq!(Last::parse("signal"), None);
-        assert_eq!(Last::parse("exit 1 2"), None);
-        assert!(!Last::Exited(0).lost_work() && !Last::None.lost_work());
+    fn only_an_end_of_its_own_accord_loses_nothing() {
         assert!(Last::Exited(1).lost_work() && Last::Signaled(9).lost_work());
+        assert!(!Last::Exited(0).lost_work() && !Last::None.lost_work());
     }
 }
