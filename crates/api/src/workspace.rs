@@ -74,6 +74,10 @@ pub struct Workspace {
     pub forked_from: Option<WorkspaceId>,
     /// What it may use.
     pub limits: WorkspaceLimits,
+    /// What its own files take on disk, in bytes, when that was last looked at: while it is awake
+    /// now and then, and when it stops.
+    #[serde(default)]
+    pub disk_bytes: u64,
     /// How often its first process was started.
     pub generation: u64,
     /// Whose it is.
@@ -106,7 +110,7 @@ pub struct WorkspaceFilter {
     pub cursor: Option<Cursor>,
 }
 
-/// How to fork a workspace.
+/// How to fork a workspace. The fork sleeps until somebody wants something of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ForkRequest {

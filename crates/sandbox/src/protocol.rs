@@ -87,6 +87,11 @@ pub enum Request {
         /// The workspace.
         ws: u128,
     },
+    /// What a layer takes. Answered by [`Reply::Usage`].
+    LayerUsage {
+        /// The layer.
+        layer: u128,
+    },
     /// The spool of a workspace, running or not. Answered by [`Reply::Spool`] with a descriptor.
     OpenSpool {
         /// The workspace.
@@ -144,6 +149,9 @@ pub struct Limits {
     pub cpu_millis: u32,
     /// Size of `/tmp` in bytes (it also counts as memory); 0 means an eighth of the memory.
     pub tmp_bytes: u64,
+    /// Disk that its own changes may take in bytes, kept where the file system has project quotas;
+    /// 0 means no limit.
+    pub disk_bytes: u64,
 }
 
 /// What a workspace can reach.
@@ -178,7 +186,7 @@ pub enum Reply {
         /// Whether there are more after the last.
         more: bool,
     },
-    /// What a workspace's own changes take on disk.
+    /// What a workspace's own changes, or a layer, take on disk.
     Usage {
         /// Blocks in use, in bytes.
         bytes: u64,

@@ -31,6 +31,7 @@ mod ids;
 mod launch;
 mod meta;
 mod probe;
+mod quota;
 mod start;
 mod state;
 mod worker;

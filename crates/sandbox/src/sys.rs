@@ -5,11 +5,13 @@
 //! - [`dir`]: files and folders below an open folder, no symbolic link followed.
 //! - [`mount`]: the mount calls that work on descriptors.
 //! - [`memory`]: sealed memory files.
+//! - [`quota`]: limits that the file system keeps.
 
 pub(crate) mod dir;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod process;
+pub(crate) mod quota;
 pub(crate) mod socket;
 
 use std::io;

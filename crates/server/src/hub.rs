@@ -14,6 +14,7 @@
 //! - `exec`: commands.
 //! - [`requests`]: files and git.
 //! - [`lost`]: what is done when a first process is gone.
+//! - `settle`: what is done for the files of one that stopped.
 //! - [`sweep`]: what is looked at now and then.
 //!
 //! A workspace lives on when its link or the whole server goes: attaching again goes on after the
@@ -42,6 +43,7 @@ pub mod lost;
 pub mod place;
 mod recover;
 pub mod requests;
+mod settle;
 pub mod sweep;
 
 pub use attached::Attached;
@@ -71,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) rules: watch::Sender<Arc<RuleSet>>,
     places: Mutex<HashMap<WorkspaceId, Arc<Place>>>,
     keeper: recover::Keeper,
+    settler: settle::Settler,
 }
 
 /// Why something could not be done in a workspace.
@@ -151,10 +154,22 @@ impl Hub {
         let (rules, _) = watch::channel(Arc::new(rules));
         let places = Mutex::default();
         let keeper = recover::Keeper::start(Arc::clone(&runtime), stopping.clone());
-        let shared =
-            Shared { store, runtime, blobs, settings, stopping, proxy, rules, places, keeper };
+        let (settler, stopped) = settle::Settler::new();
+        let shared = Shared {
+            store,
+            runtime,
+            blobs,
+            settings,
+            stopping,
+            proxy,
+            rules,
+            places,
+            keeper,
+            settler,
+        };
         let hub = Self { shared: Arc::new(shared) };
         tokio::spawn(denied::tell(hub.clone(), records));
+        tokio::spawn(settle::run(hub.clone(), stopped));
         Ok(hub)
     }
 

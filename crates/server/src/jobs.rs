@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use crate::app::App;
 
 pub mod attempt;
+mod disk;
 pub mod dispatch;
 pub mod finish;
 pub mod housekeeping;

@@ -8,6 +8,7 @@
 //! - [`git`]: how the git program is run: argument vectors, an empty environment, deadlines.
 //! - [`fetch`]: bringing a mirror up to date from https, ssh, a path below a configured root, or a
 //!   bundle that a client sent.
+//! - `references`: what a mirror has.
 //! - [`results`]: taking a branch out of a workspace, showing it, handing it on.
 //! - [`environment`]: the environments that a repository describes, at a commit.
 
@@ -23,6 +24,7 @@ pub mod authorities;
 pub mod environment;
 pub mod fetch;
 pub mod git;
+mod references;
 pub mod results;
 
 pub use git::GitError;

@@ -127,6 +127,15 @@ impl Tx {
         if touched == 0 { Err(Error::not_found("layer in the making", id)) } else { Ok(id) }
     }
 
+    /// Notes what a layer takes, where that was not known when it was made.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    pub async fn set_layer_bytes(&mut self, id: LayerId, bytes: u64) -> Result<()> {
+        exec!(self, "UPDATE layer SET bytes = $2 WHERE id = $1", id, bytes)?;
+        Ok(())
+    }
+
     /// Notes that layers are used.
     ///
     /// # Errors

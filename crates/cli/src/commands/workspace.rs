@@ -82,7 +82,7 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
                 return Ok(Exit::Done);
             }
             let mut table =
-                Table::new(&["WORKSPACE", "STATE", "ISOLATION", "USED", "NAME OR TASK"], 4);
+                Table::new(&["WORKSPACE", "STATE", "ISOLATION", "DISK", "USED", "NAME OR TASK"], 5);
             let now = SystemClock.now();
             for item in &page.items {
                 let name = item.name.as_deref().map(clean_line);
@@ -90,6 +90,7 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
                     item.id.to_string(),
                     item.state.to_string(),
                     item.isolation.clone().unwrap_or_default(),
+                    bytes(item.disk_bytes),
                     ago(item.used, now),
                     name.or(item.task.map(|task| task.to_string())).unwrap_or_default(),
                 ]);
@@ -168,6 +169,7 @@ fn show(workspace: &Workspace, context: &Context<'_>) -> Result<Exit> {
             workspace.limits.processes,
             bytes(workspace.limits.disk_bytes)
         ),
+        format!("disk       {}", bytes(workspace.disk_bytes)),
         format!("created    {}", workspace.created),
     ];
     if let Some(name) = &workspace.name {

@@ -51,6 +51,7 @@ pub fn encode_request(id: u64, request: &Request) -> Result<Vec<u8>> {
         Request::Sync { ws } => out.tagged(13, *ws),
         Request::Probe => out.u8(14),
         Request::Shutdown => out.u8(15),
+        Request::LayerUsage { layer } => out.tagged(16, *layer),
     }
     Ok(out.bytes)
 }
@@ -89,6 +90,7 @@ pub fn decode_request(bytes: &[u8]) -> Result<(u64, Request)> {
         13 => Request::Sync { ws: input.id()? },
         14 => Request::Probe,
         15 => Request::Shutdown,
+        16 => Request::LayerUsage { layer: input.id()? },
         _ => return Err(malformed("unknown operation")),
     };
     input.end()?;
@@ -239,6 +241,7 @@ fn encode_start(out: &mut Writer, start: &Start) -> Result<()> {
     out.u32(start.limits.processes);
     out.u32(start.limits.cpu_millis);
     out.u64(start.limits.tmp_bytes);
+    out.u64(start.limits.disk_bytes);
     out.u8(match start.network {
         Network::None => 1,
         Network::Egress => 2,
@@ -257,6 +260,7 @@ fn decode_start(input: &mut Reader<'_>) -> Result<Start> {
             processes: input.u32()?,
             cpu_millis: input.u32()?,
             tmp_bytes: input.u64()?,
+            disk_bytes: input.u64()?,
         },
         network: match input.u8()? {
             1 => Network::None,

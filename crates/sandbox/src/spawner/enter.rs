@@ -73,6 +73,7 @@ pub(super) fn enter(config: Config, runner: OwnedFd) -> Result<State> {
     let ids = Ids::open(sandboxes.as_fd(), &instance, reserved, |ws| {
         dir::exists(workspaces.as_fd(), &names::workspace(ws)).unwrap_or(true)
     })?;
+    let quota = super::quota::probe(level, sandboxes.as_fd());
     let mut state = State {
         config,
         level,
@@ -87,6 +88,7 @@ pub(super) fn enter(config: Config, runner: OwnedFd) -> Result<State> {
         trash,
         _lock: lock,
         ids,
+        quota,
         running,
         copying: std::collections::HashSet::new(),
         discarded: 0,

@@ -275,6 +275,7 @@ impl<'a> Loop<'a> {
             Request::Usage { ws } => {
                 self.state.existing(ws).and_then(|_| self.work(id, Task::Usage(ws)))
             }
+            Request::LayerUsage { layer } => self.work(id, Task::LayerUsage(layer)),
             Request::OpenSpool { ws } => self.state.open_spool(ws).map(|spool| {
                 self.outbox.push(id, &Reply::Spool, Some(spool));
                 None

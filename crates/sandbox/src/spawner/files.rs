@@ -9,7 +9,7 @@ use std::{
 use super::{
     hint::refuse,
     meta::Meta,
-    state::{Level, Phase, State},
+    state::{Phase, State},
 };
 use crate::{
     Result,
@@ -34,7 +34,7 @@ impl State {
             result => result.step("make workspace")?,
         }
         let folder = self.workspace(ws)?;
-        make_upper(folder.as_fd(), self.level)?;
+        self.make_upper(folder.as_fd())?;
         dir::create_file(folder.as_fd(), SPOOL, libc::O_RDWR, 0o600).step("make spool")?;
         Ok(Reply::Done)
     }
@@ -79,7 +79,10 @@ impl State {
     /// Takes a workspace away from sight; its name in the trash.
     pub(super) fn remove(&mut self, ws: u128) -> Result<CString> {
         self.quiet(ws)?;
-        self.existing(ws)?;
+        let workspace = self.existing(ws)?;
+        if let Ok(upper) = dir::open_dir(workspace.as_fd(), UPPER) {
+            self.lift_limit(upper.as_fd())?;
+        }
         let folder = self.workspaces.try_clone().step("open workspaces")?;
         let name = self.discard(folder.as_fd(), &names::workspace(ws))?;
         self.ids.release(ws)?;
@@ -109,8 +112,25 @@ impl State {
             }
             result => result.step("move changes to a layer")?,
         }
-        make_upper(folder.as_fd(), self.level)?;
+        let frozen = dir::open_dir(self.layers.as_fd(), &names::layer(layer)).step("open layer")?;
+        self.lift_limit(frozen.as_fd())?;
+        self.make_upper(folder.as_fd())?;
         Ok(Reply::Done)
+    }
+
+    /// An empty set of changes: `work` and `home/agent`, the worker's.
+    pub(super) fn make_upper(&self, workspace: BorrowedFd<'_>) -> Result<()> {
+        let (uid, gid) = self.level.worker();
+        let upper = dir::ensure(workspace, UPPER, 0o755).step("make folders")?;
+        self.give_project(upper.as_fd())?;
+        let make = || -> io::Result<()> {
+            let work = dir::ensure(upper.as_fd(), c"work", 0o755)?;
+            let home = dir::ensure(upper.as_fd(), c"home", 0o755)?;
+            let agent = dir::ensure(home.as_fd(), c"agent", 0o755)?;
+            dir::own(work.as_fd(), uid, gid)?;
+            dir::own(agent.as_fd(), uid, gid)
+        };
+        make().step("make folders")
     }
 
     /// A page of workspaces.
@@ -147,20 +167,6 @@ impl State {
 /// The spool for the first process: it writes there.
 pub(super) fn spool(folder: BorrowedFd<'_>) -> Result<OwnedFd> {
     dir::create_file(folder, SPOOL, libc::O_RDWR, 0o600).step("open spool")
-}
-
-/// An empty set of changes: `work` and `home/agent`, the worker's.
-pub(super) fn make_upper(workspace: BorrowedFd<'_>, level: Level) -> Result<()> {
-    let (uid, gid) = level.worker();
-    let make = || -> io::Result<()> {
-        let upper = dir::ensure(workspace, UPPER, 0o755)?;
-        let work = dir::ensure(upper.as_fd(), c"work", 0o755)?;
-        let home = dir::ensure(upper.as_fd(), c"home", 0o755)?;
-        let agent = dir::ensure(home.as_fd(), c"agent", 0o755)?;
-        dir::own(work.as_fd(), uid, gid)?;
-        dir::own(agent.as_fd(), uid, gid)
-    };
-    make().step("make folders")
 }
 
 fn ids_in(folder: BorrowedFd<'_>, parse: fn(&str) -> Option<u128>) -> Result<Vec<u128>> {

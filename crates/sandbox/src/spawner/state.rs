@@ -67,6 +67,8 @@ pub(super) struct State {
     /// Held for its lock.
     pub(super) _lock: OwnedFd,
     pub(super) ids: Ids,
+    /// Whether the file system keeps limits on disk.
+    pub(super) quota: bool,
     pub(super) running: HashMap<u128, Sandbox>,
     /// Workspaces that a worker is copying.
     pub(super) copying: HashSet<u128>,

@@ -32,6 +32,8 @@ pub(super) enum Task {
     Discard(Vec<CString>),
     /// Measure a workspace's changes.
     Usage(u128),
+    /// Measure a layer.
+    LayerUsage(u128),
     /// Freeze, copy the changes to a layer, thaw.
     CopyUpper { ws: u128, layer: u128 },
     /// Freeze or thaw.
@@ -48,7 +50,11 @@ impl Task {
     /// Whether it keeps the disk busy for long.
     pub(super) const fn is_heavy(&self) -> bool {
         match self {
-            Self::Discard(_) | Self::Usage(_) | Self::CopyUpper { .. } | Self::Sync { .. } => true,
+            Self::Discard(_)
+            | Self::Usage(_)
+            | Self::LayerUsage(_)
+            | Self::CopyUpper { .. }
+            | Self::Sync { .. } => true,
             Self::Freeze(_) | Self::Thaw(_) | Self::Probe => false,
         }
     }
@@ -119,15 +125,29 @@ fn run(state: &mut State, task: &Task) -> Result<Reply> {
         Task::Usage(ws) => {
             let folder = state.existing(*ws)?;
             let upper = dir::open_dir(folder.as_fd(), UPPER).step("open changes")?;
-            let usage = tree::measure(upper.as_fd()).step("measure changes")?;
-            Ok(Reply::Usage { bytes: usage.bytes, inodes: usage.inodes })
+            if let Some(taken) = state.taken(upper.as_fd())? {
+                return Ok(Reply::Usage { bytes: taken.bytes, inodes: taken.inodes });
+            }
+            measure(upper.as_fd())
         }
+        Task::LayerUsage(layer) => match dir::open_dir(state.layers.as_fd(), &names::layer(*layer))
+        {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(hint::refuse(FailureKind::Missing, "layer"))
+            }
+            folder => measure(folder.step("open layer")?.as_fd()),
+        },
         Task::CopyUpper { ws, layer } => copy(state, *ws, *layer),
         Task::Freeze(ws) => set_frozen(state, *ws, Frozen::Yes),
         Task::Thaw(ws) => set_frozen(state, *ws, Frozen::No),
         Task::Sync { folder, works } => sync(state, *folder, works),
         Task::Probe => Ok(Reply::Probed(super::probe::probe(state, Instant::now()))),
     }
+}
+
+fn measure(top: BorrowedFd<'_>) -> Result<Reply> {
+    let usage = tree::measure(top).step("measure files")?;
+    Ok(Reply::Usage { bytes: usage.bytes, inodes: usage.inodes })
 }
 
 fn set_frozen(state: &State, ws: u128, frozen: Frozen) -> Result<Reply> {

@@ -207,6 +207,7 @@ pub(crate) fn plain_start(ws: u128, generation: u64) -> Start {
             processes: 128,
             cpu_millis: 0,
             tmp_bytes: 64 << 20,
+            disk_bytes: 0,
         },
         network: Network::Egress,
     }

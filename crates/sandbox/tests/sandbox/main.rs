@@ -9,5 +9,6 @@ mod harness;
 mod life;
 mod limits;
 mod programs;
+mod quota;
 mod snapshots;
 mod survival;

@@ -44,6 +44,7 @@ impl Hub {
                     })
                 })
                 .await?;
+            self.stopped(workspace);
         }
         Ok(())
     }

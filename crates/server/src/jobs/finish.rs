@@ -22,6 +22,8 @@ use crate::{app::App, hub::HubError};
 pub const JOB_CANCELLED: &str = "finish";
 /// The largest result that is taken out of a workspace, in bytes of its pack.
 pub const PACK_MAX: u64 = 2 << 30;
+/// How the codes of notices begin that tell which limit was reached.
+const LIMIT_NOTICE: &str = "limit_";
 /// What is kept of the agent's last message, in bytes.
 const SUMMARY_MAX: usize = 16 << 10;
 
@@ -147,6 +149,10 @@ async fn end(
         TurnOutcome::Cancelled => AttemptState::Cancelled,
         _ => AttemptState::Failed,
     };
+    let limit = match outcome {
+        TurnOutcome::LimitReached => told_limit(app, session.id).await?,
+        _ => None,
+    };
     phases.begin("result").await;
     let taken = take(app, session, &attempt, &task, state).await;
     let (result, lost) = match taken {
@@ -154,7 +160,7 @@ async fn end(
         Err(error) => (None, Some(format!("{error:#}"))),
     };
     phases.end(result.as_ref().map_or_else(String::new, summary_of)).await;
-    let error = app.store.turn(session.id, turn).await?.error;
+    let error = app.store.turn(session.id, turn).await?.error.or(limit);
     let (state, reason) = match (state, lost) {
         (AttemptState::Succeeded, Some(lost)) => (
             AttemptState::Failed,
@@ -198,6 +204,17 @@ async fn end(
         })
         .await?;
     Ok(())
+}
+
+/// The limit that a session was told of last.
+async fn told_limit(app: &App, session: SessionId) -> anyhow::Result<Option<String>> {
+    let Some(stored) = app.store.last_event_of_kind(session, "notice").await? else {
+        return Ok(None);
+    };
+    Ok(match stored.event()?.body {
+        EventBody::Notice { code, text, .. } if code.starts_with(LIMIT_NOTICE) => Some(text),
+        _ => None,
+    })
 }
 
 fn reason(outcome: TurnOutcome, error: Option<String>) -> Option<Reason> {

@@ -4,12 +4,12 @@ use std::{collections::HashSet, time::Duration};
 
 use boatyard_api::system::GarbageReport;
 use boatyard_link::message::Request;
-use boatyard_model::{LayerId, TurnOutcome, WorkspaceId, WorkspaceState, event::NoticeLevel};
-use boatyard_store::{LayerState, NewJob, SessionFilter};
+use boatyard_model::{LayerId, TurnOutcome, WorkspaceId, WorkspaceState};
+use boatyard_store::{LayerState, NewJob, Reason, SessionFilter};
 use serde_json::Value;
 
-use super::Done;
-use crate::app::App;
+use super::{Done, disk};
+use crate::{app::App, operations::workspaces};
 
 /// Puts quiet workspaces to sleep.
 pub const IDLE: &str = "idle-reaper";
@@ -22,8 +22,6 @@ pub const BY_NAME: &[&str] = &[IDLE, GARBAGE, EXPIRE];
 
 /// How often quiet workspaces and expired questions are looked for.
 const EVERY_MINUTE: Duration = Duration::from_secs(60);
-/// How often the disk is looked at.
-const DISK_LOOK: Duration = Duration::from_secs(30);
 /// How often what nothing refers to is removed.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long what was just made is left alone, whoever refers to it.
@@ -31,13 +29,17 @@ const FRESH: Duration = Duration::from_secs(3600);
 /// What is removed in one transaction.
 const BATCH: u32 = 200;
 
-/// Runs until the server stops: links are swept, and jobs are enqueued by the clock.
+/// Runs until the server stops: links are swept, jobs are enqueued by the clock, the disk is
+/// watched.
 pub async fn run(app: App) {
+    tokio::join!(by_the_clock(&app), disk::watch(&app));
+}
+
+async fn by_the_clock(app: &App) {
     let mut sweep = tokio::time::interval(crate::hub::sweep::EVERY);
     let mut minute = tokio::time::interval(EVERY_MINUTE);
-    let mut disk = tokio::time::interval(DISK_LOOK);
     let mut day = tokio::time::interval_at(tokio::time::Instant::now() + DAY, DAY);
-    for timer in [&mut sweep, &mut minute, &mut disk] {
+    for timer in [&mut sweep, &mut minute] {
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     }
     loop {
@@ -49,20 +51,15 @@ pub async fn run(app: App) {
                 }
             }
             _ = minute.tick() => {
-                enqueue(&app, IDLE).await;
-                enqueue(&app, EXPIRE).await;
+                enqueue(app, IDLE).await;
+                enqueue(app, EXPIRE).await;
             }
-            _ = disk.tick() => {
-                if let Err(error) = disks(&app).await {
-                    tracing::warn!(error = %format!("{error:#}"), "disks were not looked at");
-                }
-            }
-            _ = day.tick() => enqueue(&app, GARBAGE).await,
+            _ = day.tick() => enqueue(app, GARBAGE).await,
         }
     }
 }
 
-async fn enqueue(app: &App, kind: &str) {
+pub(super) async fn enqueue(app: &App, kind: &str) {
     if let Err(error) = app.store.enqueue(vec![job(kind)]).await {
         tracing::warn!(job.kind = kind, error = %crate::chain(&error), "a job was not enqueued");
     }
@@ -134,61 +131,6 @@ async fn tell(
     }
 }
 
-/// Looks at what workspaces take, and at the disk that holds them all.
-async fn disks(app: &App) -> anyhow::Result<()> {
-    for row in app.store.workspaces_in(WorkspaceState::Awake).await? {
-        let usage = match app.runtime.disk_usage(row.id).await {
-            Ok(usage) => usage,
-            Err(error) => {
-                tracing::debug!(workspace.id = %row.id, error = %crate::chain(&error), "no disk usage");
-                continue;
-            }
-        };
-        if usage.bytes > row.limits.disk_bytes {
-            over_limit(app, row.id, usage.bytes, row.limits.disk_bytes).await?;
-        }
-    }
-    let data = app.data.clone();
-    let percent = tokio::task::spawn_blocking(move || full_percent(&data)).await?;
-    if percent.is_some_and(|percent| percent >= app.settings.retention.disk_percent) {
-        enqueue(app, GARBAGE).await;
-    }
-    Ok(())
-}
-
-/// How full the disk with this folder is.
-fn full_percent(folder: &std::path::Path) -> Option<u32> {
-    let stat = rustix::fs::statvfs(folder).ok()?;
-    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
-    // What an ordinary user can use, as `df` counts it.
-    let usable = used + stat.f_bavail;
-    u32::try_from((used * 100).checked_div(usable)?).ok()
-}
-
-/// A workspace took more disk than it may: it is stopped, its files stay.
-async fn over_limit(
-    app: &App,
-    workspace: WorkspaceId,
-    bytes: u64,
-    limit: u64,
-) -> anyhow::Result<()> {
-    let row = app.store.workspace(workspace).await?;
-    app.runtime.set_frozen(workspace, boatyard_runtime::Frozen::Yes).await?;
-    let text = format!(
-        "The workspace's files take {} MiB, more than the limit of {} MiB. It was stopped; its files are kept.",
-        bytes >> 20,
-        limit >> 20
-    );
-    for session in app.hub.sessions_in(&row).await? {
-        app.hub.notice(&session, NoticeLevel::Error, "disk_limit", text.clone(), None).await?;
-        if let Some(turn) = session.turn {
-            app.hub.end_turn(&session, turn, TurnOutcome::LimitReached, Some(text.clone())).await?;
-        }
-    }
-    app.hub.kill(workspace).await?;
-    Ok(())
-}
-
 /// The daily removal, and the one when the disk is nearly full.
 pub(super) async fn garbage(app: &App) -> anyhow::Result<Done> {
     let report = collect(app, Dry::No).await?;
@@ -210,6 +152,7 @@ pub enum Dry {
 /// # Errors
 /// When the store or the disk refuses.
 pub async fn collect(app: &App, dry: Dry) -> anyhow::Result<GarbageReport> {
+    disk::measure_layers(app).await?;
     let mut report = GarbageReport { dry_run: dry == Dry::Yes, ..GarbageReport::default() };
     let now = app.store.now();
     let ago = |span: Duration| {
@@ -233,6 +176,7 @@ pub async fn collect(app: &App, dry: Dry) -> anyhow::Result<GarbageReport> {
         app.store.unused_repositories(ago(retention.mirrors.duration()), BATCH).await?
     {
         report.mirrors += 1;
+        report.bytes += repository.bytes;
         if dry == Dry::No {
             let id = repository.id;
             let removed = app
@@ -365,7 +309,19 @@ pub async fn take_up(app: &App) -> anyhow::Result<()> {
             }
         });
     }
+    settle_layers(app).await?;
     super::missing::note(app, &known).await?;
+    // Whoever asked for these has been told that it failed: the connection ended.
+    for row in app.store.workspaces_in(WorkspaceState::Creating).await? {
+        if row.task.is_none() {
+            if running.contains(&row.id) {
+                app.runtime.kill(row.id).await?;
+            }
+            let text = "the server ended while it was being made".to_owned();
+            let reason = Reason { code: "workspace_failed".to_owned(), text };
+            app.hub.fail(row.id, reason).await?;
+        }
+    }
     // Attempts that were being prepared are begun again.
     for attempt in app.store.attempts_in(boatyard_model::AttemptState::Preparing).await? {
         let id = attempt.id;
@@ -391,6 +347,20 @@ pub async fn take_up(app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Layers that were being made when the server ended.
+async fn settle_layers(app: &App) -> anyhow::Result<()> {
+    let building = app.store.layers_in(LayerState::Building).await?;
+    if building.is_empty() {
+        return Ok(());
+    }
+    let there: HashSet<LayerId> = app.runtime.list_layers().await?.into_iter().collect();
+    for layer in building {
+        let has_files = there.contains(&layer.id);
+        workspaces::settle_snapshot(&app.store, layer, has_files).await?;
+    }
+    Ok(())
+}
+
 /// Files that no row names: what a crash left of a workspace that was being made.
 async fn remove_orphans(
     app: &App,
@@ -410,10 +380,6 @@ async fn remove_orphans(
             app.runtime.kill(*id).await?;
         }
         app.runtime.remove(*id).await?;
-    }
-    for layer in app.store.layers_in(LayerState::Building).await? {
-        let id = layer.id;
-        app.store.write(move |tx| Box::pin(async move { tx.delete_layer(id).await })).await?;
     }
     let layers: Vec<LayerId> = app.runtime.list_layers().await?;
     for id in layers {

@@ -28,7 +28,7 @@ use crate::{
     hub::{Attached, HubError, attached::Purpose},
     mirrors::{
         environment::{Environment, EnvironmentError},
-        fetch::Base,
+        fetch::{Base, FetchError, Fetched},
     },
 };
 
@@ -111,15 +111,7 @@ pub async fn workspace(
         };
         attached.git(request).await.map_err(workspace_failed)?;
     }
-    phases.end(app.runtime.capabilities().isolation.to_string()).await;
-    let row = app.store.workspace(wanted.workspace).await.map_err(store_failed)?;
-    if row.recovered {
-        let text = "The host went down while this workspace was in use: what was written in the \
-                    last minute before may be missing.";
-        let told =
-            app.hub.notice(phases.session(), NoticeLevel::Warning, "recovered", text.into(), None);
-        told.await.map_err(workspace_failed)?;
-    }
+    phases.end(isolation(app).await?).await;
     Ok(Prepared { base: base.commit })
 }
 
@@ -189,29 +181,40 @@ pub async fn base(app: &App, row: &RepositoryRow, wanted: Option<&str>) -> Resul
         text: format!("{}.", crate::chain(error)),
     };
     let source = source(app, row)?;
-    if !matches!(source, RepositorySource::Sent(_)) {
-        let id = row.id;
-        let fetched = app.mirrors.fetch(id, &source, &app.network).await;
-        let outcome = match &fetched {
-            Ok(()) => None,
-            Err(error) => Some(crate::chain(error)),
-        };
-        let branch = app.mirrors.default_branch(id).await.ok().flatten().map(|b| b.to_string());
-        let bytes = app.mirrors.bytes(id).await;
-        app.store
-            .write(move |tx| {
-                Box::pin(async move {
-                    match outcome {
-                        None => tx.repository_fetched(id, branch, bytes).await,
-                        Some(error) => tx.repository_failed(id, error).await,
-                    }
-                })
-            })
-            .await
-            .map_err(store_failed)?;
-        fetched.map_err(|error| failed(&error))?;
+    let found = async { app.mirrors.base(row.id, wanted).await.map_err(|error| failed(&error)) };
+    if matches!(source, RepositorySource::Sent(_)) {
+        return found.await;
     }
-    app.mirrors.base(row.id, wanted).await.map_err(|error| failed(&error))
+    let fetched = app.mirrors.fetch(row.id, &source, &app.network).await;
+    let (noted, found) = tokio::join!(note(app, row, &fetched), found);
+    noted.map_err(store_failed)?;
+    fetched.map_err(|error| failed(&error))?;
+    found
+}
+
+/// Keeps what became of a fetch.
+async fn note(
+    app: &App,
+    row: &RepositoryRow,
+    fetched: &Result<Fetched, FetchError>,
+) -> boatyard_store::Result<()> {
+    let id = row.id;
+    let outcome = fetched.as_ref().map(|_| ()).map_err(|error| crate::chain(error));
+    let branch = app.mirrors.default_branch(id).await.ok().flatten().map(|b| b.to_string());
+    let bytes = match fetched {
+        Ok(Fetched::Nothing) => row.bytes,
+        Ok(Fetched::New) | Err(_) => app.mirrors.bytes(id).await,
+    };
+    app.store
+        .write(move |tx| {
+            Box::pin(async move {
+                match outcome {
+                    Ok(()) => tx.repository_fetched(id, branch, bytes).await,
+                    Err(error) => tx.repository_failed(id, error).await,
+                }
+            })
+        })
+        .await
 }
 
 /// The address of a known repository.
@@ -302,7 +305,7 @@ pub async fn build(
         worked?;
         app.runtime.kill(builder).await.map_err(runtime_failed)?;
         let usage = app.runtime.disk_usage(builder).await.map_err(runtime_failed)?;
-        app.runtime.snapshot(builder, layer).await.map_err(runtime_failed)?;
+        app.runtime.snapshot(builder, layer, SnapshotKind::Moved).await.map_err(runtime_failed)?;
         Ok::<u64, Reason>(usage.bytes)
     };
     let built = built.await;
@@ -391,6 +394,12 @@ pub(super) fn store_failed(error: boatyard_store::Error) -> Reason {
 pub(super) fn runtime_failed(error: boatyard_runtime::Error) -> Reason {
     let text = format!("The workspace could not be made: {}.", crate::chain(&error));
     Reason { code: "workspace_failed".to_owned(), text }
+}
+
+/// How strongly workspaces are shut off here.
+pub(super) async fn isolation(app: &App) -> Result<String, Reason> {
+    let known = app.runtime.capabilities().await;
+    Ok(known.map_err(|error| workspace_failed(error.into()))?.isolation.to_string())
 }
 
 pub(super) fn workspace_failed(error: HubError) -> Reason {

@@ -3,7 +3,7 @@
 //! The server's fetches go to the addresses that were resolved and checked, and to no other: git's
 //! own resolution is pinned to them, and redirects are not followed.
 
-use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use base64::Engine;
 use boatyard_egress::{
@@ -37,6 +37,20 @@ pub(super) enum Direction {
     Fetch,
     /// To the origin.
     Push,
+}
+
+/// How long a source may take to say what it has.
+const LISTING_DEADLINE: Duration = Duration::from_secs(60);
+/// The longest list of references, in bytes.
+const LISTING_MAX: u64 = 64 << 20;
+
+/// What a fetch brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetched {
+    /// Something.
+    New,
+    /// The mirror has all that there is.
+    Nothing,
 }
 
 /// Why a mirror could not be brought up to date.
@@ -158,7 +172,8 @@ pub struct Base {
 pub const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 
 impl Mirrors {
-    /// Fetches what is new at `source`.
+    /// Fetches what is new at `source`, if anything is: what it has is asked first, which is one
+    /// short exchange.
     ///
     /// # Errors
     /// See [`FetchError`]; the mirror keeps what it had.
@@ -167,15 +182,54 @@ impl Mirrors {
         repository: RepositoryId,
         source: &RepositorySource,
         network: &Network,
-    ) -> Result<(), FetchError> {
+    ) -> Result<Fetched, FetchError> {
         let _held = self.lock(repository).await;
         self.ensure(repository).await?;
         let mirror = self.path(repository);
-        let git =
-            self.remote(Git::new(&mirror, "fetch"), source, network, Direction::Fetch).await?;
-        let address = git.1;
+        let there = async {
+            let (git, address) =
+                self.remote(Git::bare("ls-remote"), source, network, Direction::Fetch).await?;
+            git.args(["--symref", "--end-of-options", &address])
+                .args(["HEAD", "refs/heads/*", "refs/tags/*"])
+                .deadline(LISTING_DEADLINE)
+                .output(LISTING_MAX)
+                .await
+                .map_err(|error| explain(source, error))
+        };
+        let here = async {
+            Git::new(&mirror, "for-each-ref")
+                .args(["--format=%(objectname)%09%(refname)", "refs/heads", "refs/tags"])
+                .output(LISTING_MAX)
+                .await
+                .map_err(|error| explain(source, error))
+        };
+        let (there, here) = tokio::try_join!(there, here)?;
+        let (there, here) = (String::from_utf8_lossy(&there), String::from_utf8_lossy(&here));
+        let is_new = listed(&there) != listed(&here);
+        if is_new {
+            self.fetch_all(&mirror, source, network).await?;
+        }
+        if let Some(branch) = symref(&there)
+            && self.default_branch(repository).await.ok().flatten().as_ref() != Some(&branch)
+        {
+            Git::new(&mirror, "symbolic-ref")
+                .args(["HEAD", &branch.full()])
+                .run_quietly()
+                .await
+                .map_err(|error| explain(source, error))?;
+        }
+        Ok(if is_new { Fetched::New } else { Fetched::Nothing })
+    }
+
+    async fn fetch_all(
+        &self,
+        mirror: &Path,
+        source: &RepositorySource,
+        network: &Network,
+    ) -> Result<(), FetchError> {
+        let (git, address) =
+            self.remote(Git::new(mirror, "fetch"), source, network, Direction::Fetch).await?;
         let fetch = git
-            .0
             .args([
                 "--prune",
                 "--no-tags",
@@ -187,28 +241,12 @@ impl Mirrors {
             .args(["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"])
             .deadline(network.settings.repositories.fetch_time.duration())
             .run_quietly();
-        let bounded = within_size(&mirror, network.settings.repositories.max_size.bytes());
+        let bounded = within_size(mirror, network.settings.repositories.max_size.bytes());
         let fetched = tokio::select! {
             fetched = fetch => fetched,
             error = bounded => Err(error),
         };
-        fetched.map_err(|error| explain(source, error))?;
-        let head = self.remote(Git::bare("ls-remote"), source, network, Direction::Fetch).await?;
-        let head = head
-            .0
-            .args(["--symref", "--end-of-options", &head.1, "HEAD"])
-            .deadline(Duration::from_secs(60))
-            .text()
-            .await
-            .map_err(|error| explain(source, error))?;
-        if let Some(branch) = symref(&head) {
-            Git::new(&mirror, "symbolic-ref")
-                .args(["HEAD", &branch.full()])
-                .run_quietly()
-                .await
-                .map_err(|error| explain(source, error))?;
-        }
-        Ok(())
+        fetched.map_err(|error| explain(source, error))
     }
 
     /// Takes in a bundle that a client sent. Its references replace the mirror's of the same name.
@@ -250,42 +288,6 @@ impl Mirrors {
             .map_err(bundle_error)
     }
 
-    /// What the mirror's references point to, by name. Empty for a mirror that does not exist yet.
-    ///
-    /// # Errors
-    /// When git fails.
-    pub async fn references(
-        &self,
-        repository: RepositoryId,
-    ) -> Result<Vec<(String, CommitId)>, GitError> {
-        let mirror = self.path(repository);
-        if !mirror.exists() {
-            return Ok(Vec::new());
-        }
-        let text = Git::new(&mirror, "for-each-ref")
-            .args(["--format=%(refname) %(objectname)", "refs/heads", "refs/boatyard"])
-            .output(16 << 20)
-            .await?;
-        let lines = String::from_utf8_lossy(&text);
-        let parsed = lines.lines().filter_map(|line| {
-            let (name, commit) = line.rsplit_once(' ')?;
-            Some((name.to_owned(), commit.parse().ok()?))
-        });
-        Ok(parsed.collect())
-    }
-
-    /// The branch that the mirror's HEAD names.
-    ///
-    /// # Errors
-    /// When git fails.
-    pub async fn default_branch(
-        &self,
-        repository: RepositoryId,
-    ) -> Result<Option<Branch>, GitError> {
-        let head = Git::new(&self.path(repository), "symbolic-ref").args(["HEAD"]).text().await?;
-        Ok(head.strip_prefix("refs/heads/").and_then(|name| name.parse().ok()))
-    }
-
     /// Finds what `wanted` names: a branch, a tag or a commit; the default branch if nothing is
     /// wanted. Only what is reachable from the mirror's references counts.
     ///
@@ -299,17 +301,18 @@ impl Mirrors {
         let mirror = self.path(repository);
         let git_error = |source| FetchError::Git { source_name: repository.to_string(), source };
         let default = self.default_branch(repository).await.map_err(git_error)?;
-        let (revision, branch) = match wanted {
+        // What it may be, the likeliest first.
+        let meant: Vec<(String, Option<Branch>)> = match wanted {
             None => match &default {
-                Some(branch) => (branch.full(), default.clone()),
-                None => ("HEAD".to_owned(), None),
+                Some(branch) => vec![(branch.full(), default.clone())],
+                None => vec![("HEAD".to_owned(), None)],
             },
             Some(text) => match (text.parse::<CommitId>(), text.parse::<Branch>()) {
-                (Ok(commit), _) => (commit.to_string(), None),
-                (_, Ok(branch)) if self.has(&mirror, &branch.full()).await => {
-                    (branch.full(), Some(branch))
+                (Ok(commit), _) => vec![(commit.to_string(), None)],
+                (_, Ok(branch)) => {
+                    let tag = format!("refs/tags/{branch}");
+                    vec![(branch.full(), Some(branch)), (tag, None)]
                 }
-                (_, Ok(tag)) => (format!("refs/tags/{tag}"), None),
                 _ => {
                     return Err(FetchError::NoBase(format!(
                         "`{text}` is not a branch, tag or commit"
@@ -317,42 +320,20 @@ impl Mirrors {
                 }
             },
         };
-        let parse = |suffix: &str| {
-            Git::new(&mirror, "rev-parse")
-                .args([
-                    "--verify",
-                    "--quiet",
-                    "--end-of-options",
-                    &format!("{revision}^{{{suffix}}}"),
-                ])
-                .text()
-        };
-        match parse("commit").await {
-            Ok(commit) => {
-                let tree = parse("tree").await.map_err(git_error)?;
-                let commit = commit
-                    .parse()
-                    .map_err(|_| FetchError::NoBase(format!("`{revision}` is not a commit")))?;
-                Ok(Base { commit: Some(commit), tree, branch })
+        for (found, (_, branch)) in
+            self.commits(&mirror, &meant).await.map_err(git_error)?.zip(&meant)
+        {
+            if let Some((commit, tree)) = found {
+                return Ok(Base { commit: Some(commit), tree, branch: branch.clone() });
             }
-            Err(GitError::Failed { .. }) => {
-                let known = self.references(repository).await.map_err(git_error)?;
-                let heads: Vec<&str> =
-                    known.iter().filter_map(|(name, _)| name.strip_prefix("refs/heads/")).collect();
-                match (wanted, heads.is_empty()) {
-                    (None, true) => {
-                        Ok(Base { commit: None, tree: EMPTY_TREE.to_owned(), branch: default })
-                    }
-                    (wanted, _) => Err(FetchError::NoBase(no_base(wanted, &heads))),
-                }
-            }
-            Err(error) => Err(git_error(error)),
         }
-    }
-
-    async fn has(&self, mirror: &Path, reference: &str) -> bool {
-        let look = Git::new(mirror, "show-ref").args(["--verify", "--quiet", reference]);
-        look.run_quietly().await.is_ok()
+        let known = self.references(repository).await.map_err(git_error)?;
+        let heads: Vec<&str> =
+            known.iter().filter_map(|(name, _)| name.strip_prefix("refs/heads/")).collect();
+        match (wanted, heads.is_empty()) {
+            (None, true) => Ok(Base { commit: None, tree: EMPTY_TREE.to_owned(), branch: default }),
+            (wanted, _) => Err(FetchError::NoBase(no_base(wanted, &heads))),
+        }
     }
 
     async fn ensure(&self, repository: RepositoryId) -> Result<(), FetchError> {
@@ -493,6 +474,18 @@ fn bracketed(address: IpAddr) -> String {
 }
 
 /// `ref: refs/heads/main\tHEAD` of `git ls-remote --symref`.
+/// Branches and tags of a listing with what they point to, in any order. What a tag points to in
+/// turn is left out.
+fn listed(listing: &str) -> BTreeSet<&str> {
+    let is_ours = |line: &&str| {
+        line.split_once('\t').is_some_and(|(_, name)| {
+            (name.starts_with("refs/heads/") || name.starts_with("refs/tags/"))
+                && !name.ends_with("^{}")
+        })
+    };
+    listing.lines().filter(is_ours).collect()
+}
+
 fn symref(listing: &str) -> Option<Branch> {
     listing
         .lines()

@@ -30,8 +30,12 @@ impl Runtime for Bare {
         "bare"
     }
 
-    fn capabilities(&self) -> &Capabilities {
-        &self.0
+    fn tried(&self) -> Option<&Capabilities> {
+        Some(&self.0)
+    }
+
+    async fn capabilities(&self) -> Result<&Capabilities, Error> {
+        Ok(&self.0)
     }
 
     async fn create(&self, _: WorkspaceId) -> Result<(), Error> {
@@ -58,7 +62,12 @@ impl Runtime for Bare {
         Err(Error::NotRunning(workspace))
     }
 
-    async fn snapshot(&self, workspace: WorkspaceId, _: LayerId) -> Result<SnapshotKind, Error> {
+    async fn snapshot(
+        &self,
+        workspace: WorkspaceId,
+        _: LayerId,
+        _: SnapshotKind,
+    ) -> Result<(), Error> {
         Err(Error::NotFound(workspace))
     }
 
@@ -83,6 +92,10 @@ impl Runtime for Bare {
     }
 
     async fn disk_usage(&self, _: WorkspaceId) -> Result<DiskUsage, Error> {
+        Ok(DiskUsage::default())
+    }
+
+    async fn layer_usage(&self, _: LayerId) -> Result<DiskUsage, Error> {
         Ok(DiskUsage::default())
     }
 

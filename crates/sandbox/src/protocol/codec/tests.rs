@@ -9,12 +9,13 @@ fn ids() -> impl Strategy<Value = u128> {
 }
 
 fn starts() -> impl Strategy<Value = Start> {
-    let limits = (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(
-        |(memory_bytes, processes, cpu_millis, tmp_bytes)| Limits {
+    let limits = (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>(), any::<u64>()).prop_map(
+        |(memory_bytes, processes, cpu_millis, tmp_bytes, disk_bytes)| Limits {
             memory_bytes,
             processes,
             cpu_millis,
             tmp_bytes,
+            disk_bytes,
         },
     );
     (
@@ -49,6 +50,7 @@ fn requests() -> impl Strategy<Value = Request> {
         any::<u128>().prop_map(|after| Request::List { after }),
         any::<u128>().prop_map(|after| Request::ListLayers { after }),
         ids().prop_map(|ws| Request::Usage { ws }),
+        ids().prop_map(|layer| Request::LayerUsage { layer }),
         ids().prop_map(|ws| Request::OpenSpool { ws }),
         ids().prop_map(|ws| Request::Sync { ws }),
         Just(Request::Probe),
@@ -182,7 +184,13 @@ fn what_is_too_long_is_cut_or_refused() {
             generation: 1,
             lowers: vec![1; LOWERS_MAX + 1],
             mirror: None,
-            limits: Limits { memory_bytes: 1, processes: 1, cpu_millis: 1, tmp_bytes: 1 },
+            limits: Limits {
+                memory_bytes: 1,
+                processes: 1,
+                cpu_millis: 1,
+                tmp_bytes: 1,
+                disk_bytes: 1,
+            },
             network: Network::None,
         },
         other => panic!("{other:?}"),
