@@ -19,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     blobs::Blobs,
+    encoded::Lists,
     hub::Hub,
     jobs::attempt::Places,
     mirrors::{Mirrors, fetch::Network},
@@ -38,6 +39,8 @@ pub struct App {
     pub runtime: Arc<dyn Runtime>,
     /// The live links to workspaces.
     pub hub: Hub,
+    /// Pages of lists, as they were answered.
+    pub lists: Arc<Lists>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// The known agents.
@@ -91,6 +94,7 @@ impl App {
             mirrors: Mirrors::open(&data)?,
             network: Network::new(Arc::clone(&settings), &data)?,
             places: Places::default(),
+            lists: Arc::default(),
             clock: Arc::new(SystemClock),
             data: data.into(),
             store,

@@ -14,6 +14,7 @@
 pub mod app;
 pub mod auth;
 pub mod blobs;
+pub mod encoded;
 pub mod gate;
 pub mod health;
 pub mod hub;

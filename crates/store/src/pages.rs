@@ -36,21 +36,21 @@ impl<F, R> Default for Pages<F, R> {
     }
 }
 
-impl<F: Hash + Eq, R: Clone> Pages<F, R> {
+impl<F: Hash + Eq, R> Pages<F, R> {
     /// A commit may have changed rows.
     pub(crate) fn changed(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The page, as it is remembered or as `read` reads it.
+    /// The page, the very same as long as nothing changed: as it is remembered or as `read` reads it.
     pub(crate) async fn get<E>(
         &self,
         wanted: Wanted<F>,
         read: impl Future<Output = Result<Vec<R>, E>>,
-    ) -> Result<Vec<R>, E> {
+    ) -> Result<Arc<Vec<R>>, E> {
         let mark = self.changes.load(Ordering::Acquire);
         if let Some(page) = self.find(&wanted, mark) {
-            return Ok(page.as_ref().clone());
+            return Ok(page);
         }
         let page = Arc::new(read.await?);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,8 +58,7 @@ impl<F: Hash + Eq, R: Clone> Pages<F, R> {
             kept.clear();
         }
         kept.insert(wanted, (mark, Arc::clone(&page)));
-        drop(kept);
-        Ok(page.as_ref().clone())
+        Ok(page)
     }
 
     fn find(&self, wanted: &Wanted<F>, mark: u64) -> Option<Arc<Vec<R>>> {

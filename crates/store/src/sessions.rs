@@ -9,6 +9,8 @@
 //!
 //! A change of state writes `session.state` into the session's log and into the feed.
 
+use std::sync::Arc;
+
 use boatyard_model::{
     AttemptId, EventBody, OrganizationId, PromptId, SessionId, SessionState, TaskId, Timestamp,
     TurnOutcome, WorkspaceId, event::Usage,
@@ -290,21 +292,25 @@ impl Store {
         read_one!(self, SessionRow, sql, id)?.ok_or_else(|| Error::not_found("session", id))
     }
 
+    /// Sessions, newest first: the very same page as long as no session changed.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub async fn session_page(
+        &self,
+        organization: OrganizationId,
+        filter: SessionFilter,
+        limit: u32,
+    ) -> Result<Arc<Vec<SessionRow>>> {
+        let read = self.list_sessions(organization, filter, limit);
+        self.shared().session_pages.get((organization, filter, limit), read).await
+    }
+
     /// Sessions, newest first.
     ///
     /// # Errors
     /// When they can't be read.
     pub async fn list_sessions(
-        &self,
-        organization: OrganizationId,
-        filter: SessionFilter,
-        limit: u32,
-    ) -> Result<Vec<SessionRow>> {
-        let read = self.read_sessions(organization, filter, limit);
-        self.shared().session_pages.get((organization, filter, limit), read).await
-    }
-
-    async fn read_sessions(
         &self,
         organization: OrganizationId,
         filter: SessionFilter,

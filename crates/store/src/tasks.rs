@@ -3,6 +3,8 @@
 //! An attempt's state changes only as [`AttemptState::may_become`] lets it; the task's state
 //! follows from its attempts' in the same transaction and is stored for lists.
 
+use std::sync::Arc;
+
 use boatyard_model::{
     AttemptId, AttemptState, BlobId, Content, OrganizationId, RepositoryId, SessionId, TaskId,
     TaskLimits, Timestamp, WorkspaceId, WorkspaceLimits,
@@ -378,21 +380,25 @@ impl Store {
         Ok(TaskDetail { task, order, attempts: self.attempts(id).await? })
     }
 
+    /// Tasks, newest first: the very same page as long as no task changed.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub async fn task_page(
+        &self,
+        organization: OrganizationId,
+        filter: TaskFilter,
+        limit: u32,
+    ) -> Result<Arc<Vec<TaskRow>>> {
+        let read = self.list_tasks(organization, filter, limit);
+        self.shared().task_pages.get((organization, filter, limit), read).await
+    }
+
     /// Tasks, newest first.
     ///
     /// # Errors
     /// When they can't be read.
     pub async fn list_tasks(
-        &self,
-        organization: OrganizationId,
-        filter: TaskFilter,
-        limit: u32,
-    ) -> Result<Vec<TaskRow>> {
-        let read = self.read_tasks(organization, filter, limit);
-        self.shared().task_pages.get((organization, filter, limit), read).await
-    }
-
-    async fn read_tasks(
         &self,
         organization: OrganizationId,
         filter: TaskFilter,

@@ -12,6 +12,7 @@ use boatyard_api::{
 };
 use boatyard_model::{SessionId, SessionState, TurnOutcome, WorkspaceState};
 use boatyard_store::{SessionRow, decisions::OpenDecisions};
+use bytes::Bytes;
 
 use super::{agents, hub_problem, own, store_problem};
 pub use super::{
@@ -173,7 +174,7 @@ fn session(row: SessionRow, (permissions, questions): OpenDecisions) -> Session 
     }
 }
 
-/// Sessions, the newest first.
+/// A page of sessions as JSON, the newest first.
 ///
 /// # Errors
 /// When the filter makes no sense.
@@ -181,30 +182,31 @@ pub async fn list_sessions(
     app: &App,
     caller: &Caller,
     filter: SessionFilter,
-) -> Result<SessionPage, Problem> {
+) -> Result<Bytes, Problem> {
     let limit = limit(filter.limit)?;
     let wanted = boatyard_store::SessionFilter {
         workspace: filter.workspace,
         state: filter.state,
         before: super::tasks::cursor_id(filter.cursor.as_ref())?,
     };
-    let rows = app
-        .store
-        .list_sessions(caller.owner.organization, wanted, limit)
-        .await
-        .map_err(store_problem)?;
+    let organization = caller.owner.organization;
+    let rows = app.store.session_page(organization, wanted, limit).await.map_err(store_problem)?;
+    if let Some(encoded) = app.lists.sessions.find(&rows) {
+        return Ok(encoded);
+    }
     let full = rows.len() == limit as usize;
     let next_cursor = rows.last().filter(|_| full).map(|row| Cursor::after(&row.id.to_string()));
     let mut open = HashMap::new();
     if rows.iter().any(|row| row.state == SessionState::Waiting) {
-        let organization = caller.owner.organization;
+        // What waits changes together with its session: it is as old as the page, or newer.
         open = app.store.open_decisions_of(organization).await.map_err(store_problem)?;
     }
-    let items = rows.into_iter().map(|row| {
+    let items = rows.iter().map(|row| {
         let open = open.remove(&row.id).unwrap_or_default();
-        session(row, open)
+        session(row.clone(), open)
     });
-    Ok(SessionPage { items: items.collect(), next_cursor })
+    let page = SessionPage { items: items.collect(), next_cursor };
+    app.lists.sessions.keep(rows, &page)
 }
 
 /// Ends a session for good. Its log and its files stay.

@@ -13,6 +13,7 @@ use boatyard_model::{
     name::{Branch, CommitId},
 };
 use boatyard_store::{AttemptRow, AttemptUpdate, TaskDetail};
+use bytes::Bytes;
 
 use super::{agents, blobs, own, repositories, store_problem};
 use crate::{
@@ -126,15 +127,11 @@ fn title_of(prompt: &str) -> String {
     }
 }
 
-/// Lists tasks, the newest first.
+/// A page of tasks as JSON, the newest first.
 ///
 /// # Errors
 /// When the filter makes no sense.
-pub async fn list_tasks(
-    app: &App,
-    caller: &Caller,
-    filter: TaskFilter,
-) -> Result<TaskPage, Problem> {
+pub async fn list_tasks(app: &App, caller: &Caller, filter: TaskFilter) -> Result<Bytes, Problem> {
     let limit = limit(filter.limit)?;
     let wanted = boatyard_store::TaskFilter {
         state: filter.state,
@@ -143,27 +140,28 @@ pub async fn list_tasks(
     };
     let rows = app
         .store
-        .list_tasks(caller.owner.organization, wanted, limit)
+        .task_page(caller.owner.organization, wanted, limit)
         .await
         .map_err(store_problem)?;
+    if let Some(encoded) = app.lists.tasks.find(&rows) {
+        return Ok(encoded);
+    }
     let full = rows.len() == limit as usize;
     let next_cursor = rows.last().filter(|_| full).map(|row| Cursor::after(&row.id.to_string()));
-    let items = rows
-        .into_iter()
-        .map(|row| TaskSummary {
-            id: row.id,
-            title: row.title,
-            state: row.state,
-            repository: row.source,
-            agent: row.agent,
-            attempts: row.attempts,
-            session: row.session,
-            created: row.created,
-            started: row.started,
-            ended: row.ended,
-        })
-        .collect();
-    Ok(TaskPage { items, next_cursor })
+    let items = rows.iter().map(|row| TaskSummary {
+        id: row.id,
+        title: row.title.clone(),
+        state: row.state,
+        repository: row.source.clone(),
+        agent: row.agent.clone(),
+        attempts: row.attempts,
+        session: row.session,
+        created: row.created,
+        started: row.started,
+        ended: row.ended,
+    });
+    let page = TaskPage { items: items.collect(), next_cursor };
+    app.lists.tasks.keep(rows, &page)
 }
 
 /// The id that a cursor holds.

@@ -38,14 +38,22 @@ pub struct Json<T>(pub T);
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
-            Ok(bytes) => {
-                let mime = HeaderValue::from_static("application/json");
-                let no_store = HeaderValue::from_static("no-store");
-                let headers = [(header::CONTENT_TYPE, mime), (header::CACHE_CONTROL, no_store)];
-                (headers, bytes).into_response()
-            }
+            Ok(bytes) => Encoded(bytes.into()).into_response(),
             Err(error) => Failure(Problem::internal(error)).into_response(),
         }
+    }
+}
+
+/// JSON that is written already, which no browser keeps.
+#[derive(Debug)]
+pub struct Encoded(pub Bytes);
+
+impl IntoResponse for Encoded {
+    fn into_response(self) -> Response {
+        let mime = HeaderValue::from_static("application/json");
+        let no_store = HeaderValue::from_static("no-store");
+        let headers = [(header::CONTENT_TYPE, mime), (header::CACHE_CONTROL, no_store)];
+        (headers, self.0).into_response()
     }
 }
 

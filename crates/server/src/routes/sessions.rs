@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
-    answer::{Answer, Created, Json},
+    answer::{Answer, Created, Encoded, Json},
     extract::{self, Once, PROMPT_JSON_MAX, Path, Query},
 };
 use crate::{
@@ -56,8 +56,8 @@ async fn list_sessions(
     State(app): State<App>,
     caller: Caller,
     Query(filter): Query<SessionFilter>,
-) -> Answer<Json<SessionPage>> {
-    Ok(Json(sessions::list_sessions(&app, &caller, filter).await?))
+) -> Answer<Encoded> {
+    Ok(Encoded(sessions::list_sessions(&app, &caller, filter).await?))
 }
 
 /// A session, with what waits for a person.

@@ -10,7 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
-    answer::{Answer, Binary, Created, Json, download},
+    answer::{Answer, Binary, Created, Encoded, Json, download},
     extract::{self, Once, PROMPT_JSON_MAX, Path, Query},
 };
 use crate::{app::App, auth::Caller, operations::tasks};
@@ -52,8 +52,8 @@ async fn list_tasks(
     State(app): State<App>,
     caller: Caller,
     Query(filter): Query<TaskFilter>,
-) -> Answer<Json<TaskPage>> {
-    Ok(Json(tasks::list_tasks(&app, &caller, filter).await?))
+) -> Answer<Encoded> {
+    Ok(Encoded(tasks::list_tasks(&app, &caller, filter).await?))
 }
 
 /// A task with its attempts.

@@ -147,10 +147,11 @@ impl Writer {
                 }
             }
         }
+        // Workers first: what they were given is to begin now.
+        let orphans = self.claims.answer(&result);
         for answer in answers {
             answer(result.clone());
         }
-        let orphans = self.claims.answer(&result);
         if !orphans.is_empty() {
             let at = self.tx.now();
             let jobs = orphans
