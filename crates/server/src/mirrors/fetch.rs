@@ -542,3 +542,6 @@ fn explain(source: &RepositorySource, error: GitError) -> FetchError {
     }
     FetchError::Git { source_name: source.to_string(), source: error }
 }
+
+#[cfg(test)]
+mod tests;
