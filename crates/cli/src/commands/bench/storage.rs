@@ -5,16 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
-use boatyard_api::model::{EventBody, SessionId, WorkspaceId, WorkspaceKind, WorkspaceLimits};
+use anyhow::Result;
+use boatyard_api::model::{
+    EventBody, SessionId, WorkspaceId, WorkspaceKind, WorkspaceLimits, WorkspaceState,
+};
 use boatyard_store::{
     Options, Owner, Store,
     events::NewEvent,
-    jobs::{JobOutcome, NewJob, Settlement},
+    jobs::{JobOutcome, JobRow, NewJob, Settlement},
     sessions::NewSession,
     workspaces::NewWorkspace,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::task::JoinSet;
 
 use super::{
     Effort,
@@ -30,6 +33,14 @@ const BATCH: usize = 64;
 const EVENT_BYTES: usize = 900;
 /// Jobs of one write.
 const JOBS: usize = 256;
+/// Who enqueue one job at a time, all at once.
+const CALLERS: usize = 128;
+/// Who enqueue in batches.
+const BATCHERS: usize = 16;
+/// Workers that claim and complete.
+const WORKERS: usize = 4;
+/// How long a worker has waited before its job comes.
+const PAUSE: Duration = Duration::from_millis(2);
 /// The queue of the jobs.
 const QUEUE: &str = "bench";
 /// A lease that no run outlives.
@@ -41,10 +52,9 @@ async fn open(folder: Option<&Path>) -> Result<(tempfile::TempDir, Store)> {
     Ok((folder, store))
 }
 
-async fn session(store: &Store) -> Result<SessionId> {
-    let (workspace, session) = (WorkspaceId::new(), SessionId::new());
-    let new_workspace = NewWorkspace {
-        id: workspace,
+fn new_workspace(id: WorkspaceId) -> NewWorkspace {
+    NewWorkspace {
+        id,
         owner: Owner::BUILT_IN,
         name: None,
         kind: WorkspaceKind::Sandbox,
@@ -58,7 +68,26 @@ async fn session(store: &Store) -> Result<SessionId> {
         limits: WorkspaceLimits::default(),
         task: None,
         forked_from: None,
-    };
+        begins: boatyard_store::Begins::Later,
+    }
+}
+
+/// A workspace that was deleted: a place for sessions that are over.
+pub(super) async fn workspace_that_was(store: &Store) -> Result<WorkspaceId> {
+    let id = WorkspaceId::new();
+    store
+        .write(move |tx| {
+            Box::pin(async move {
+                tx.create_workspace(new_workspace(id)).await?;
+                tx.set_workspace_state(id, WorkspaceState::Deleted, None).await
+            })
+        })
+        .await?;
+    Ok(id)
+}
+
+async fn session(store: &Store) -> Result<SessionId> {
+    let (workspace, session) = (WorkspaceId::new(), SessionId::new());
     let new_session = NewSession {
         id: session,
         owner: Owner::BUILT_IN,
@@ -72,7 +101,7 @@ async fn session(store: &Store) -> Result<SessionId> {
     store
         .write(move |tx| {
             Box::pin(async move {
-                tx.create_workspace(new_workspace).await?;
+                tx.create_workspace(new_workspace(workspace)).await?;
                 tx.create_session(new_session).await.map(drop)
             })
         })
@@ -153,58 +182,90 @@ pub(super) async fn watch(folder: Option<&Path>, effort: Effort) -> Result<Vec<M
 
 pub(super) async fn jobs(folder: Option<&Path>, effort: Effort) -> Result<Vec<Measured>> {
     let (_folder, store) = open(folder).await?;
-    let store = &store;
     let n = effort.samples(100_000) / JOBS * JOBS;
-    let new = || NewJob::new("bench", serde_json::json!({ "n": 1 })).in_queue(QUEUE);
+    let (single, batches) = (n / CALLERS * CALLERS, n / JOBS);
+    let one_by_one = enqueue(&store, CALLERS, n / CALLERS, 1).await?;
+    let in_batches = enqueue(&store, BATCHERS, batches / BATCHERS, JOBS).await?;
+    let stored = single + batches / BATCHERS * BATCHERS * JOBS;
     let began = Instant::now();
-    stream::iter(0..n / JOBS)
-        .map(|_| {
-            let batch: Vec<NewJob> = (0..JOBS).map(|_| new()).collect();
-            async move { store.enqueue(batch).await.map(drop) }
-        })
-        .buffer_unordered(16)
-        .try_collect::<()>()
-        .await?;
-    let enqueued = began.elapsed();
-    let began = Instant::now();
-    let mut done = 0;
-    while done < n {
-        let limit = u32::try_from(JOBS).unwrap_or(u32::MAX);
-        let claimed = store.claim(QUEUE, "bench", limit, LEASE, Duration::from_secs(10)).await?;
-        anyhow::ensure!(!claimed.is_empty(), "jobs are missing");
-        done += claimed.len();
-        let settled = claimed
-            .iter()
-            .map(|job| Settlement { lease: job.lease(), outcome: JobOutcome::Done })
-            .collect();
-        for result in store.settle(settled).await? {
-            result?;
-        }
+    let mut workers = JoinSet::new();
+    for worker in 0..WORKERS {
+        workers.spawn(complete(store.clone(), worker));
     }
-    let completed = began.elapsed();
+    let mut completed = 0;
+    while let Some(done) = workers.join_next().await {
+        completed += done??;
+    }
+    let completing = began.elapsed();
+    anyhow::ensure!(completed == stored, "{completed} of {stored} jobs were done");
     // A worker that waits, and a job that comes.
     let mut begun = Vec::new();
     for _ in 0..effort.samples(300) {
-        let (claimed, given) = tokio::join!(
-            async {
+        let waiting = tokio::spawn({
+            let store = store.clone();
+            async move {
                 let claimed = store.claim(QUEUE, "bench", 1, LEASE, Duration::from_secs(10)).await;
                 (claimed, Instant::now())
-            },
-            async {
-                tokio::task::yield_now().await;
-                let began = Instant::now();
-                (store.enqueue(vec![new()]).await, began)
             }
-        );
-        given.0?;
-        let job = claimed.0?.into_iter().next().context("the job is missing")?;
-        begun.push((claimed.1 - given.1).as_secs_f64() * 1e6);
-        let outcome = JobOutcome::Done;
-        store.settle(vec![Settlement { lease: job.lease(), outcome }]).await?;
+        });
+        tokio::time::sleep(PAUSE).await;
+        let began = Instant::now();
+        store.enqueue(vec![job()]).await?;
+        let (claimed, at) = waiting.await?;
+        begun.push((at - began).as_secs_f64() * 1e6);
+        settle(&store, &claimed?).await?;
     }
+    let at_once = format!("enqueue, durable, {CALLERS} callers at once");
     Ok(vec![
-        Measured::rate("jobs", "enqueue, durable", n, enqueued),
-        Measured::rate("jobs", "claim and complete, durable", n, completed),
+        Measured::rate("jobs", at_once, single, one_by_one),
+        Measured::rate("jobs", "enqueue, durable, in batches", stored - single, in_batches),
+        Measured::rate("jobs", "claim and complete, durable", completed, completing),
         Measured::of("jobs", "enqueue to begun", "µs", begun),
     ])
+}
+
+fn job() -> NewJob {
+    NewJob::new("bench", serde_json::json!({ "n": 1 })).in_queue(QUEUE)
+}
+
+/// So many callers that enqueue so many times: how long all of them took.
+async fn enqueue(store: &Store, callers: usize, times: usize, batch: usize) -> Result<Duration> {
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..callers {
+        let store = store.clone();
+        tasks.spawn(async move {
+            for _ in 0..times {
+                store.enqueue((0..batch).map(|_| job()).collect()).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(began.elapsed())
+}
+
+/// A worker that does nothing with its jobs, until there are none.
+async fn complete(store: Store, worker: usize) -> Result<usize> {
+    let name = format!("bench-{worker}");
+    let limit = u32::try_from(JOBS).unwrap_or(u32::MAX);
+    let mut done = 0;
+    loop {
+        let claimed = store.claim(QUEUE, &name, limit, LEASE, Duration::ZERO).await?;
+        if claimed.is_empty() {
+            return Ok(done);
+        }
+        settle(&store, &claimed).await?;
+        done += claimed.len();
+    }
+}
+
+async fn settle(store: &Store, jobs: &[JobRow]) -> Result<()> {
+    let done = |job: &JobRow| Settlement { lease: job.lease(), outcome: JobOutcome::Done };
+    for result in store.settle(jobs.iter().map(done).collect()).await? {
+        result?;
+    }
+    Ok(())
 }
