@@ -287,10 +287,16 @@ impl DataFolder {
     /// Leaves what clients need to know.
     pub(crate) fn write_client(&self, client: &ClientFile) -> Result<()> {
         let text = format!(
-            "# For clients on this machine and account; written anew at each start.\n{}",
+            "# For clients on this machine and account; kept by the server.\n{}",
             toml::to_string(client)?
         );
         let path = self.0.join("client.toml");
+        // Mostly it is there as it should be, and a disk that is slow is not waited for.
+        let closed =
+            fs::metadata(&path).is_ok_and(|meta| meta.permissions().mode() & 0o777 == 0o600);
+        if closed && fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+            return Ok(());
+        }
         write_whole(&path, text.as_bytes(), 0o600)
             .with_context(|| format!("{} can't be written", path.display()))
     }

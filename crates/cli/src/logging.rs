@@ -13,7 +13,8 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, filter::LevelFilter, fmt, p
 use crate::failure::Failure;
 
 /// Lines that may wait for the disk; more are counted and dropped rather than hold up the server.
-const LINES_WAITING: usize = 64 * 1024;
+/// Places for all of them are made at the start, 32 bytes each.
+const LINES_WAITING: usize = 8 * 1024;
 
 /// Where the log goes, after looking.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -78,6 +78,8 @@ pub enum SnapshotKind {
     Copied,
 }
 
+pub use boatyard_sandbox::supervise::give_back_memory;
+
 /// Makes, ends and keeps sandboxes.
 #[async_trait::async_trait]
 pub trait Runtime: Send + Sync + 'static {

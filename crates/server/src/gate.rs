@@ -1,8 +1,11 @@
 //! What every request passes on its way in and out.
 //!
 //! ```text
-//! request id ─► meant for us? ─► a free place? ─► who? ─► route ─► problem document ─► log, figures
+//! request id ─► a free place? ─► meant for us? ─► who? ─► begun? ─► route ─► problem document ─► log
 //! ```
+//!
+//! What needs a caller waits until the server has taken up what an earlier one left
+//! ([`Gate::begin`]); health and the page don't.
 //!
 //! One middleware does all of it, so that a request pays for one layer. A route (or the framework)
 //! that fails leaves the [`Problem`] in the answer's extensions; it is written here, with the
@@ -26,6 +29,7 @@ use axum::{
 };
 use boatyard_api::{Problem, ProblemKind, problem};
 use http::{HeaderValue, Method, StatusCode, header};
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -43,6 +47,10 @@ pub const REQUESTS_MAX: usize = 4096;
 /// What `Retry-After` says when there is no free place, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+/// How long a request waits for the server to begin. It takes some milliseconds, and a second or
+/// two with ten thousand workspaces.
+const BEGIN_DEADLINE: Duration = Duration::from_secs(20);
+
 /// What every request passes.
 pub struct Gate {
     /// Who calls.
@@ -51,14 +59,40 @@ pub struct Gate {
     pub hosts: Hosts,
     /// No new work is taken once this is cancelled.
     pub stopping: CancellationToken,
+    begun: SetOnce<()>,
     under_way: AtomicUsize,
     most: usize,
 }
 
 impl Gate {
-    /// A gate that lets [`REQUESTS_MAX`] requests in at a time.
+    /// A gate that lets [`REQUESTS_MAX`] requests in at a time, once it is [begun](Self::begin).
     pub fn new(auth: Auth, hosts: Hosts, stopping: CancellationToken) -> Self {
-        Self { auth, hosts, stopping, under_way: AtomicUsize::new(0), most: REQUESTS_MAX }
+        let begun = SetOnce::new();
+        Self { auth, hosts, stopping, begun, under_way: AtomicUsize::new(0), most: REQUESTS_MAX }
+    }
+
+    /// Lets those in who need the whole server.
+    pub fn begin(&self) {
+        // Twice is once.
+        let _ = self.begun.set(());
+    }
+
+    /// Waits until the server has begun.
+    async fn begun(&self) -> Result<(), Problem> {
+        if self.begun.initialized() {
+            return Ok(());
+        }
+        let begun = async {
+            tokio::select! {
+                _ = self.begun.wait() => true,
+                () = self.stopping.cancelled() => false,
+            }
+        };
+        match tokio::time::timeout(BEGIN_DEADLINE, begun).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(Problem::unavailable("the server has not begun yet")
+                .with_next("Try again in a few seconds.")),
+        }
     }
 
     /// Requests under way.
@@ -93,7 +127,10 @@ impl Gate {
         if let Some(known) = known {
             request.extensions_mut().insert(known);
         }
-        Ok(())
+        match access {
+            Access::Key => self.begun().await,
+            Access::Open => Ok(()),
+        }
     }
 }
 

@@ -82,9 +82,11 @@ impl Probe {
 }
 
 fn runtime(app: &App) -> RuntimeHealth {
-    let capabilities = app.runtime.capabilities();
-    let blocked = capabilities.checks.iter().any(|check| check.outcome == Outcome::Blocks);
-    let checks = capabilities.checks.iter().map(|check| RuntimeCheck {
+    // In the first moments nothing is known yet, and nothing can be made.
+    let known = app.runtime.tried();
+    let checks = known.map_or(&[][..], |known| &known.checks);
+    let blocked = checks.iter().any(|check| check.outcome == Outcome::Blocks);
+    let checks = checks.iter().map(|check| RuntimeCheck {
         name: check.name.clone(),
         outcome: match check.outcome {
             Outcome::Works => "works",
@@ -97,8 +99,8 @@ fn runtime(app: &App) -> RuntimeHealth {
     });
     RuntimeHealth {
         name: app.runtime.name().to_owned(),
-        ready: !blocked,
-        isolation: Some(capabilities.isolation.to_string()),
+        ready: known.is_some() && !blocked,
+        isolation: known.map(|known| known.isolation.to_string()),
         checks: checks.collect(),
     }
 }

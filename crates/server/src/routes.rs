@@ -14,13 +14,14 @@ use axum::{
 use boatyard_api::{Problem, identity::LoginLink};
 use boatyard_model::KeyId;
 use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
 
+use self::described::Routes;
 use crate::{app::App, auth::cookie::Transport, gate::Gate, health::Probe, sse::Watchers};
 
 mod agents;
 pub mod answer;
 mod blobs;
+mod described;
 mod documents;
 mod events;
 pub mod extract;
@@ -78,9 +79,9 @@ impl Api {
     }
 }
 
-/// All routes with their description.
-fn described() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
+/// All routes.
+fn all() -> Routes {
+    Routes::new()
         .merge(tasks::router())
         .merge(workspaces::router())
         .merge(files::router())
@@ -96,16 +97,16 @@ fn described() -> OpenApiRouter<Api> {
 
 /// The paths and types of the API, as the routes describe them.
 pub(crate) fn description() -> OpenApi {
-    described().into_openapi()
+    all().into_openapi()
 }
 
 /// The whole HTTP interface.
 pub fn router(api: Api) -> Router {
     crate::metrics::install();
     crate::health::begin();
-    let (router, _) = described().split_for_parts();
     let gate = Arc::clone(&api.gate);
-    router
+    all()
+        .into_router()
         .fallback(documents::fallback)
         // Each route that takes a body bounds it itself.
         .layer(DefaultBodyLimit::disable())

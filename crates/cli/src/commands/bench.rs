@@ -8,7 +8,9 @@
 //! - [`measure`]: samples → percentiles.
 //! - [`workspaces`]: create, exec, fork, stop, idle, reattach.
 //! - [`storage`]: events, watch, jobs.
-//! - [`answers`]: server, list, repository.
+//! - [`fanout`]: watch, of a real server.
+//! - [`lists`]: list, of tasks and of sessions.
+//! - [`answers`]: server, repository.
 
 use std::path::PathBuf;
 
@@ -26,6 +28,8 @@ use crate::{
 };
 
 mod answers;
+mod fanout;
+mod lists;
 mod measure;
 mod server;
 mod storage;
@@ -65,13 +69,13 @@ enum Suite {
     Reattach,
     /// Events stored durably: many, and one alone
     Events,
-    /// An event from the store to somebody who watches
+    /// An event from the store to somebody who watches, and to many
     Watch,
     /// Jobs: enqueued, claimed and completed, begun
     Jobs,
     /// The server: first answer, memory and wake-ups at rest
     Server,
-    /// A list of 50 tasks
+    /// A list of 50 tasks or sessions, of 100,000
     List,
     /// A repository of 100 MB, ready in a workspace
     Repository,
@@ -130,7 +134,6 @@ async fn measure(
 ) -> Result<Vec<Measured>> {
     match suite {
         Suite::Events => storage::events(folder, effort).await,
-        Suite::Watch => storage::watch(folder, effort).await,
         Suite::Jobs => storage::jobs(folder, effort).await,
         _ => {
             let mut server = Server::start(folder).await?;
@@ -142,9 +145,16 @@ async fn measure(
                 Suite::Idle => workspaces::idle(&server, effort).await,
                 Suite::Reattach => workspaces::reattach(&mut server, effort).await,
                 Suite::Server => answers::server(&mut server, effort).await,
-                Suite::List => answers::list(&server, effort).await,
+                Suite::Watch => match storage::watch(folder, effort).await {
+                    Ok(mut told) => fanout::fanout(&server, effort).await.map(|many| {
+                        told.extend(many);
+                        told
+                    }),
+                    refused => refused,
+                },
+                Suite::List => lists::lists(&mut server, effort).await,
                 Suite::Repository => answers::repository(&server, effort).await,
-                Suite::Events | Suite::Watch | Suite::Jobs => unreachable!("measured above"),
+                Suite::Events | Suite::Jobs => unreachable!("measured above"),
             };
             server.end().await?;
             result

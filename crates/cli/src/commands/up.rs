@@ -1,8 +1,9 @@
 //! `boatyard up`: the whole product on one machine.
 //!
 //! ```text
-//! settings ─► data folder, lock, port ─► supervise ─┬─► (this process) supervisor: passes signals on
-//!                                             └─► server: log ─► database ─► serve
+//! settings ─► data folder, lock, port ─► supervise ─┬─► (this process) supervisor: spawner, signals
+//!                                                   └─► server: log ─┬─► database ─► serve ─┬─► up
+//!                                                                    └─► try the machine ───┘
 //! ```
 //!
 //! Everything up to the split runs with one thread, as the supervisor needs it. Ctrl-C or SIGTERM
@@ -163,9 +164,10 @@ async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
     let Plan { settings, folder, supervised, listener, open, destination } = plan;
     let address = listener.local_addr().context("the port can't be read")?;
     let source = Source::supervisor(supervised).context("the spawner can't be reached")?;
-    let runtime = NativeRuntime::connect_spawner(source, folder.path())
-        .await
-        .context("this machine can't make sandboxes")?;
+    let (runtime, trial) =
+        NativeRuntime::begin(source, folder.path()).context("the data folder can't be used")?;
+    // It takes longer than everything else, so that runs beside it.
+    let trial = tokio::spawn(trial.run());
     let store = database::open(folder, &settings).await?;
     let key = key::ensure(&store, folder).await?;
     let server = address_for_clients(address);
@@ -177,8 +179,11 @@ async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
     std::mem::forget(Arc::clone(&runtime));
     let parts = Parts { data, store, settings, runtime };
     let listener = TcpListener::from_std(listener).context("the port can't be used")?;
-    let serving =
-        boatyard_server::start(parts, listener).await.context("the server can't start")?;
+    let serving = boatyard_server::start(parts, listener).await;
+    // First what the machine refuses: it explains what the server can't do.
+    let tried = trial.await.context("the machine can't be tried")?;
+    tried.context("this machine can't make sandboxes")?;
+    let serving = serving.context("the server can't start")?;
     let link = serving.login_link(key.id).url;
     announce(&link, &destination, output)?;
     notify::ready();

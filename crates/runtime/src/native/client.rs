@@ -83,23 +83,35 @@ pub(super) struct Spawner {
 }
 
 impl Spawner {
-    /// Takes the first spawner of `source` and waits until it is ready.
-    pub(super) async fn connect(mut source: Source) -> Result<(Self, Ready), CallError> {
-        let deadline = Instant::now() + READY_DEADLINE;
+    /// Takes the first spawner of `source`, at once: what is asked before that is ready waits for
+    /// it. What it says first, or why it says nothing, comes over the channel.
+    pub(super) fn begin(mut source: Source) -> (Self, oneshot::Receiver<Result<Ready, CallError>>) {
         let (exits, _) = broadcast::channel(EXITS_KEPT);
-        let socket = match timeout_at(deadline, source.next()).await {
-            Err(_) => return Err(CallError::Late),
-            Ok(None) => return Err(CallError::Gone),
-            Ok(Some(socket)) => socket,
-        };
-        let line = Arc::new(Line::new(socket)?);
-        let ready = match timeout_at(deadline, line.ready(&exits)).await {
-            Err(_) => return Err(CallError::Late),
-            Ok(ready) => ready?,
-        };
-        let (publish, current) = watch::channel(Some(line.clone()));
-        let keeper = tokio::spawn(keep(line, source, publish, exits.clone()));
-        Ok((Self { current, places: Semaphore::new(IN_FLIGHT_MAX), exits, keeper }, ready))
+        let (publish, current) = watch::channel(None);
+        let (tell, told) = oneshot::channel();
+        let keeper = tokio::spawn({
+            let exits = exits.clone();
+            async move {
+                // In both cases: nobody may wait to be told.
+                match first(&mut source, &exits).await {
+                    Ok((line, ready)) => {
+                        publish.send_replace(Some(line.clone()));
+                        let _ = tell.send(Ok(ready));
+                        keep(line, source, publish, exits).await;
+                    }
+                    Err(error) => drop(tell.send(Err(error))),
+                }
+            }
+        });
+        (Self { current, places: Semaphore::new(IN_FLIGHT_MAX), exits, keeper }, told)
+    }
+
+    /// As [`Self::begin`], and waits until the spawner is ready.
+    #[cfg(test)]
+    async fn connect(source: Source) -> Result<(Self, Ready), CallError> {
+        let (spawner, told) = Self::begin(source);
+        let ready = told.await.map_err(|_| CallError::Gone)??;
+        Ok((spawner, ready))
     }
 
     /// Tells of workspaces that end by themselves.
@@ -134,7 +146,7 @@ impl Spawner {
         }
     }
 
-    /// The line to the living spawner, waiting for the next one while there is none.
+    /// The line to the living spawner, waiting for the first or next one while there is none.
     async fn line(&self) -> Result<Arc<Line>, CallError> {
         let mut current = self.current.clone();
         let line = current
@@ -159,6 +171,20 @@ pub(super) enum Again {
     Allowed,
     /// Whoever asked must find out first.
     Refused,
+}
+
+/// The first spawner, once it is ready.
+async fn first(
+    source: &mut Source,
+    exits: &broadcast::Sender<Exited>,
+) -> Result<(Arc<Line>, Ready), CallError> {
+    let first = async {
+        let socket = source.next().await.ok_or(CallError::Gone)?;
+        let line = Arc::new(Line::new(socket)?);
+        let ready = line.ready(exits).await?;
+        Ok((line, ready))
+    };
+    timeout_at(Instant::now() + READY_DEADLINE, first).await.map_err(|_| CallError::Late)?
 }
 
 /// Reads one spawner's replies until it dies, then takes the next one; ends when there is none.

@@ -15,7 +15,7 @@ use super::{
     layout,
 };
 use crate::{
-    Capabilities, Error, Runtime as _,
+    Capabilities, Error,
     capabilities::{Check, Outcome},
 };
 
@@ -50,13 +50,13 @@ async fn attempt(settings: &SpawnerSettings) -> Result<Capabilities, Error> {
     let settings = SpawnerSettings { data: folder.0.join("data"), ..settings.clone() };
     layout::prepare(&settings.data)?;
     let Launched { mut child, socket } = settings.launch()?;
-    let found = match NativeRuntime::try_connect(Source::single(socket), &settings.data).await {
-        Ok(runtime) => {
-            let capabilities = runtime.capabilities().clone();
-            runtime.shut_down_spawner().await.map(|()| capabilities)
-        }
-        Err(error) => Err(error),
+    let found = async {
+        let (runtime, trial) = NativeRuntime::begin(Source::single(socket), &settings.data)?;
+        let capabilities = trial.look().await?;
+        runtime.shut_down_spawner().await?;
+        Ok(capabilities)
     };
+    let found = found.await;
     // Without its socket it ends by itself, whatever happened before.
     let end = tokio::task::spawn_blocking(move || child.wait());
     match tokio::time::timeout(END_DEADLINE, end).await {

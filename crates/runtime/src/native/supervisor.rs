@@ -32,7 +32,7 @@ use rustix::{
         AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
         SocketType, sendmsg, socketpair,
     },
-    process::{Pid, kill_process, set_child_subreaper, setpgid},
+    process::{Pid, Resource, getrlimit, kill_process, set_child_subreaper, setpgid, setrlimit},
 };
 
 use super::{
@@ -77,14 +77,15 @@ impl Supervised {
     }
 }
 
-/// Lays out the data folder, starts the spawner, and splits this process in two: it returns
+/// Lays out the data folder, splits this process in two, and starts the spawner: it returns
 /// [`Role::Server`] in the new one at once, and [`Role::Over`] in this one when the server has
 /// ended.
 ///
 /// Must be called while the process has one thread, that is before tokio starts.
 ///
 /// # Errors
-/// [`Error::Step`] when the machine refuses something; nothing is left running then.
+/// [`Error::Step`] when the machine refuses something; nothing is left running then. That is told
+/// by one process: a server that was split off already ends without a word.
 pub fn supervise(settings: &SpawnerSettings) -> Result<Role, Error> {
     layout::prepare(&settings.data)?;
     // Processes of a dead spawner come to us, wherever we run: in a container, the first
@@ -98,17 +99,16 @@ pub fn supervise(settings: &SpawnerSettings) -> Result<Role, Error> {
         .map(rustix::process::Signal::as_raw)
         .collect();
     let signals = Signals::take(&numbers).map_err(system)?;
-    // Before the server, so that what the machine refuses is told at once and by one process.
-    let spawner = settings.launch()?;
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(|error| step("making a socket", error.into()))?;
     let supervisor = std::process::id();
     match supervise::fork().map_err(system)? {
         Forked::Child => {
-            drop((ours, spawner.socket));
+            drop(ours);
             signals.release().map_err(system)?;
             setpgid(None, None).map_err(|error| step("making a process group", error.into()))?;
+            allow_many_files()?;
             if rustix::process::geteuid().is_root() {
                 let user = layout::server_uid();
                 supervise::become_user(user, user).map_err(system)?;
@@ -119,6 +119,8 @@ pub fn supervise(settings: &SpawnerSettings) -> Result<Role, Error> {
         }
         Forked::Parent { pid: server } => {
             drop(theirs);
+            // Beside the server's own start, which takes as long.
+            let spawner = settings.launch().inspect_err(|_| end(server))?;
             let mut watch = Watch {
                 settings,
                 signals,
@@ -259,6 +261,23 @@ impl Watch<'_> {
             while self.signals.next().map_err(system)?.is_some() {}
         }
         Ok(())
+    }
+}
+
+/// Each watcher and each link is a file; what systems allow unasked is a thousand.
+fn allow_many_files() -> Result<(), Error> {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files)
+        .map_err(|error| step("allowing the server many open files", error.into()))
+}
+
+/// Ends a server that has no spawner to work with, before it has said or done anything.
+fn end(server: i32) {
+    if let Some(server) = Pid::from_raw(server) {
+        // It may have ended by itself.
+        let _ = kill_process(server, rustix::process::Signal::KILL);
+        let _ = rustix::process::waitpid(Some(server), rustix::process::WaitOptions::empty());
     }
 }
 

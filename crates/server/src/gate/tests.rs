@@ -53,6 +53,7 @@ async fn server_with(most: usize) -> Server {
     let hosts = Hosts::new(&settings::Server::default()).unwrap();
     let mut gate = Gate::new(auth, hosts, CancellationToken::new());
     gate.most = most;
+    gate.begin();
     let gate = Arc::new(gate);
     let router = Router::new()
         .route("/api/who", routing::any(who))

@@ -164,7 +164,7 @@ async fn give_up(app: &App, id: AttemptId, reason: Reason) -> anyhow::Result<()>
 }
 
 /// What a task's order keeps beside its columns.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct OrderOptions {
     /// Whether the result goes to the origin.
     pub push: boatyard_api::task::Push,
@@ -329,7 +329,7 @@ async fn rows(
         name: None,
         kind: WorkspaceKind::Sandbox,
         runtime: app.runtime.name().to_owned(),
-        isolation: Some(app.runtime.capabilities().isolation.to_string()),
+        isolation: Some(prepare::isolation(app).await?),
         lowers: Vec::new(),
         repository: task.task.repository,
         folder: folder.clone(),
@@ -338,6 +338,7 @@ async fn rows(
         limits: task.order.workspace_limits,
         task: Some(task.task.id),
         forked_from: None,
+        begins: boatyard_store::Begins::Later,
     };
     let new_session = NewSession {
         id: session,

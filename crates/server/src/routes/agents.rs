@@ -2,16 +2,15 @@
 
 use axum::extract::State;
 use boatyard_api::agent::AgentList;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api,
     answer::{Answer, Json},
+    described::{Routes, routes},
 };
 use crate::{app::App, auth::Caller, operations::agents};
 
-pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list_agents))
+pub(super) fn router() -> Routes {
+    Routes::new().routes(routes!(list_agents))
 }
 
 /// The agents that this server knows, and whether they can run here.

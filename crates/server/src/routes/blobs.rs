@@ -10,11 +10,10 @@ use boatyard_api::{
 };
 use boatyard_model::BlobId;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api,
     answer::{Answer, Binary, Created, download},
+    described::{Routes, routes},
     extract::{Path, Raw},
 };
 use crate::{app::App, auth::Caller, operations::blobs};
@@ -25,8 +24,8 @@ const SHOWN: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp", "
 /// A blob never changes under its id.
 const FOREVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 
-pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(create_blob)).routes(routes!(read_blob))
+pub(super) fn router() -> Routes {
+    Routes::new().routes(routes!(create_blob)).routes(routes!(read_blob))
 }
 
 /// Uploads a picture or an attachment, at most 20 MiB. `Content-Type` says what it is.

@@ -7,17 +7,17 @@ use axum::{
 use boatyard_api::{Problem, feed::FeedEvent, session::FollowQuery};
 use boatyard_model::{Event, SessionId, SessionState};
 use http::HeaderMap;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
     answer::Answer,
+    described::{Routes, routes},
     extract::{Path, Query},
 };
 use crate::{app::App, auth::Caller, operations::sessions, sse::Following};
 
-pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(follow_session)).routes(routes!(follow_feed))
+pub(super) fn router() -> Routes {
+    Routes::new().routes(routes!(follow_session)).routes(routes!(follow_feed))
 }
 
 /// A session's events, as Server-Sent Events with `id: <seq>`.

@@ -5,17 +5,16 @@ use boatyard_api::workspace::{
     FILE_MAX, FileListing, FileQuery, FolderQuery, WriteFileQuery, WrittenFile,
 };
 use boatyard_model::WorkspaceId;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api,
     answer::{Answer, Binary, Json, download},
+    described::{Routes, routes},
     extract::{Path, Query, Raw},
 };
 use crate::{app::App, auth::Caller, operations::workspaces};
 
-pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list_files)).routes(routes!(read_file, write_file))
+pub(super) fn router() -> Routes {
+    Routes::new().routes(routes!(list_files)).routes(routes!(read_file, write_file))
 }
 
 /// The entries of a folder below `/work`.

@@ -11,17 +11,17 @@ use boatyard_api::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
     answer::{Answer, Json},
+    described::{Routes, routes},
     extract::{self, Query},
 };
 use crate::auth::{Caller, Known, Via};
 
-pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
+pub(super) fn router() -> Routes {
+    Routes::new()
         .routes(routes!(sign_in))
         .routes(routes!(sign_out))
         .routes(routes!(find_identity))

@@ -6,11 +6,10 @@ use boatyard_api::{
     system::{GarbageReport, GarbageRequest},
 };
 use boatyard_model::JobId;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api,
     answer::{Answer, Created, Json},
+    described::{Routes, routes},
     extract::{self, Path, Query},
 };
 use crate::{
@@ -19,8 +18,8 @@ use crate::{
     operations::{jobs, maintenance},
 };
 
-pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
+pub(super) fn router() -> Routes {
+    Routes::new()
         .routes(routes!(run_job, list_jobs))
         .routes(routes!(find_job))
         .routes(routes!(cancel_job))

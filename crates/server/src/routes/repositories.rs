@@ -6,17 +6,16 @@ use boatyard_api::repository::{
 };
 use boatyard_model::RepositoryId;
 use http::StatusCode;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api,
     answer::{Answer, Binary, Created, Json},
+    described::{Routes, routes},
     extract::{self, Path, Query, pieces},
 };
 use crate::{app::App, auth::Caller, operations::repositories};
 
-pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
+pub(super) fn router() -> Routes {
+    Routes::new()
         .routes(routes!(create_repository, list_repositories))
         .routes(routes!(find_repository, delete_repository))
         .routes(routes!(send_bundle))

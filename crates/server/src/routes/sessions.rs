@@ -10,11 +10,10 @@ use boatyard_api::{
 };
 use boatyard_model::{PermissionId, PromptId, QuestionId, SessionId};
 use http::StatusCode;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api,
     answer::{Answer, Created, Encoded, Json},
+    described::{Routes, routes},
     extract::{self, Once, PROMPT_JSON_MAX, Path, Query},
 };
 use crate::{
@@ -23,8 +22,8 @@ use crate::{
     operations::{decisions, prompts, sessions},
 };
 
-pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
+pub(super) fn router() -> Routes {
+    Routes::new()
         .routes(routes!(create_session, list_sessions))
         .routes(routes!(find_session, delete_session))
         .routes(routes!(create_prompt, list_prompts))

@@ -6,17 +6,16 @@ use boatyard_api::task::{
     TaskResult,
 };
 use boatyard_model::TaskId;
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api,
     answer::{Answer, Binary, Created, Encoded, Json, download},
+    described::{Routes, routes},
     extract::{self, Once, PROMPT_JSON_MAX, Path, Query},
 };
 use crate::{app::App, auth::Caller, operations::tasks};
 
-pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
+pub(super) fn router() -> Routes {
+    Routes::new()
         .routes(routes!(create_task, list_tasks))
         .routes(routes!(find_task))
         .routes(routes!(cancel_task))

@@ -13,17 +13,16 @@ use boatyard_api::{
 };
 use boatyard_model::WorkspaceId;
 use http::{HeaderMap, StatusCode, header};
-use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api,
     answer::{Answer, Created, Json},
+    described::{Routes, routes},
     extract::{self, Once, PROMPT_JSON_MAX, Path, Query},
 };
 use crate::{app::App, auth::Caller, operations::workspaces, sse};
 
-pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
+pub(super) fn router() -> Routes {
+    Routes::new()
         .routes(routes!(create_workspace, list_workspaces))
         .routes(routes!(find_workspace, delete_workspace))
         .routes(routes!(start_workspace))

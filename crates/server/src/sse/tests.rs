@@ -335,6 +335,7 @@ mod helper {
             limits: WorkspaceLimits::default(),
             task: None,
             forked_from: None,
+            begins: boatyard_store::Begins::Later,
         };
         let new_session = NewSession {
             id: session,

@@ -29,6 +29,7 @@ async fn session(machine: &Machine) -> SessionId {
         limits: WorkspaceLimits::default(),
         task: None,
         forked_from: None,
+        begins: boatyard_store::Begins::Later,
     };
     let new_session = NewSession {
         id: session,

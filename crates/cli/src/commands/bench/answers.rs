@@ -6,11 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use boatyard_api::{
-    task::TaskFilter,
-    workspace::{ExecRequest, NewWorkspace},
-};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use boatyard_api::workspace::{ExecRequest, NewWorkspace};
 use rand::Rng as _;
 use tokio::process::Command;
 
@@ -24,17 +20,16 @@ use super::{
 const SETTLE: Duration = Duration::from_secs(5);
 /// How long its rest is watched.
 const WATCH: Duration = Duration::from_secs(10);
-/// Requests under way at once.
-const AT_ONCE: usize = 16;
 /// The large repository.
 const FILES: usize = 2_000;
 const FILE_BYTES: usize = 50_000;
 
 pub(super) async fn server(server: &mut Server, effort: Effort) -> Result<Vec<Measured>> {
-    let mut starts = vec![server.first_answer.as_secs_f64() * 1e3];
-    for _ in 0..effort.samples(10) {
+    let (mut starts, mut ups) = (Vec::new(), Vec::new());
+    for _ in 0..effort.samples(20) {
         server.crash_and_restart().await?;
         starts.push(server.first_answer.as_secs_f64() * 1e3);
+        ups.push(server.up.as_secs_f64() * 1e3);
     }
     let mut answers = Vec::new();
     for _ in 0..effort.samples(2_000) {
@@ -49,31 +44,10 @@ pub(super) async fn server(server: &mut Server, effort: Effort) -> Result<Vec<Me
     let woken = (wakeups(server.pid) - before) as f64 / WATCH.as_secs_f64();
     Ok(vec![
         Measured::of("server", "start to first answer", "ms", starts),
+        Measured::of("server", "start to up, the machine tried", "ms", ups),
         Measured::of("server", "GET /health", "µs", answers),
         Measured::of("server", "memory at rest", "MiB", vec![rest as f64 / f64::from(1 << 20)]),
         Measured::of("server", "wake-ups at rest", "/s", vec![woken]),
-    ])
-}
-
-pub(super) async fn list(server: &Server, effort: Effort) -> Result<Vec<Measured>> {
-    let client = &server.client;
-    let n = effort.samples(5_000);
-    let filter = TaskFilter { limit: Some(50), ..TaskFilter::default() };
-    let filter = &filter;
-    let began = Instant::now();
-    let each: Vec<f64> = stream::iter(0..n)
-        .map(|_| async move {
-            let one = Instant::now();
-            client.list_tasks(filter).await?;
-            anyhow::Ok(micros(one))
-        })
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await?;
-    let took = began.elapsed();
-    Ok(vec![
-        Measured::of("list", "GET /api/tasks, 16 at once", "µs", each),
-        Measured::rate("list", "GET /api/tasks, 16 at once", n, took),
     ])
 }
 
@@ -82,14 +56,14 @@ pub(super) async fn repository(server: &Server, effort: Effort) -> Result<Vec<Me
     lay_out(&path).await?;
     let source = path.to_string_lossy().into_owned();
     let order = NewWorkspace { repository: Some(source), ..NewWorkspace::default() };
+    let test = ["test", "-s", "1999.bin"].map(str::to_owned).to_vec();
+    let look = ExecRequest { command: test, ..ExecRequest::default() };
     let mut first = None;
     let mut prepared = Vec::new();
     for i in 0..=effort.samples(20) {
         let began = Instant::now();
         let workspace = server.client.create_workspace(&order, None).await?;
-        let test = ["test", "-s", "1999.bin"].map(str::to_owned).to_vec();
-        let request = ExecRequest { command: test, ..ExecRequest::default() };
-        let result = server.client.exec_in_workspace(workspace.id, &request).await?;
+        let result = server.client.exec_in_workspace(workspace.id, &look).await?;
         ensure!(result.exit.shell_code() == 0, "the checkout is not whole: {}", result.stderr);
         match i {
             0 => first = Some(millis(began)),
@@ -97,10 +71,22 @@ pub(super) async fn repository(server: &Server, effort: Effort) -> Result<Vec<Me
         }
         server.client.delete_workspace(workspace.id).await?;
     }
+    let mut changed = Vec::new();
+    for n in 0..effort.samples(10) {
+        std::fs::write(path.join("changed"), n.to_string()).context("the disk refuses")?;
+        commit(&path).await?;
+        let began = Instant::now();
+        let workspace = server.client.create_workspace(&order, None).await?;
+        let result = server.client.exec_in_workspace(workspace.id, &look).await?;
+        ensure!(result.exit.shell_code() == 0, "the checkout is not whole: {}", result.stderr);
+        changed.push(millis(began));
+        server.client.delete_workspace(workspace.id).await?;
+    }
     let first = first.into_iter().collect();
     Ok(vec![
         Measured::of("repository", "100 MB, never seen before", "ms", first),
         Measured::of("repository", "100 MB, from the prepared checkout", "ms", prepared),
+        Measured::of("repository", "100 MB, with a new commit to fetch", "ms", changed),
     ])
 }
 
@@ -112,10 +98,18 @@ async fn lay_out(path: &Path) -> Result<()> {
         rand::rng().fill_bytes(&mut bytes);
         std::fs::write(path.join(format!("{n}.bin")), &bytes).context("the disk refuses")?;
     }
+    git(path, &["init", "-q", "-b", "main"]).await?;
+    commit(path).await
+}
+
+async fn commit(path: &Path) -> Result<()> {
+    git(path, &["add", "-A"]).await?;
+    git(path, &["commit", "-qm", "All"]).await
+}
+
+async fn git(path: &Path, args: &[&str]) -> Result<()> {
     let who = ["-c", "user.name=Bench", "-c", "user.email=bench@localhost"];
-    for args in [&["init", "-q", "-b", "main"][..], &["add", "-A"], &["commit", "-qm", "All"]] {
-        let status = Command::new("git").current_dir(path).args(who).args(args).status().await?;
-        ensure!(status.success(), "git {args:?} failed");
-    }
+    let status = Command::new("git").current_dir(path).args(who).args(args).status().await?;
+    ensure!(status.success(), "git {args:?} failed");
     Ok(())
 }

@@ -122,6 +122,24 @@ pub(super) fn memory(pid: u32) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// What a process has used of the processors, of its own and of the kernel's; none if it is gone.
+pub(super) fn cpu(pid: u32) -> Option<Duration> {
+    /// Linux counts it for programs in hundredths of a second, on every machine that we run on.
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which may hold anything, the state is the first; these are the 12th and 13th.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u32>().ok();
+    Some(TICK * (ticks()? + ticks()?))
+}
+
+/// How many files this process may have open; none if there is no telling.
+pub(super) fn files_max() -> Option<usize> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// How often all threads of a process have gone to sleep and been woken since it began.
 pub(super) fn wakeups(pid: u32) -> u64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
@@ -177,6 +195,8 @@ mod tests {
     fn a_process_has_memory_and_a_family() {
         let own = std::process::id();
         assert!(memory(own).is_some_and(|bytes| bytes > 100_000));
+        assert!(cpu(own).is_some());
+        assert!(files_max().is_none_or(|files| files > 0));
         assert!(family(own).contains(&own));
     }
 }

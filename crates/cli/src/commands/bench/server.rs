@@ -15,7 +15,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{data::DataFolder, failure::Failure};
+use crate::{
+    data::{ClientFile, DataFolder},
+    failure::Failure,
+};
 
 /// A first start lays out the data folder and the runner.
 const START: Duration = Duration::from_secs(60);
@@ -25,12 +28,27 @@ const END: Duration = Duration::from_secs(15);
 /// A server with its folder, both of which go in the end.
 pub(super) struct Server {
     pub(super) client: Client,
+    /// Where it is, and the key to it.
+    pub(super) access: ClientFile,
     folder: tempfile::TempDir,
     child: Child,
     /// The process that serves; its parent starts it and the spawner.
     pub(super) pid: u32,
     /// From the start of the program to its first answer.
     pub(super) first_answer: Duration,
+    /// From the start of the program until it is up: the machine was tried, and what an earlier one
+    /// left is taken up.
+    pub(super) up: Duration,
+}
+
+/// What was launched.
+struct Launched {
+    child: Child,
+    pid: u32,
+    client: Client,
+    access: ClientFile,
+    first_answer: Duration,
+    up: Duration,
 }
 
 /// What `boatyard up --json` says when it is up.
@@ -43,8 +61,9 @@ impl Server {
     /// Starts one below `folder`, the usual place for temporary files if none is named.
     pub(super) async fn start(folder: Option<&Path>) -> Result<Self> {
         let folder = temporary(folder)?;
-        let (child, pid, client, first_answer) = launch(folder.path()).await?;
-        Ok(Self { client, folder, child, pid, first_answer })
+        let Launched { child, pid, client, access, first_answer, up } =
+            launch(folder.path()).await?;
+        Ok(Self { client, access, folder, child, pid, first_answer, up })
     }
 
     /// A folder for what a suite needs beside the server, readable by it.
@@ -57,14 +76,31 @@ impl Server {
         self.child.id()
     }
 
+    /// Its database, for when it does not run.
+    pub(super) fn database(&self) -> PathBuf {
+        DataFolder::at(self.folder.path().join("data")).database()
+    }
+
     /// Kills the server as a crash would, and starts another on the same folder.
     pub(super) async fn crash_and_restart(&mut self) -> Result<()> {
+        self.crash().await?;
+        self.restart().await
+    }
+
+    /// Kills the server as a crash would.
+    pub(super) async fn crash(&mut self) -> Result<()> {
         kill(self.pid).await?;
         // The supervisor ends as its server does.
         timeout(END, self.child.wait()).await.context("the killed server does not end")??;
-        let (child, pid, client, first_answer) = launch(self.folder.path()).await?;
-        (self.child, self.pid) = (child, pid);
-        (self.client, self.first_answer) = (client, first_answer);
+        Ok(())
+    }
+
+    /// Starts another on the folder of one that was killed.
+    pub(super) async fn restart(&mut self) -> Result<()> {
+        let next = launch(self.folder.path()).await?;
+        (self.child, self.pid) = (next.child, next.pid);
+        (self.client, self.access) = (next.client, next.access);
+        (self.first_answer, self.up) = (next.first_answer, next.up);
         Ok(())
     }
 
@@ -93,7 +129,7 @@ pub(super) fn temporary(folder: Option<&Path>) -> Result<tempfile::TempDir> {
     .context("no temporary folder can be made")
 }
 
-async fn launch(folder: &Path) -> Result<(Child, u32, Client, Duration)> {
+async fn launch(folder: &Path) -> Result<Launched> {
     let data = folder.join("data");
     let repositories = folder.join("repositories");
     std::fs::create_dir_all(&repositories).context("no temporary folder can be made")?;
@@ -102,11 +138,16 @@ async fn launch(folder: &Path) -> Result<(Child, u32, Client, Duration)> {
     let roots = toml::Value::Array(vec![repositories.to_string_lossy().as_ref().into()]);
     std::fs::write(&settings, format!("[repositories]\nroots = {roots}\n"))
         .context("no temporary file can be made")?;
+    // One that is free now; another program could take it, and then the server says so.
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .context("no port is free")?;
+    let visitor = Client::new(&format!("http://{address}"), None)?;
     // Itself, even if its file was replaced meanwhile.
     let program = Path::new("/proc/self/exe");
     let began = Instant::now();
     let mut child = Command::new(program)
-        .args(["--json", "up", "--listen", "127.0.0.1:0"])
+        .args(["--json", "up", "--listen", &address.to_string()])
         .arg("--data")
         .arg(&data)
         .arg("--config")
@@ -117,6 +158,15 @@ async fn launch(folder: &Path) -> Result<(Child, u32, Client, Duration)> {
         .kill_on_drop(true)
         .spawn()
         .context("the server can't be started")?;
+    let first_answer = tokio::select! {
+        biased;
+        answered = timeout(START, first_answer(&visitor)) => {
+            answered.context("the server does not answer")?;
+            began.elapsed()
+        }
+        // What it said is told below.
+        _ = child.wait() => began.elapsed(),
+    };
     let stdout = child.stdout.take().context("the server has no output")?;
     let mut lines = BufReader::new(stdout).lines();
     let line = timeout(START, lines.next_line())
@@ -124,10 +174,17 @@ async fn launch(folder: &Path) -> Result<(Child, u32, Client, Duration)> {
         .context("the server does not come up")??
         .ok_or_else(|| Failure::new("the server ended at once").next("see what it said above"))?;
     let up: Up = serde_json::from_str(&line).context("the server said something else")?;
-    let found = DataFolder::at(data).client()?.context("the server left no address")?;
-    let client = Client::new(&found.server, Some(&found.key))?;
-    client.health().await?;
-    Ok((child, up.pid, client, began.elapsed()))
+    let took = began.elapsed();
+    let access = DataFolder::at(data).client()?.context("the server left no address")?;
+    let client = Client::new(&access.server, Some(&access.key))?;
+    Ok(Launched { child, pid: up.pid, client, access, first_answer, up: took })
+}
+
+/// Asks how it is until it says so. Where nobody listens yet there is nothing to wait for.
+async fn first_answer(visitor: &Client) {
+    while visitor.health().await.is_err() {
+        tokio::time::sleep(Duration::from_micros(500)).await;
+    }
 }
 
 async fn kill(pid: u32) -> Result<()> {
