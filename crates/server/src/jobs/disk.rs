@@ -29,9 +29,10 @@ use futures_util::{StreamExt as _, stream};
 use super::{finish, housekeeping};
 use crate::{app::App, hub::HubError};
 
-/// How often the file system is asked while workspaces are awake, and while none is known to be.
+/// How often the file system is asked while workspaces are awake, and while none is known to be:
+/// a server at rest wakes up a few times a second for everything together.
 const LOOK: Duration = Duration::from_secs(1);
-const LOOK_IDLE: Duration = Duration::from_secs(2);
+const LOOK_IDLE: Duration = Duration::from_secs(5);
 /// Workspaces that are awake are listed so often, and whenever the disk has grown by this much.
 const LIST: Duration = Duration::from_secs(30);
 const LIST_GROWTH: u64 = 16 << 20;
@@ -59,11 +60,8 @@ pub(super) async fn watch(app: &App) {
             () = app.stopping.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        let data = app.data.clone();
-        // It fails only if the call panics; then it is asked again.
-        let Ok(Some(space)) = tokio::task::spawn_blocking(move || Space::of(&data)).await else {
-            continue;
-        };
+        // A system call that reads memory on every file system that a data folder may lie on.
+        let Some(space) = Space::of(&app.data) else { continue };
         disk.note(space);
         if disk.is_due(Instant::now())
             && let Err(error) = look(app, &mut disk, space).await
