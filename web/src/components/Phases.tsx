@@ -13,7 +13,7 @@ export function Phases({ phases, running }: { phases: Phase[]; running: boolean 
         const millis = phase.millis ?? Math.max(0, now - Date.parse(phase.started));
         return (
           <li key={`${phase.name}${phase.started}`} title={phase.detail ?? undefined}>
-            <span aria-hidden="true">{under && running ? "◔ " : "✓ "}</span>
+            <span aria-hidden="true">{under ? (running ? "◔ " : "✗ ") : "✓ "}</span>
             {phase.name}{" "}
             <span className="tabular-nums text-soft">
               {under && !running ? "" : duration(millis)}

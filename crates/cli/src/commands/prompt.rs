@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use boatyard_api::{IdempotencyKey, model::PromptMode, session::NewPrompt};
+use boatyard_api::{
+    IdempotencyKey,
+    model::{PromptMode, TurnOutcome},
+    session::NewPrompt,
+};
 
 use super::{
     Context,
@@ -61,5 +65,9 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
     let followed = session::follow(client, output, &mut screen, id, before, Until::Idle).await?;
     drop(screen);
     let how = format!("Detached: it goes on. Watch it again: boatyard attach {id}");
-    Ok(followed.end.exit(output, &how).unwrap_or(Exit::Done))
+    let over = match followed.outcome {
+        Some(TurnOutcome::Completed) | None => Exit::Done,
+        Some(_) => Exit::Failed,
+    };
+    Ok(followed.end.exit(output, &how).unwrap_or(over))
 }

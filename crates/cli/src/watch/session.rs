@@ -5,7 +5,7 @@ use boatyard_api::{
     Client,
     client::{Follow, Step},
     model::{
-        Event, EventBody, SessionId, TaskId, Timestamp,
+        Event, EventBody, SessionId, TaskId, Timestamp, TurnOutcome,
         time::{Clock as _, SystemClock},
     },
     task::Task,
@@ -59,6 +59,8 @@ pub(crate) struct Followed {
     pub(crate) end: End,
     /// The task as it was last seen.
     pub(crate) task: Option<Task>,
+    /// How the last turn ended that was seen to end.
+    pub(crate) outcome: Option<TurnOutcome>,
 }
 
 impl End {
@@ -105,6 +107,7 @@ pub(crate) async fn follow(
         quiet: false,
         turn_seen: false,
         task: None,
+        outcome: None,
     };
     let mut events = client.follow_session(session, after);
     let end = follower.run(screen, &mut events).await?;
@@ -119,7 +122,7 @@ pub(crate) async fn follow(
     }
     follower.renderer.finish();
     screen.show(&follower.renderer.take(), &[]);
-    Ok(Followed { end, task: follower.task })
+    Ok(Followed { end, task: follower.task, outcome: follower.outcome })
 }
 
 struct Follower<'a> {
@@ -136,6 +139,7 @@ struct Follower<'a> {
     quiet: bool,
     turn_seen: bool,
     task: Option<Task>,
+    outcome: Option<TurnOutcome>,
 }
 
 impl Follower<'_> {
@@ -207,7 +211,10 @@ impl Follower<'_> {
                 self.quiet = false;
                 self.turn_seen = true;
             }
-            EventBody::TurnCompleted { .. } => self.quiet = true,
+            EventBody::TurnCompleted { outcome, .. } => {
+                self.quiet = true;
+                self.outcome = Some(outcome);
+            }
             _ => {}
         }
         self.renderer.event(event);

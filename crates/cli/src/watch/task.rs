@@ -66,7 +66,7 @@ async fn follow_one(
         return Ok((task, End::Over));
     };
     let until = Until::AttemptOver(id, number);
-    let Followed { end, task: seen } =
+    let Followed { end, task: seen, .. } =
         session::follow(client, output, screen, session, 0, until).await?;
     let task = match seen {
         Some(task) => task,
@@ -278,7 +278,10 @@ pub(crate) fn next_steps(task: &Task) -> String {
         lines.push(format!("  boatyard diff {id}            see it"));
         lines.push(format!("  boatyard apply {id}           bring it into your checkout"));
     }
-    lines.push(format!("  boatyard prompt {id} \"…\"      say more"));
+    // Where no agent was ever reached, there is nobody to say more to.
+    if task.attempts.iter().flat_map(|attempt| &attempt.phases).any(|phase| phase.name == "agent") {
+        lines.push(format!("  boatyard prompt {id} \"…\"      say more"));
+    }
     if task.state == AttemptState::Failed {
         lines.push(format!("  boatyard logs {id}            read what happened"));
     }

@@ -45,6 +45,7 @@ fn an_environment_is_chosen_by_its_name() {
         run(&["--env", "default"]),
         run(&["--env", "gpu"]),
         run(&["--env", "broken"]),
+        yard.run(&["prompt", "@last", "go on"]),
         run(&["--env", "../ci"]),
     );
     let task = yard.json(&["task", "show", "@last"]);

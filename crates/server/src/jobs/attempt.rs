@@ -9,7 +9,7 @@ use std::{
 
 use boatyard_model::{
     AttemptId, AttemptState, Autonomy, PromptState, SessionId, SessionState, Timestamp,
-    TurnOutcome, WorkspaceId, WorkspaceKind, event::NoticeLevel,
+    TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceState, event::NoticeLevel,
 };
 use boatyard_store::{
     AttemptRow, AttemptUpdate, NewJob, NewPrompt, NewSession, NewWorkspace, OrderRow, Owner, Phase,
@@ -140,6 +140,13 @@ async fn give_up(app: &App, id: AttemptId, reason: Reason) -> anyhow::Result<()>
     app.store
         .write(move |tx| {
             Box::pin(async move {
+                // A workspace that never came up is no place for a follow-up.
+                if let Some(workspace) = attempt.workspace
+                    && tx.workspace(workspace).await?.state == WorkspaceState::Creating
+                {
+                    let failed = WorkspaceState::Failed;
+                    tx.set_workspace_state(workspace, failed, Some(reason.clone())).await?;
+                }
                 tx.set_attempt_state(id, AttemptState::Failed, Some(reason)).await?;
                 for prompt in queued {
                     tx.withdraw_prompt(prompt.id).await?;
@@ -156,7 +163,7 @@ async fn give_up(app: &App, id: AttemptId, reason: Reason) -> anyhow::Result<()>
         })
         .await?;
     if let Some(workspace) = attempt.workspace
-        && app.store.workspace(workspace).await?.state == boatyard_model::WorkspaceState::Awake
+        && app.store.workspace(workspace).await?.state == WorkspaceState::Awake
     {
         app.hub.sleep(workspace).await?;
     }

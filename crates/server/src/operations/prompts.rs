@@ -9,7 +9,11 @@ use boatyard_model::{PromptId, SessionId, WorkspaceState};
 use boatyard_store::{PromptRow, SessionRow};
 
 use super::{blobs, own, sessions, store_problem, tasks};
-use crate::{app::App, auth::Caller, jobs::dispatch};
+use crate::{
+    app::App,
+    auth::Caller,
+    jobs::{dispatch, missing},
+};
 
 /// Says something to a session. `mode` decides what happens if it is busy.
 ///
@@ -64,6 +68,9 @@ async fn check_workspace(app: &App, session: &SessionRow) -> Result<(), Problem>
     let row = app.store.workspace(session.workspace).await.map_err(store_problem)?;
     let (WorkspaceState::Failed, Some(reason)) = (row.state, row.reason) else { return Ok(()) };
     let next = match row.task {
+        Some(_) if reason.code != missing::FILES_MISSING => {
+            "Begin a new task: `boatyard run`.".to_owned()
+        }
         Some(task) => format!(
             "Bring its result into a checkout with `boatyard apply {task}`, and go on from there \
              with a new task."
