@@ -238,6 +238,9 @@ impl Normal {
 
     fn new_plan(&mut self, plan: Vec<PlanEntry>) {
         if self.plan != plan {
+            // What was said before it is whole then, so that it keeps its place before it, also for
+            // those who come later and find the whole in the place of its pieces.
+            self.speech.close(&mut self.sink);
             self.plan.clone_from(&plan);
             self.sink.event(EventBody::Plan { entries: plan });
         }
