@@ -21,8 +21,11 @@ use super::HubError;
 
 /// How long a runner has to answer what it can answer at once.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long an agent has to come up.
-const OPEN_SESSION: Duration = Duration::from_secs(120);
+/// How long an agent has to come up: longer than the runner gives it (180 s), which knows why not.
+const OPEN_SESSION: Duration = Duration::from_secs(200);
+/// How long a prompt may take to be with the agent: the runner looks at the files first, for 20 s at
+/// most, and then has 10 s to hand it over.
+const PROMPT: Duration = Duration::from_secs(60);
 /// How long a steered message may wait for a tool boundary.
 const STEER: Duration = Duration::from_secs(600);
 /// How long the streams of a link that is closed may take to end.
@@ -117,6 +120,7 @@ impl Attached {
     pub async fn ask(&self, request: Request) -> Result<Reply, HubError> {
         let deadline = match &request {
             Request::OpenSession(_) => OPEN_SESSION,
+            Request::Prompt { .. } => PROMPT,
             Request::Steer { .. } => STEER,
             _ => ANSWER,
         };
