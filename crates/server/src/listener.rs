@@ -17,10 +17,7 @@ use axum::{Router, body::Body};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
@@ -71,7 +68,8 @@ pub async fn serve(listener: TcpListener, router: Router, stopping: Cancellation
                 }
             },
         };
-        tracker.spawn(connection(stream, place, router.clone(), stopping.clone()));
+        let socket = Socket::new(stream, place);
+        tracker.spawn(connection(socket, router.clone(), stopping.clone()));
     }
     drop(listener);
     tracker.close();
@@ -89,18 +87,15 @@ async fn pause_after(error: &io::Error) {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    place: Option<OwnedSemaphorePermit>,
-    router: Router,
-    stopping: CancellationToken,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
+/// What may stay for hours, the socket, is small and was allocated beside others of its kind; what
+/// goes when it is taken has memory elsewhere. Interleaved, each watcher would keep pages of memory
+/// from being given back.
+async fn connection(socket: Arc<Socket>, router: Router, stopping: CancellationToken) {
+    if let Err(error) = socket.send_at_once() {
         tracing::debug!(%error, "a connection is gone before it began");
         return;
     }
-    let socket = Socket::new(stream, place);
-    if let Some(continuation) = until_taken(&socket, router, stopping).await {
+    if let Some(continuation) = Box::pin(until_taken(&socket, router, stopping)).await {
         continuation(socket);
     }
 }

@@ -205,7 +205,7 @@ where
                 tokio::task::yield_now().await;
             }
             let watcher = &mut self.watchers[at];
-            match watcher.socket.try_write(bytes) {
+            match watcher.socket.offer(bytes) {
                 Ok(n) if n == bytes.len() && then == Then::GoesOn => {
                     watcher.after = watcher.after.max(after);
                     at += 1;
@@ -219,7 +219,7 @@ where
     }
 
     fn offer_one(&mut self, mut watcher: Watcher, bytes: &Bytes, after: u64, then: Then) {
-        match watcher.socket.try_write(bytes) {
+        match watcher.socket.offer(bytes) {
             Ok(n) if n == bytes.len() && then == Then::GoesOn => {
                 watcher.after = after;
                 self.watchers.push(watcher);
