@@ -246,19 +246,29 @@ impl Drop for Yard {
 }
 
 impl Yard {
+    /// The ids in a list, as far as the server still tells them.
+    fn ids_of(&self, kind: &str) -> Vec<String> {
+        let list = self.command(&["--json", kind, "list", "--limit", "200"]).output();
+        let list = list
+            .ok()
+            .and_then(|output| serde_json::from_slice::<serde_json::Value>(&output.stdout).ok());
+        list.iter()
+            .filter_map(|list| list["items"].as_array())
+            .flatten()
+            .filter_map(|item| item["id"].as_str().map(str::to_owned))
+            .collect()
+    }
+
     /// Ends workspaces and server; the folder stays until the yard goes.
     pub(crate) fn end(&mut self) {
         let Some(mut server) = self.server.take() else { return };
-        // Workspaces outlive their server: they go first.
-        let list = self.command(&["--json", "workspace", "list", "--limit", "200"]).output();
-        let listed = list
-            .ok()
-            .and_then(|output| serde_json::from_slice::<serde_json::Value>(&output.stdout).ok());
-        for item in listed.iter().filter_map(|list| list["items"].as_array()).flatten() {
-            if let Some(id) = item["id"].as_str() {
-                // Only cleaning up: what fails here has failed the test before.
-                let _ = self.command(&["-q", "workspace", "delete", id]).output();
-            }
+        // Workspaces outlive their server: they go first, and what works in them before.
+        for id in self.ids_of("task") {
+            // Only cleaning up: what fails here has failed the test before, or is over.
+            let _ = self.command(&["-q", "cancel", &id]).output();
+        }
+        for id in self.ids_of("workspace") {
+            let _ = self.command(&["-q", "workspace", "delete", &id]).output();
         }
         let pid = server.id().to_string();
         let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();

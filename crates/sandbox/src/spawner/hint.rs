@@ -80,6 +80,11 @@ fn hint(step: &str, errno: i32) -> String {
                 .into()
         }
         (_, libc::EMFILE | libc::ENFILE) => "raise the limit on open files (ulimit -n)".into(),
+        (_, libc::EAGAIN) if step.starts_with("lock") => {
+            "another Boatyard, or the rest of one that was killed, still uses this data folder: end \
+             it, or choose another folder with --data"
+                .into()
+        }
         (_, libc::EAGAIN) => "raise kernel.pid_max and the limit on processes".into(),
         (_, libc::ENOSPC | libc::EDQUOT) => {
             "the disk is full: boatyard gc frees what nothing needs".into()
