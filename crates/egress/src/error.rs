@@ -46,4 +46,19 @@ pub enum Error {
     /// A workspace's listener failed.
     #[error("the listener failed")]
     Listener(#[source] io::Error),
+    /// A model provider that can't be used as it is described. What it was given as a key is not
+    /// repeated.
+    #[error("the model provider `{name}` {what}")]
+    Provider {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Certificates that should be trusted can't be.
+    #[error("the authorities to be trusted {what}")]
+    Authorities {
+        /// What is wrong.
+        what: &'static str,
+    },
 }

@@ -12,6 +12,7 @@
 //!   tls       the name that a tunnel's client really asks for
 //!   relay     bytes between two sockets
 //!   log       one record for each try
+//!   scripted  a model provider that is a script, for agents without a key
 //! ```
 //!
 //! Everything that a client sends is hostile: heads are bounded in size and time, connections in
@@ -20,12 +21,14 @@
 pub mod cidr;
 pub mod dial;
 mod error;
+pub mod gateway;
 mod listener;
 pub mod log;
 mod proxy;
 mod relay;
 pub mod resolve;
 pub mod rules;
+pub mod scripted;
 mod tls;
 
 pub use self::{

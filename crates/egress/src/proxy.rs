@@ -13,7 +13,7 @@
 
 mod answer;
 mod connection;
-mod forward;
+pub(crate) mod forward;
 mod tunnel;
 
 use std::{
@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// How long to wait when the system has no descriptors left.
-const NO_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const NO_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a proxy behaves. [`Settings::default`] has what suits a server.
 #[derive(Debug, Clone)]
@@ -193,7 +193,7 @@ fn refuse(stream: &TcpStream) {
     );
 }
 
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
@@ -204,7 +204,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// `EMFILE`, `ENFILE`, `ENOBUFS` and `ENOMEM`: it passes.
-fn is_shortage(error: &io::Error) -> bool {
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
         .iter()

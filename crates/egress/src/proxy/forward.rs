@@ -177,7 +177,8 @@ fn rewrite(
     Ok(Request::from_parts(head, body))
 }
 
-fn strip(headers: &mut http::HeaderMap) {
+/// Removes the headers that concern one connection only.
+pub(crate) fn strip(headers: &mut http::HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

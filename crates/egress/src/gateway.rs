@@ -1,0 +1,218 @@
+//! The model gateway: where a workspace's agents reach their models, without having a key.
+//!
+//! ```text
+//!  listener of a workspace ─► connection (hyper, HTTP/1.1)
+//!                                │ /<provider>/rest
+//!                                ▼
+//!             caller's credentials out, the real one in ─► dial (upstream proxy, TLS)
+//!                                │                            │ base_url + rest
+//!                                ◄──── as it comes, piece by piece
+//! ```
+//!
+//! [`Provider`]s are what the operator configured; each has an [`Api`], which says in what form
+//! its key goes and its errors come. Paths, queries and bodies pass as they are. Of the headers,
+//! those go no further that are between two neighbours, and those that are a caller's credential.
+//! A [`Secret`] leaves in a request to its own provider and in no other way.
+//!
+//! The workspace is known by the listener, never by what a client says. What one can take is
+//! bounded by [`Settings`]; each request leaves a [`Call`].
+
+mod body;
+mod call;
+mod connection;
+mod fault;
+mod provider;
+mod rewrite;
+mod secret;
+mod upstream;
+
+use std::{collections::BTreeMap, fmt, future::Future, os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use boatyard_model::WorkspaceId;
+use rustls::ClientConfig;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+pub use self::{
+    call::{Call, Calls, End},
+    provider::{Api, Credential, Provider},
+    secret::Secret,
+};
+use crate::{
+    Error,
+    dial::Outgoing,
+    listener,
+    proxy::{NO_DESCRIPTORS_PAUSE, is_of_one_connection, is_shortage},
+    resolve::{Guard, Resolver},
+};
+
+/// How a gateway behaves. [`Settings::default`] has what suits a server.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where our own outgoing traffic goes.
+    pub outgoing: Outgoing,
+    /// Certificates of authorities in PEM form that are trusted beside those of the system.
+    pub authorities: Vec<u8>,
+    /// The most bytes of a request's body.
+    pub max_body: u64,
+    /// How many requests one workspace may have under way; more are answered 429.
+    pub max_requests: usize,
+    /// How many connections one workspace may have; more are closed at once.
+    pub max_connections: usize,
+    /// How long making a connection to a provider may take, TLS included.
+    pub connect_within: Duration,
+    /// How long the head of a request may take, and how long a connection may wait for the next.
+    pub head_within: Duration,
+    /// After how long without a byte a request is ended. Models are silent for a minute at times.
+    pub idle_after: Duration,
+    /// How long requests may go on once the gateway is to shut down.
+    pub drain_within: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            outgoing: Outgoing::default(),
+            authorities: Vec::new(),
+            max_body: 64 * 1024 * 1024,
+            max_requests: 32,
+            // Clients keep connections for later; twice as many as can be in use.
+            max_connections: 64,
+            connect_within: Duration::from_secs(10),
+            head_within: Duration::from_secs(60),
+            idle_after: Duration::from_secs(300),
+            drain_within: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The model gateway of a server, for all its workspaces. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway(Arc<Parts>);
+
+struct Parts {
+    providers: BTreeMap<String, Arc<Provider>>,
+    settings: Settings,
+    /// What may be dialled: what the operator wrote, so private addresses too.
+    guard: Guard,
+    resolver: Arc<dyn Resolver>,
+    calls: Arc<Calls>,
+    /// Present if a provider is reached by TLS.
+    tls: Option<Arc<ClientConfig>>,
+}
+
+/// What one workspace's connections share.
+#[derive(Clone)]
+struct Place {
+    parts: Arc<Parts>,
+    workspace: WorkspaceId,
+    /// One permit for each request under way.
+    requests: Arc<Semaphore>,
+    /// Turns true when the gateway shuts down.
+    closing: watch::Receiver<bool>,
+}
+
+impl Gateway {
+    /// A gateway to these providers.
+    ///
+    /// # Errors
+    ///
+    /// When a provider is there twice, or certificates can't be read.
+    pub fn new(
+        providers: Vec<Provider>,
+        settings: Settings,
+        resolver: Arc<dyn Resolver>,
+        calls: Arc<Calls>,
+    ) -> Result<Self, Error> {
+        let needs_tls = providers.iter().any(Provider::is_tls);
+        let tls = needs_tls.then(|| upstream::tls(&settings.authorities)).transpose()?;
+        let mut by_name = BTreeMap::new();
+        for provider in providers {
+            let name = provider.name().to_owned();
+            if by_name.insert(name.clone(), Arc::new(provider)).is_some() {
+                return Err(Error::Provider { name, what: "is there twice" });
+            }
+        }
+        // A cloud's metadata service would have to be named by its one address, and is no model.
+        let guard = Guard::new(vec!["0.0.0.0/0".parse()?, "::/0".parse()?]);
+        let providers = by_name;
+        Ok(Self(Arc::new(Parts { providers, settings, guard, resolver, calls, tls })))
+    }
+
+    /// The names of its providers, in order.
+    pub fn providers(&self) -> impl Iterator<Item = &str> {
+        self.0.providers.keys().map(String::as_str)
+    }
+
+    /// Serves one workspace on its listener until `shutdown` is ready; then no more connections
+    /// are taken and requests under way get [`Settings::drain_within`] to end.
+    ///
+    /// # Errors
+    ///
+    /// When the descriptor is not a listening TCP socket, or can't be accepted from any more.
+    pub async fn serve(
+        &self,
+        workspace: WorkspaceId,
+        listener: OwnedFd,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let listener = listener::adopt(listener)?;
+        let (close, closing) = watch::channel(false);
+        let settings = &self.0.settings;
+        let requests = Arc::new(Semaphore::new(settings.max_requests));
+        let place = Place { parts: Arc::clone(&self.0), workspace, requests, closing };
+        let mut connections = JoinSet::new();
+        let outcome = tokio::select! {
+            outcome = accept(&listener, &place, &mut connections) => outcome,
+            () = shutdown => Ok(()),
+        };
+        drop(listener);
+        close.send_replace(true);
+        let drained = async { while connections.join_next().await.is_some() {} };
+        if timeout(settings.drain_within, drained).await.is_err() {
+            connections.shutdown().await;
+        }
+        outcome
+    }
+}
+
+/// Accepts until the listener fails.
+async fn accept(
+    listener: &TcpListener,
+    place: &Place,
+    connections: &mut JoinSet<()>,
+) -> Result<(), Error> {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) if is_of_one_connection(&error) => continue,
+            Err(error) if is_shortage(&error) => {
+                tracing::warn!(workspace.id = %place.workspace, %error, "can't accept for now");
+                sleep(NO_DESCRIPTORS_PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(Error::Listener(error)),
+        };
+        // Finished ones are still counted until they are joined.
+        while connections.try_join_next().is_some() {}
+        if connections.len() < place.parts.settings.max_connections {
+            connections.spawn(connection::run(stream, place.clone()));
+        }
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("providers", &self.0.providers.keys())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,195 @@
+//! Bodies on their way through: counted, bounded, and never held back.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep, sleep},
+};
+
+use super::call::{End, Pending};
+use crate::log::Traffic;
+
+/// Why a body broke off.
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body that the gateway sends to a workspace.
+pub(super) type Answer = UnsyncBoxBody<Bytes, BodyError>;
+
+/// The body of a request. It breaks off where it grows too large.
+pub(super) struct Outward {
+    body: Incoming,
+    left: u64,
+    traffic: Arc<Traffic>,
+    too_large: Arc<AtomicBool>,
+}
+
+impl Outward {
+    /// Lets `limit` bytes pass; `too_large` is set when there are more.
+    pub(super) fn new(
+        body: Incoming,
+        limit: u64,
+        traffic: Arc<Traffic>,
+        too_large: Arc<AtomicBool>,
+    ) -> Self {
+        Self { body, left: limit, traffic, too_large }
+    }
+}
+
+impl Body for Outward {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => frame,
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending => return Poll::Pending,
+        };
+        if let Some(data) = frame.data_ref() {
+            let length = data.remaining() as u64;
+            let Some(left) = self.left.checked_sub(length) else {
+                self.too_large.store(true, Ordering::Relaxed);
+                return Poll::Ready(Some(Err("the body is too large".into())));
+            };
+            self.left = left;
+            self.traffic.sent.fetch_add(length, Ordering::Relaxed);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of a provider's answer. It ends its call, and gives back the request's permit.
+pub(super) struct Inward {
+    body: Incoming,
+    call: Pending,
+    idle_after: Duration,
+    /// Runs from when the provider was first waited for.
+    idle: Pin<Box<Sleep>>,
+    is_waiting: bool,
+    is_over: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Inward {
+    pub(super) fn new(
+        body: Incoming,
+        call: Pending,
+        idle_after: Duration,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let idle = Box::pin(sleep(idle_after));
+        let (is_waiting, is_over) = (false, false);
+        Self { body, call, idle_after, idle, is_waiting, is_over, _permit: permit }
+    }
+
+    fn break_off(&mut self, why: String) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.call.ended(End::Broken(why.clone()));
+        self.is_over = true;
+        Poll::Ready(Some(Err(why.into())))
+    }
+}
+
+impl Body for Inward {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if this.is_over {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.is_waiting = false;
+                if let Some(data) = frame.data_ref() {
+                    let length = data.remaining() as u64;
+                    this.call.traffic.received.fetch_add(length, Ordering::Relaxed);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.break_off(format!("the answer broke off: {}", chain(&error)))
+            }
+            Poll::Ready(None) => {
+                this.is_over = true;
+                this.call.ended(End::Complete);
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                // Not while the client was the one that did not read.
+                if !this.is_waiting {
+                    this.is_waiting = true;
+                    this.idle.as_mut().reset(Instant::now() + this.idle_after);
+                }
+                match this.idle.as_mut().poll(cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(()) => {
+                        let seconds = this.idle_after.as_secs();
+                        this.break_off(format!("no byte came for {seconds} s"))
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Inward {
+    fn drop(&mut self) {
+        // Whoever sends a body of a known length does not ask for more than that.
+        if !self.is_over && self.body.is_end_stream() {
+            self.call.ended(End::Complete);
+        }
+    }
+}
+
+/// An error with what caused it.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some repeat their cause.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,195 @@
+//! Providers of models as the operator describes them.
+
+use http::{HeaderName, HeaderValue, header};
+use url::Url;
+
+use super::secret::Secret;
+use crate::{Error, rules::Target};
+
+/// The longest name of a provider, in bytes.
+const MAX_NAME: usize = 40;
+
+/// Whose protocol a provider speaks: it says where the key goes and what errors look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    /// Anthropic's Messages; the key goes as `x-api-key`.
+    Anthropic,
+    /// OpenAI's Responses and Chat Completions, and the many that speak them; the key goes as
+    /// `authorization: Bearer`.
+    OpenAi,
+    /// Google's Gemini; the key goes as `x-goog-api-key`.
+    Gemini,
+}
+
+/// What a provider is asked with.
+#[derive(Debug)]
+pub enum Credential {
+    /// This key.
+    Key(Secret),
+    /// A key that nobody has set so far. Requests are answered with how to set it.
+    Missing,
+    /// Nothing: a server of the operator's own that asks for none.
+    NotNeeded,
+}
+
+/// A provider of models.
+#[derive(Debug)]
+pub struct Provider {
+    name: String,
+    api: Api,
+    base_url: Url,
+    target: Target,
+    credential: Credential,
+}
+
+impl Provider {
+    /// A provider that is reached at `/<name>/` and found at `base_url`, whose path comes before
+    /// that of each request.
+    ///
+    /// # Errors
+    ///
+    /// When the name is not lower case letters, digits, `-` and `_`; the address is no plain
+    /// `http://` or `https://` one, or holds a user name, query or fragment; or the key is one that
+    /// no header can carry.
+    pub fn new(
+        name: &str,
+        api: Api,
+        base_url: &str,
+        credential: Credential,
+    ) -> Result<Self, Error> {
+        let wrong = |what| Error::Provider { name: name.chars().take(MAX_NAME).collect(), what };
+        let is_name = (1..=MAX_NAME).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+        if !is_name {
+            return Err(wrong("has a name of other than a-z, 0-9, `-` and `_`"));
+        }
+        let base_url = Url::parse(base_url).map_err(|_| wrong("has a base_url that is no URL"))?;
+        if !matches!(base_url.scheme(), "http" | "https") {
+            return Err(wrong("has a base_url that is neither http:// nor https://"));
+        }
+        if !base_url.username().is_empty() || base_url.password().is_some() {
+            return Err(wrong("has a user name in its base_url; the key goes into key_file"));
+        }
+        if base_url.query().is_some() || base_url.fragment().is_some() {
+            return Err(wrong("has a query or fragment in its base_url"));
+        }
+        let target = base_url
+            .host_str()
+            .and_then(|host| host.parse().ok())
+            .zip(base_url.port_or_known_default())
+            .map(|(host, port)| Target { host, port })
+            .ok_or_else(|| wrong("has a base_url without a host"))?;
+        if let Credential::Key(key) = &credential {
+            let key = key.expose();
+            if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
+                return Err(wrong("has a key that is empty or holds a character that no key has"));
+            }
+        }
+        Ok(Self { name: name.to_owned(), api, base_url, target, credential })
+    }
+
+    /// Its name, the first part of each path.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its protocol.
+    pub fn api(&self) -> Api {
+        self.api
+    }
+
+    /// Whether a request could be made: it has a key, or needs none.
+    pub fn is_ready(&self) -> bool {
+        !matches!(self.credential, Credential::Missing)
+    }
+
+    /// What a person does to give it a key.
+    pub fn remedy(&self) -> String {
+        let variable = match self.name.as_str() {
+            "anthropic" => "set ANTHROPIC_API_KEY in the server's environment, or ",
+            "openai" => "set OPENAI_API_KEY in the server's environment, or ",
+            "gemini" => "set GEMINI_API_KEY in the server's environment, or ",
+            _ => "",
+        };
+        format!(
+            "{variable}name a file that holds it as `key_file` in [providers.{}] of boatyard.toml, \
+             and start the server again",
+            self.name
+        )
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.base_url.scheme() == "https"
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(super) fn base_url(&self) -> &Url {
+        &self.base_url
+    }
+
+    /// The path of the base address, without a slash at its end.
+    pub(super) fn base_path(&self) -> &str {
+        self.base_url.path().trim_end_matches('/')
+    }
+
+    /// `host` or `host:port`, as a `Host` header has it.
+    pub(super) fn authority(&self) -> String {
+        match self.base_url.port() {
+            Some(_) => self.target.to_string(),
+            None => self.target.host.to_string(),
+        }
+    }
+
+    /// The header that carries the key; none where none is needed or there.
+    pub(super) fn authorization(&self) -> Option<(HeaderName, HeaderValue)> {
+        let Credential::Key(key) = &self.credential else { return None };
+        let key = key.expose();
+        let (name, value) = match self.api {
+            Api::Anthropic => (HeaderName::from_static("x-api-key"), HeaderValue::try_from(key)),
+            Api::OpenAi => (header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {key}"))),
+            Api::Gemini => (HeaderName::from_static("x-goog-api-key"), HeaderValue::try_from(key)),
+        };
+        // A key was seen to fit when the provider was made.
+        let mut value = value.ok()?;
+        value.set_sensitive(true);
+        Some((name, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_used_is_refused_and_no_key_is_repeated() {
+        let check = |name: &str, url: &str, key: &str, expected: Option<&str>| {
+            let key = Credential::Key(Secret::new(key.to_owned()));
+            match (Provider::new(name, Api::OpenAi, url, key), expected) {
+                (Ok(provider), None) => {
+                    assert!(!format!("{provider:?}").contains("hidden"));
+                }
+                (Err(error), Some(expected)) => {
+                    let shown = format!("{error} {error:?}");
+                    assert!(shown.contains(expected), "{shown}");
+                    assert!(!shown.contains("hidden"), "{shown}");
+                }
+                (other, _) => panic!("{name} {url}: {other:?}"),
+            }
+        };
+        check("openai", "https://api.openai.com", "sk-hidden\n", None);
+        check("my_own-2", "http://127.0.0.1:11434/base/", "hidden", None);
+        check("", "https://x.example", "hidden", Some("a name of other"));
+        check("a/b", "https://x.example", "hidden", Some("a name of other"));
+        check("a", "x.example", "hidden", Some("no URL"));
+        check("a", "ftp://x.example", "hidden", Some("neither"));
+        check("a", "https://me:hidden@x.example", "hidden", Some("user name"));
+        check("a", "https://x.example/?key=hidden", "hidden", Some("query"));
+        check("a", "https://x.example", "hid\nhidden", Some("character"));
+        check("a", "https://x.example", " ", Some("empty"));
+    }
+}

@@ -1,0 +1,190 @@
+//! A request as its provider is to see it, and an answer as the workspace is to see it.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri, Version, header, request, response, uri::PathAndQuery,
+};
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::{fault::Fault, provider::Provider};
+use crate::{dial::Via, proxy::forward::strip};
+
+/// What a caller might prove itself with. All of it is for whoever it thinks it talks to.
+const CREDENTIALS: [HeaderName; 5] = [
+    header::AUTHORIZATION,
+    header::COOKIE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    // Azure's, and what OpenAI's own library sends there.
+    HeaderName::from_static("api-key"),
+];
+/// Parameters of the query that are a credential: Google's key and token.
+const CREDENTIAL_PARAMETERS: [&[u8]; 2] = [b"key", b"access_token"];
+
+/// The provider's name and the rest of the path, which begins with a slash or is empty.
+pub(super) fn split(path: &str) -> (&str, &str) {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.split_at(path.find('/').unwrap_or(path.len()))
+}
+
+/// The head of a request, rewritten for `provider`: with its key, without the caller's.
+pub(super) fn outgoing(
+    mut head: request::Parts,
+    provider: &Provider,
+    via: Option<&Via>,
+) -> Result<request::Parts, Fault> {
+    head.uri = uri(&head.uri, provider, via.is_some())?;
+    strip(&mut head.headers);
+    for name in &CREDENTIALS {
+        head.headers.remove(name);
+    }
+    // It is answered here, by reading the body.
+    head.headers.remove(header::EXPECT);
+    let host = HeaderValue::try_from(provider.authority())
+        .map_err(|_| Fault::Malformed("its provider has no host"))?;
+    head.headers.insert(header::HOST, host);
+    if let Some((name, value)) = provider.authorization() {
+        head.headers.insert(name, value);
+    }
+    if let Some(authorization) = via.and_then(|via| via.authorization.clone()) {
+        head.headers.insert(header::PROXY_AUTHORIZATION, authorization);
+    }
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    Ok(head)
+}
+
+/// The base address and the rest of the path, with the query but for credentials in it.
+fn uri(asked: &Uri, provider: &Provider, in_full: bool) -> Result<Uri, Fault> {
+    let (_, rest) = split(asked.path());
+    if leads_up(rest) {
+        return Err(Fault::Malformed("its path leads upwards (`..`)"));
+    }
+    let mut path = format!("{}{rest}", provider.base_path());
+    if path.is_empty() {
+        path.push('/');
+    }
+    if let Some(query) = asked.query().and_then(without_credentials) {
+        path.push('?');
+        path.push_str(&query);
+    }
+    let malformed = || Fault::Malformed("its path is none");
+    if in_full {
+        format!("http://{}{path}", provider.authority()).parse().map_err(|_| malformed())
+    } else {
+        path.parse::<PathAndQuery>().map(Uri::from).map_err(|_| malformed())
+    }
+}
+
+/// Whether a path has a part that a server could take for a step up, out of the base address.
+fn leads_up(path: &str) -> bool {
+    let decoded: Vec<u8> = percent_decode_str(path).collect();
+    decoded.split(|b| matches!(b, b'/' | b'\\')).any(|part| matches!(part, b"." | b".."))
+}
+
+/// The query without what is a credential; none if nothing is left of it. The rest stays as it
+/// was written.
+fn without_credentials(query: &str) -> Option<String> {
+    let is_credential = |pair: &str| {
+        let name: Vec<u8> =
+            percent_decode_str(pair.split('=').next().unwrap_or_default()).collect();
+        CREDENTIAL_PARAMETERS.iter().any(|one| name.eq_ignore_ascii_case(one))
+    };
+    let mut was_credential = false;
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|pair| {
+            let is_credential = is_credential(pair);
+            was_credential |= is_credential;
+            !is_credential
+        })
+        .collect();
+    (!was_credential || !kept.is_empty()).then(|| kept.join("&"))
+}
+
+/// Rewrites the head of an answer. Nothing in it may lead the client past the gateway.
+pub(super) fn incoming(head: &mut response::Parts, provider: &Provider) {
+    strip(&mut head.headers);
+    redirect(&mut head.headers, provider);
+    // A session at the provider is a credential as well; and other ways to it are not ways here.
+    head.headers.remove(header::SET_COOKIE);
+    head.headers.remove(header::ALT_SVC);
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+}
+
+/// A `Location` at the same provider leads there through the gateway; any other is taken out.
+fn redirect(headers: &mut HeaderMap, provider: &Provider) {
+    let Some(location) = headers.remove(header::LOCATION) else { return };
+    let here = location.to_str().ok().and_then(|location| within(location, provider));
+    if let Some(here) = here.and_then(|here| HeaderValue::try_from(here).ok()) {
+        headers.insert(header::LOCATION, here);
+    }
+}
+
+/// The path on the gateway that `location` corresponds to.
+fn within(location: &str, provider: &Provider) -> Option<String> {
+    let base = provider.base_url();
+    let url = match Url::parse(location) {
+        Ok(url) => url,
+        Err(_) if location.starts_with('/') => base.join(location).ok()?,
+        Err(_) => return None,
+    };
+    if url.origin() != base.origin() {
+        return None;
+    }
+    let rest = url.path().strip_prefix(provider.base_path())?;
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return None;
+    }
+    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Some(format!("/{}{rest}{query}", provider.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::{Api, Credential};
+
+    fn provider(base_url: &str) -> Provider {
+        Provider::new("one", Api::Gemini, base_url, Credential::NotNeeded).unwrap()
+    }
+
+    #[test]
+    fn paths_go_below_the_base_as_they_are() {
+        let check = |base: &str, asked: &str, expected: Option<&str>| {
+            let uri = uri(&asked.parse().unwrap(), &provider(base), false).ok();
+            assert_eq!(uri.map(|uri| uri.to_string()).as_deref(), expected, "{base} {asked}");
+        };
+        check("https://x.example", "/one/v1/messages?beta=true", Some("/v1/messages?beta=true"));
+        check("https://x.example/", "/one/v1//a%2Fb:c", Some("/v1//a%2Fb:c"));
+        check("https://x.example/base/", "/one/v1", Some("/base/v1"));
+        check("https://x.example", "/one", Some("/"));
+        check("https://x.example", "/one?a=b", Some("/?a=b"));
+        check("https://x.example", "/one/v1?", Some("/v1?"));
+        check("https://x.example", "/one/v1?key=secret", Some("/v1"));
+        check("https://x.example", "/one/v1?alt=sse&key=secret", Some("/v1?alt=sse"));
+        check("https://x.example", "/one/v1?%6bEy=secret&alt=sse&a", Some("/v1?alt=sse&a"));
+        check("https://x.example", "/one/v1?access_token=s&monkey=1", Some("/v1?monkey=1"));
+        check("https://x.example", "http://elsewhere.example/one/v1", Some("/v1"));
+        check("https://x.example/base", "/one/../other", None);
+        check("https://x.example/base", "/one/%2e%2E/other", None);
+        check("https://x.example/base", "/one/a%2f..%2fother", None);
+    }
+
+    #[test]
+    fn locations_lead_through_the_gateway_or_nowhere() {
+        let check = |location: &str, expected: Option<&str>| {
+            let provider = provider("https://x.example/base");
+            assert_eq!(within(location, &provider).as_deref(), expected, "{location}");
+        };
+        check("https://x.example/base/v2?a=b", Some("/one/v2?a=b"));
+        check("/base/v2", Some("/one/v2"));
+        check("/elsewhere", None);
+        check("https://x.example/based/v2", None);
+        check("http://x.example/base/v2", None);
+        check("https://evil.example/base/v2", None);
+        check("//evil.example/base/v2", None);
+        check("v2", None);
+    }
+}

@@ -1,0 +1,130 @@
+//! Connections to providers.
+
+use std::{net::IpAddr, sync::Arc};
+
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use super::{
+    Parts,
+    body::{Outward, chain},
+    fault::Fault,
+    provider::Provider,
+};
+use crate::{
+    Error,
+    dial::{DialError, Outgoing, Purpose, Via, dial},
+    rules::Host,
+};
+
+/// The most bytes of an answer's head, and of what is read ahead of its client.
+const MAX_HEAD: usize = 256 * 1024;
+
+/// A connection to a provider. It ends with this.
+pub(super) struct Upstream {
+    pub(super) provider: Arc<Provider>,
+    pub(super) sender: http1::SendRequest<Outward>,
+    /// When requests on it go to a proxy of the operator's.
+    pub(super) via: Option<Via>,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// What is trusted: the system's authorities, and those in `extra`, in PEM form.
+pub(super) fn tls(extra: &[u8]) -> Result<Arc<ClientConfig>, Error> {
+    let wrong = |what| Error::Authorities { what };
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::warn!(%error, "some of the system's certificates can't be read");
+    }
+    roots.add_parsable_certificates(system.certs);
+    for certificate in CertificateDer::pem_slice_iter(extra) {
+        let certificate = certificate.map_err(|_| wrong("are not in PEM form"))?;
+        roots.add(certificate).map_err(|_| wrong("hold a certificate of no authority"))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong("are none: the system has no certificates (package ca-certificates)"));
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|_| wrong("go with no version of TLS"))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Connects to a provider, within the deadline that the settings have for it.
+pub(super) async fn connect(parts: &Parts, provider: &Arc<Provider>) -> Result<Upstream, Fault> {
+    let within = parts.settings.connect_within;
+    let late = || Fault::NotConnected { provider: provider.name().to_owned(), within };
+    timeout(within, open(parts, provider)).await.unwrap_or_else(|_| Err(late()))
+}
+
+async fn open(parts: &Parts, provider: &Arc<Provider>) -> Result<Upstream, Fault> {
+    let name = || provider.name().to_owned();
+    let unreachable = |why| Fault::Unreachable { provider: name(), why };
+    let target = provider.target();
+    // What is on this host is not outside: no proxy leads to it, and being offline is no matter.
+    let direct = Outgoing::default();
+    let outgoing = if is_here(&target.host) { &direct } else { &parts.settings.outgoing };
+    let purpose = if provider.is_tls() { Purpose::Tunnel } else { Purpose::Requests };
+    let dialled = dial(target, purpose, outgoing, &parts.guard, &*parts.resolver).await;
+    let dialled = dialled.map_err(|error| match error {
+        DialError::Offline => Fault::Offline { provider: name() },
+        error => unreachable(chain(&error)),
+    })?;
+    let stream: Box<dyn Stream> = match &parts.tls {
+        Some(config) if provider.is_tls() => {
+            let server = match &target.host {
+                Host::Address(address) => ServerName::from(*address),
+                Host::Name(host) => ServerName::try_from(host.to_string())
+                    .map_err(|error| unreachable(error.to_string()))?,
+            };
+            let connecting = TlsConnector::from(Arc::clone(config)).connect(server, dialled.stream);
+            let why = |error: std::io::Error| format!("no TLS with {target}: {}", chain(&error));
+            Box::new(connecting.await.map_err(|error| unreachable(why(error)))?)
+        }
+        _ => Box::new(dialled.stream),
+    };
+    let (sender, driver) = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| unreachable(chain(&error)))?;
+    // How it ends shows in the request or its body.
+    let driver = tokio::spawn(async move {
+        let _ = driver.await;
+    });
+    Ok(Upstream { provider: Arc::clone(provider), sender, via: dialled.via, driver })
+}
+
+/// Whether this is the host that the server runs on.
+fn is_here(host: &Host) -> bool {
+    match host {
+        Host::Name(name) => &**name == "localhost",
+        Host::Address(IpAddr::V4(address)) => address.is_loopback(),
+        Host::Address(IpAddr::V6(address)) => address.is_loopback(),
+    }
+}

@@ -1,0 +1,8 @@
+//! The model gateway over real sockets: what passes and how, what does not, what is told.
+
+mod endings;
+mod fixture;
+mod limits;
+mod passing;
+mod refusals;
+mod tls;
