@@ -7,16 +7,20 @@
 //! the protocol means.
 //!
 //! - [`wire`]: messages as lines.  - [`connection`]: one life of the agent's process.
+//! - [`offers`]: the modes and models that it offers.
 //! - [`session`]: from a fresh process to a session that can be prompted.
 //! - [`turn`]: from a prompt to its end.
 //! - [`normal`], [`tools`]: what the agent says, made into events.  - [`asks`]: what it asks.
+//! - [`failure`]: what its failures mean.
 //!
 //! One task runs all of it. Its heart is [`Actor::step`]: hand out what is to be handed out, take
 //! commands, and only when nothing waits to be handed out, read from the agent.
 
 mod asks;
 mod connection;
+mod failure;
 mod normal;
+mod offers;
 mod session;
 mod tools;
 mod turn;
@@ -28,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use boatyard_model::{TurnOutcome, event::NoticeLevel};
+use boatyard_model::{Timestamp, TurnOutcome, event::NoticeLevel};
 use serde_json::{Value, json};
 use tokio::{
     sync::mpsc,
@@ -38,9 +42,10 @@ use tokio::{
 use self::{
     asks::Asks,
     connection::{Connection, Event},
-    normal::{Normal, rpc_text},
-    session::Offers,
-    wire::{Incoming, METHOD_NOT_FOUND},
+    failure::{Blame, rpc_text},
+    normal::Normal,
+    offers::{Choosing, Offers, Setting},
+    wire::{INVALID_PARAMS, Incoming, METHOD_NOT_FOUND},
 };
 use crate::{
     driver::{Command, Launch, Output},
@@ -57,8 +62,10 @@ pub(crate) async fn run(
     commands: mpsc::Receiver<Command>,
     outputs: mpsc::Sender<Output>,
 ) {
+    let program = &launch.program;
+    let blame = Blame::new(program.name.as_str(), program.provider.as_deref());
     let mut actor = Actor {
-        normal: Normal::new(launch.program.capabilities.usage),
+        normal: Normal::new(program.capabilities.usage, blame),
         asks: Asks::new(launch.autonomy, launch.ask_timeout),
         resume: launch.resume.clone(),
         seed: None,
@@ -69,6 +76,7 @@ pub(crate) async fn run(
         backlog: VecDeque::new(),
         link: None,
         session: String::new(),
+        born: None,
         offers: Offers::default(),
         settings: HashMap::new(),
     };
@@ -128,13 +136,15 @@ struct Actor {
     link: Option<Connection>,
     /// The agent's session; only valid with a link.
     session: String,
+    /// When the session was begun, if it was since the driver started.
+    born: Option<Timestamp>,
     /// The session to go on with in the next process.
     resume: Option<String>,
     /// What is to be put before the next prompt.
     seed: Option<String>,
     offers: Offers,
-    /// Requests that choose a mode or model and whose answer is awaited by nobody: what they chose.
-    settings: HashMap<u64, String>,
+    /// Requests that choose a mode or model and whose answer is awaited by nobody.
+    settings: HashMap<u64, Choosing>,
 }
 
 impl Actor {
@@ -242,11 +252,11 @@ impl Actor {
                 self.send_all(answer);
             }
             Command::SetMode(mode) => {
-                self.choose(session::Setting::Mode, &mode);
+                self.choose(Setting::Mode, &mode);
                 self.launch.mode = Some(mode);
             }
             Command::SetModel(model) => {
-                self.choose(session::Setting::Model, &model);
+                self.choose(Setting::Model, &model);
                 self.launch.model = Some(model);
             }
             // What is about a turn is served where there is one.
@@ -262,7 +272,8 @@ impl Actor {
         match message {
             Incoming::Notification { method, params } => match method.as_str() {
                 "session/update" if params["sessionId"] == self.session.as_str() => {
-                    if self.normal.sink.turn.is_some() {
+                    self.changed(&params["update"]);
+                    if self.normal.is_live() {
                         self.normal.update(&params["update"]);
                     } else {
                         self.normal.quiet_update(&params["update"]);
@@ -272,13 +283,26 @@ impl Actor {
                     let answer = self.asks.withdraw(&params["requestId"], &mut self.normal);
                     self.send_all(answer);
                 }
-                "_claude/sdkMessage" => self.normal.claude_message(&params["message"]),
-                _ => {}
+                "_claude/sdkMessage"
+                    if self.normal.sink.turn.is_some()
+                        && params["sessionId"] == self.session.as_str() =>
+                {
+                    self.normal.claude_message(&params["message"]);
+                }
+                method => {
+                    tracing::debug!(method = crate::capture::prefix(method, 100), "left out");
+                }
             },
             Incoming::Request { id, method, params } => {
                 let in_turn = self.normal.sink.turn.is_some();
                 let clock = self.launch.clock.clone();
+                let ours = params["sessionId"] == self.session.as_str();
                 let answer = match method.as_str() {
+                    // Somebody would be asked about something that is not in what they see.
+                    "session/request_permission" | "_boatyard/question" if !ours => {
+                        let text = "`sessionId` is not the session of this conversation";
+                        Some(wire::refusal(&id, INVALID_PARAMS, text))
+                    }
                     "session/request_permission" if in_turn => {
                         self.asks.permission(id, &params, &mut self.normal, &*clock)
                     }
@@ -297,9 +321,8 @@ impl Actor {
                 self.send_all(answer);
             }
             Incoming::Response { id, result } => {
-                if let (Some(what), Err(error)) = (self.settings.remove(&id), result) {
-                    let text = format!("The agent did not take {what}: {}", rpc_text(&error));
-                    self.normal.sink.notice(NoticeLevel::Warning, "setting_refused", text);
+                if let (Some(choosing), Err(error)) = (self.settings.remove(&id), result) {
+                    self.setting_refused(choosing, &rpc_text(&error));
                 }
             }
             Incoming::Garbage(line) => self.normal.garbage(line),

@@ -28,6 +28,8 @@ const OPEN: usize = 64;
 const OPTIONS: usize = 16;
 /// A title or an option's name.
 const TEXT: usize = 500;
+/// The longest option's id.
+const ID: usize = 1 << 10;
 /// A question.
 const QUESTION: usize = 8 << 10;
 
@@ -36,8 +38,20 @@ struct Waiting {
     ask: Ask,
     /// The agent's request.
     id: Value,
-    options: Vec<PermissionOption>,
+    options: Options,
     until: Instant,
+}
+
+/// What may be answered to a permission.
+#[derive(Debug, Default)]
+struct Options {
+    /// All, for a person.
+    all: Vec<PermissionOption>,
+    /// The one that is a yes, where nobody is asked. Of a kind that the protocol knows: what
+    /// another kind allows only a person can tell from its name.
+    yes: Option<String>,
+    /// The one that is a no, where nobody answers. As with the yes.
+    no: Option<String>,
 }
 
 /// The open permissions and questions of a session.
@@ -68,18 +82,18 @@ impl Asks {
     ) -> Option<Bytes> {
         let call = &params["toolCall"];
         normal.tool(call);
-        let options = options_of(&params["options"]);
+        let options = Options::read(&params["options"]);
         // An agent may want a person for something whatever the autonomy: that only asks more.
         let for_person = params["_meta"]["boatyard"]["person"] == true;
         let kind = kind_of(call["kind"].as_str())
             .or_else(|| normal.tool_kind(call["toolCallId"].as_str()?));
         if !for_person
             && self.autonomy.answers(kind) == Answers::Yes
-            && let Some(option) = allowing(&options)
+            && let Some(option) = &options.yes
         {
-            return Some(wire::response(&id, selected(&option.id)));
+            return Some(wire::response(&id, selected(option)));
         }
-        if options.is_empty() || self.open.len() >= OPEN {
+        if options.all.is_empty() || self.open.len() >= OPEN {
             return Some(wire::response(&id, cancelled()));
         }
         let permission = PermissionId::new();
@@ -89,7 +103,7 @@ impl Asks {
             permission,
             tool: tool.map(str::to_owned),
             title: prefix(title.unwrap_or("the agent asks for permission"), TEXT).into(),
-            options: options.clone(),
+            options: options.all.clone(),
             deadline: clock.now().after(self.timeout),
         };
         normal.sink.event(body);
@@ -121,7 +135,8 @@ impl Asks {
             deadline: clock.now().after(self.timeout),
         });
         let until = Instant::now() + self.timeout;
-        self.open.push(Waiting { ask: Ask::Question(question), id, options: Vec::new(), until });
+        let options = Options::default();
+        self.open.push(Waiting { ask: Ask::Question(question), id, options, until });
         None
     }
 
@@ -133,7 +148,7 @@ impl Asks {
         option: Option<&str>,
     ) -> Option<Bytes> {
         let at = self.open.iter().position(|w| w.ask == Ask::Permission(permission))?;
-        let known = |option| self.open[at].options.iter().any(|o| o.id == option);
+        let known = |option| self.open[at].options.all.iter().any(|o| o.id == option);
         if option.is_some_and(|option| !known(option)) {
             return None;
         }
@@ -178,7 +193,9 @@ impl Asks {
             normal.sink.output(Output::AskClosed { ask: waiting.ask, outcome });
             let answer = match (waiting.ask, outcome) {
                 (Ask::Question(_), _) => json!({ "answer": null }),
-                (Ask::Permission(_), PermissionOutcome::Expired) => refusing(&waiting.options),
+                (Ask::Permission(_), PermissionOutcome::Expired) => {
+                    waiting.options.no.as_deref().map_or_else(cancelled, selected)
+                }
                 (Ask::Permission(_), _) => cancelled(),
             };
             wire::response(&waiting.id, answer)
@@ -187,40 +204,48 @@ impl Asks {
     }
 }
 
-fn options_of(options: &Value) -> Vec<PermissionOption> {
-    let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
-    let options = options.iter().take(OPTIONS).filter_map(|option| {
-        let id = option["optionId"].as_str()?.to_owned();
-        let kind = match option["kind"].as_str()? {
-            "allow_once" => PermissionKind::AllowOnce,
-            "allow_always" => PermissionKind::AllowAlways,
-            "reject_once" => PermissionKind::RejectOnce,
-            "reject_always" => PermissionKind::RejectAlways,
-            _ => return None,
+impl Options {
+    fn read(options: &Value) -> Self {
+        let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
+        let (mut all, mut known) = (Vec::new(), Vec::new());
+        for option in options.iter().take(OPTIONS) {
+            let id = option["optionId"].as_str().filter(|id| !id.is_empty() && id.len() <= ID);
+            let Some(id) = id.map(str::to_owned) else { continue };
+            let word = option["kind"].as_str().unwrap_or_default();
+            let kind = kind_named(word);
+            if let Some(kind) = kind {
+                known.push((kind, id.clone()));
+            }
+            let kind = kind.unwrap_or_else(|| kind_like(word));
+            let name = option["name"].as_str().unwrap_or(&id);
+            all.push(PermissionOption { name: prefix(name, TEXT).to_owned(), id, kind });
+        }
+        // The smaller one first.
+        let first = |wanted: [PermissionKind; 2]| {
+            let of = |kind| known.iter().find(|(known, _)| *known == kind);
+            wanted.into_iter().find_map(of).map(|(_, id)| id.clone())
         };
-        let name = option["name"].as_str().unwrap_or(&id);
-        Some(PermissionOption { name: prefix(name, TEXT).to_owned(), id, kind })
-    });
-    options.collect()
+        let yes = first([PermissionKind::AllowOnce, PermissionKind::AllowAlways]);
+        let no = first([PermissionKind::RejectOnce, PermissionKind::RejectAlways]);
+        Self { all, yes, no }
+    }
 }
 
-/// The option that is a yes, the smaller one first.
-fn allowing(options: &[PermissionOption]) -> Option<&PermissionOption> {
-    first_of(options, [PermissionKind::AllowOnce, PermissionKind::AllowAlways])
+fn kind_named(word: &str) -> Option<PermissionKind> {
+    match word {
+        "allow_once" => Some(PermissionKind::AllowOnce),
+        "allow_always" => Some(PermissionKind::AllowAlways),
+        "reject_once" => Some(PermissionKind::RejectOnce),
+        "reject_always" => Some(PermissionKind::RejectAlways),
+        _ => None,
+    }
 }
 
-/// The answer that is a no, the smaller one first.
-fn refusing(options: &[PermissionOption]) -> Value {
-    let no = first_of(options, [PermissionKind::RejectOnce, PermissionKind::RejectAlways]);
-    no.map_or_else(cancelled, |option| selected(&option.id))
-}
-
-/// The first option of one of these kinds, in this order.
-fn first_of(
-    options: &[PermissionOption],
-    wanted: [PermissionKind; 2],
-) -> Option<&PermissionOption> {
-    wanted.iter().find_map(|kind| options.iter().find(|option| option.kind == *kind))
+/// What a kind that the protocol does not know is shown as. What does not look like a no is shown
+/// as the largest yes: to take a yes for a no would be the worse mistake.
+fn kind_like(word: &str) -> PermissionKind {
+    let no = ["reject", "deny", "refuse", "cancel", "abort"].iter().any(|no| word.starts_with(no));
+    if no { PermissionKind::RejectOnce } else { PermissionKind::AllowAlways }
 }
 
 fn selected(option: &str) -> Value {

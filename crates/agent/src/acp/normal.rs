@@ -3,6 +3,8 @@
 //! A state machine without I/O: updates and results in, outputs in its [`Sink`]. It holds the
 //! knowledge of what each agent was seen to do otherwise than the others.
 
+use std::collections::HashSet;
+
 use boatyard_model::{
     EventBody, TurnOutcome,
     event::{NoticeLevel, PlanEntry, ToolKind, Usage},
@@ -10,6 +12,7 @@ use boatyard_model::{
 use serde_json::Value;
 
 use super::{
+    failure::{Blame, QUOTED, sentence},
     tools::{Cancelling, Tools, plan_of},
     wire::RpcError,
 };
@@ -21,9 +24,8 @@ use crate::{
     speech::{Kind, Speech},
 };
 
-/// What of an agent's own words an error or notice repeats.
-const QUOTED: usize = 2 << 10;
-
+/// How many ids of things told again are kept.
+const REPLAYED: usize = 4096;
 /// How much of the conversation is kept for a seed.
 const TRANSCRIPT: usize = 64 << 10;
 
@@ -41,9 +43,14 @@ pub(crate) struct Normal {
     /// The usage that was told last.
     told: Usage,
     scope: UsageScope,
+    blame: Blame,
+    /// The attempt that was told last, as `1 of 3`: some agents tell it in two ways.
+    attempt: Option<String>,
     /// The agent said that the turn failed, whatever its end will say.
     failure: Option<String>,
     garbage: Option<Garbage>,
+    /// The agent tells again what we have already.
+    replay: Option<Replay>,
     title: Option<String>,
     /// What was said since the driver started, for an agent that forgets it.
     transcript: String,
@@ -55,13 +62,28 @@ struct Garbage {
     first: String,
 }
 
+/// What an agent tells of a conversation that it takes up again. It may go on telling in the next
+/// turn: what has the id of something that was told before is left out, until something new comes.
+#[derive(Debug, Default)]
+struct Replay {
+    /// It still tells; nothing of it is new.
+    going: bool,
+    seen: bool,
+    ids: HashSet<String>,
+}
+
 /// How a turn ended, and what went wrong.
 pub(crate) type Verdict = (TurnOutcome, Option<String>);
 
 impl Normal {
     /// Of an agent whose token counts at a turn's end are counted from `scope`.
-    pub(crate) fn new(scope: UsageScope) -> Self {
-        Self { scope, ..Self::default() }
+    pub(crate) fn new(scope: UsageScope, blame: Blame) -> Self {
+        Self { scope, blame, ..Self::default() }
+    }
+
+    /// Whom to name when something fails.
+    pub(crate) fn blame(&self) -> &Blame {
+        &self.blame
     }
 
     /// A turn begins.
@@ -70,6 +92,7 @@ impl Normal {
         self.sink.turn = Some(turn);
         self.cancelling = Cancelling::No;
         self.failure = None;
+        self.attempt = None;
         self.plan.clear();
     }
 
@@ -143,8 +166,50 @@ impl Normal {
         self.garbage.get_or_insert(Garbage { lines: 0, first: line }).lines += 1;
     }
 
+    /// From now on the agent tells what we have already, also where a turn has begun.
+    pub(crate) fn begin_replay(&mut self) {
+        self.replay = Some(Replay { going: true, ..Replay::default() });
+    }
+
+    /// The agent has told what we have already, but for what may be late.
+    pub(crate) fn end_replay(&mut self) {
+        if let Some(replay) = &mut self.replay {
+            replay.going = false;
+        }
+    }
+
+    /// Whether updates are about the turn that runs.
+    pub(crate) fn is_live(&self) -> bool {
+        self.sink.turn.is_some() && !self.replay.as_ref().is_some_and(|replay| replay.going)
+    }
+
+    /// What the agent tells is new.
+    pub(crate) fn no_replay(&mut self) {
+        self.replay = None;
+    }
+
+    /// Whether the agent has told something again.
+    pub(crate) fn has_replay(&self) -> bool {
+        self.replay.as_ref().is_some_and(|replay| replay.seen)
+    }
+
+    /// Whether an update in a turn still belongs to what is told again.
+    fn replayed(&mut self, update: &Value) -> bool {
+        let Some(replay) = &self.replay else { return false };
+        let Some(id) = item_of(update) else { return false };
+        let again = update["sessionUpdate"] == "user_message_chunk"
+            || id.is_some_and(|id| replay.ids.contains(id));
+        if !again {
+            self.replay = None;
+        }
+        again
+    }
+
     /// Takes the `update` of a `session/update`.
     pub(crate) fn update(&mut self, update: &Value) {
+        if self.replayed(update) {
+            return;
+        }
         match update["sessionUpdate"].as_str().unwrap_or_default() {
             "agent_message_chunk" => self.chunk(Kind::Message, update),
             "agent_thought_chunk" => self.chunk(Kind::Thought, update),
@@ -171,13 +236,21 @@ impl Normal {
                 let text = "The agent summed up the conversation to make room in its context.";
                 self.sink.notice(NoticeLevel::Info, "compaction", text);
             }
-            // Commands, modes, options, our own words: nothing to log.
-            _ => {}
+            // Commands, sub-agents, our own words: the vocabulary has no place for them.
+            kind => tracing::debug!(update = prefix(kind, 100), "left out"),
         }
     }
 
-    /// Takes an update outside of a turn: only what is about the session as a whole.
+    /// Takes an update that belongs to no turn that runs: only what is about the session as a whole.
     pub(crate) fn quiet_update(&mut self, update: &Value) {
+        if let Some(replay) = &mut self.replay
+            && let Some(id) = item_of(update)
+        {
+            replay.seen = true;
+            if let Some(id) = id.filter(|id| id.len() <= 200 && replay.ids.len() < REPLAYED) {
+                replay.ids.insert(id.to_owned());
+            }
+        }
         match update["sessionUpdate"].as_str() {
             Some("usage_update") => self.usage_update(update),
             Some("session_info_update") => self.set_title(update),
@@ -188,6 +261,7 @@ impl Normal {
     /// Takes the `toolCall` of a permission request, which may be the first that is heard of it.
     pub(crate) fn tool(&mut self, update: &Value) {
         if self.tools.is_new(update) {
+            self.attempt = None;
             self.speech.close(&mut self.sink);
         }
         if let Some(plan) = self.tools.update(update, self.cancelling, &mut self.sink) {
@@ -233,6 +307,7 @@ impl Normal {
                 return;
             }
         }
+        self.attempt = None;
         self.speech.push(kind, id, text, &mut self.sink);
     }
 
@@ -314,7 +389,7 @@ impl Normal {
         if let Some(message) = error["message"].as_str() {
             let details = error["additionalDetails"].as_str().unwrap_or_default();
             if error["willRetry"] == true {
-                self.retry(message, details);
+                self.retry(message, details, None);
             } else {
                 self.failure = Some(sentence(message, details));
             }
@@ -329,7 +404,7 @@ impl Normal {
         if failure["severity"] == "error" {
             self.failure = Some(sentence(title, details));
         } else {
-            self.retry(title, details);
+            self.retry(title, details, None);
         }
     }
 
@@ -338,19 +413,32 @@ impl Normal {
         if message["subtype"] != "api_retry" {
             return;
         }
+        let figures = ["attempt", "max_retries", "retry_delay_ms", "error_status", "error"];
+        let figures = figures.into_iter().filter_map(|key| {
+            let value = &message[key];
+            let small = value.as_str().is_none_or(|text| text.len() <= 200);
+            (small && !value.is_object() && !value.is_array() && !value.is_null())
+                .then(|| (key.to_owned(), value.clone()))
+        });
         let text = format!(
             "The provider answered {} ({}); attempt {} of {}.",
-            message["error_status"],
+            message["error_status"].as_u64().map_or("nothing".into(), |status| status.to_string()),
             message["error"].as_str().unwrap_or("unknown"),
-            message["attempt"],
-            message["max_retries"],
+            message["attempt"].as_u64().unwrap_or_default(),
+            message["max_retries"].as_u64().unwrap_or_default(),
         );
-        self.retry(&text, "");
+        self.retry(&text, "", Some(Value::Object(figures.collect())));
     }
 
-    fn retry(&mut self, message: &str, details: &str) {
+    fn retry(&mut self, message: &str, details: &str, data: Option<Value>) {
         self.speech.retry();
-        self.sink.notice(NoticeLevel::Warning, "retry", sentence(message, details));
+        let attempt = attempt_of(message);
+        if attempt.is_some() && self.attempt == attempt {
+            return;
+        }
+        self.attempt = attempt;
+        let text = sentence(message, details);
+        self.sink.notice_with(NoticeLevel::Warning, "retry", text, data);
     }
 
     /// Judges a prompt's result. `end_turn` is not success: several agents say it of a turn that
@@ -390,60 +478,35 @@ impl Normal {
             }
         });
         match error {
-            Some(error) => (TurnOutcome::Failed, Some(with_next_step(&error))),
+            Some(error) => (TurnOutcome::Failed, Some(self.blame.explain(&error))),
             None => (TurnOutcome::Completed, None),
         }
     }
 
     /// What a refused prompt means.
     pub(crate) fn refused(&self, error: &RpcError) -> Verdict {
-        let text = rpc_text(error);
-        (TurnOutcome::Failed, Some(with_next_step(&text)))
+        (TurnOutcome::Failed, Some(self.blame.refused(error)))
     }
 }
 
-/// An agent's error in a sentence.
-pub(crate) fn rpc_text(error: &RpcError) -> String {
-    // Gemini puts the provider's JSON into the message.
-    let inner = serde_json::from_str::<Value>(&error.message).unwrap_or_default();
-    let message = inner["error"]["message"].as_str().unwrap_or(&error.message);
-    let details = [&error.data["details"], &error.data["message"]]
-        .iter()
-        .find_map(|value| value.as_str())
-        .or(error.data.as_str())
-        .unwrap_or_default();
-    let details = if details == message { "" } else { details };
-    let text = sentence(message, details);
-    if text.is_empty() { format!("the agent answered with error {}", error.code) } else { text }
-}
-
-fn sentence(message: &str, details: &str) -> String {
-    let message = plain(prefix(message.trim(), QUOTED));
-    let details = plain(prefix(details.trim(), QUOTED));
-    match (message.as_str(), details.as_str()) {
-        (message, "") => message.to_owned(),
-        ("", details) => details.to_owned(),
-        (message, details) => format!("{message}: {details}"),
+/// The id of the message, thought or tool call that an update is about, where it has one; none for
+/// updates about other things.
+fn item_of(update: &Value) -> Option<Option<&str>> {
+    match update["sessionUpdate"].as_str()? {
+        "user_message_chunk" | "agent_message_chunk" | "agent_thought_chunk" => {
+            Some(update["messageId"].as_str())
+        }
+        "tool_call" | "tool_call_update" => Some(update["toolCallId"].as_str()),
+        _ => None,
     }
 }
 
-/// An error of the agent or its provider, and what to do about it.
-pub(crate) fn with_next_step(error: &str) -> String {
-    let lower = error.to_ascii_lowercase();
-    let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    let next = if any(&["authenti", "401", "403", "api key", "log in", "login", "unauthor"]) {
-        "Check the provider's key, then prompt again."
-    } else if any(&["429", "rate limit", "high demand", "overloaded", "quota"]) {
-        "The provider is busy or a quota is used up: wait, then prompt again."
-    } else if any(&["too long", "context length", "context window"]) {
-        "The conversation is too long for the model: begin a new session, or choose another model."
-    } else if any(&["model not found", "unknown model", "does not exist"]) {
-        "Choose another model."
-    } else {
-        "Prompt again to let it go on."
-    };
-    let stop = if error.ends_with(['.', '!', '?']) { "" } else { "." };
-    format!("{error}{stop} {next}")
+/// The attempt that a text speaks of, as `1 of 3`.
+fn attempt_of(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("attempt ")?;
+    let mut words = rest.split([' ', '.', ',']);
+    let (attempt, of, all) = (words.next()?, words.next()?, words.next()?);
+    (of == "of").then(|| prefix(&format!("{attempt} of {all}"), 40).to_owned())
 }
 
 #[cfg(test)]

@@ -10,13 +10,14 @@ use tokio::time::{Instant, timeout};
 use super::{
     Actor, Step, Stop,
     connection::Connection,
-    normal::rpc_text,
+    failure::rpc_text,
+    offers::{Offers, Setting},
     wire::{Incoming, RpcError},
 };
 use crate::{
     capture::prefix,
     catalogue::Steer,
-    driver::{AgentSession, Choice, Command, Output, Resumed},
+    driver::{AgentSession, Command, Output, Resumed},
     process::{ProcessSpec, Stdin},
 };
 
@@ -26,48 +27,14 @@ const SPAWN: Duration = Duration::from_secs(30);
 const INITIALIZE: Duration = Duration::from_secs(90);
 /// Beginning a session; an agent that loads one replays all of it first.
 const SESSION: Duration = Duration::from_secs(120);
-/// Choosing a mode or model.
-const SETTING: Duration = Duration::from_secs(15);
 /// How long a replay that comes after its answer is waited for (Gemini), and how long a silence ends
 /// it.
 const REPLAY: Duration = Duration::from_secs(2);
 const REPLAY_PAUSE: Duration = Duration::from_millis(300);
-/// How many modes or models are passed on.
-const CHOICES: usize = 200;
-
-/// What the agent of the present process offers.
-#[derive(Debug, Default)]
-pub(super) struct Offers {
-    pub(super) images: bool,
-    /// It takes a second prompt in mid-turn.
-    pub(super) queues_prompts: bool,
-    modes: Vec<Choice>,
-    mode: Option<String>,
-    models: Vec<Choice>,
-    model: Option<String>,
-    /// How modes and models are chosen.
-    mode_by: By,
-    model_by: By,
-}
-
-/// How something is chosen.
-#[derive(Debug, Default, Clone)]
-enum By {
-    /// Not at all.
-    #[default]
-    Nothing,
-    /// By a request of its own.
-    Method,
-    /// As a configuration option with this id.
-    Option(String),
-}
-
-/// What is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Setting {
-    Mode,
-    Model,
-}
+/// How Gemini names itself.
+const GEMINI: &str = "gemini-cli";
+/// How much longer than to the next minute is waited: clocks are read at different times.
+const MINUTE_MARGIN: Duration = Duration::from_millis(200);
 
 type Answer = Result<Value, RpcError>;
 
@@ -85,7 +52,7 @@ impl Actor {
     async fn try_connect(&mut self) -> Result<(), Stop> {
         self.spawn().await?;
         let hello = self.call("initialize", initialize(), INITIALIZE).await?;
-        let hello = hello.map_err(|e| self.start_error(&rpc_text(&e)))?;
+        let hello = hello.map_err(|e| self.start_error(&self.normal.blame().refused(&e)))?;
         if hello["protocolVersion"].as_u64() != Some(1) {
             let text = format!(
                 "it speaks version {} of the Agent Client Protocol, not 1",
@@ -156,6 +123,7 @@ impl Actor {
             }
         };
         self.settings.clear();
+        self.normal.no_replay();
         self.session.clear();
         self.link = Some(Connection::new(process));
         Ok(())
@@ -163,7 +131,11 @@ impl Actor {
 
     /// Resumes the earlier session where the agent can, else begins one.
     async fn session(&mut self, hello: &Value) -> Result<(Value, Resumed), Stop> {
-        let place = json!({ "cwd": self.launch.cwd, "mcpServers": [] });
+        let mut place = json!({ "cwd": self.launch.cwd, "mcpServers": [] });
+        let meta = &self.launch.program.session_meta;
+        if !meta.is_empty() {
+            place["_meta"] = Value::Object(meta.clone());
+        }
         let mut resumed = Resumed::Fresh;
         if let Some(id) = self.resume.clone() {
             let can = &hello["agentCapabilities"];
@@ -179,16 +151,25 @@ impl Actor {
             if let Some(method) = method {
                 let mut params = place.clone();
                 params["sessionId"] = json!(id);
-                // What is replayed now we have already: it is dropped, since no turn runs.
+                // What is replayed now we have already: it is dropped.
                 self.session.clone_from(&id);
+                if method == "session/load" && hello["agentInfo"]["name"] == GEMINI {
+                    self.next_minute().await?;
+                }
+                self.normal.begin_replay();
                 match self.call(method, params, SESSION).await? {
                     Ok(session) => {
                         if method == "session/load" {
                             self.skip_replay().await?;
                         }
+                        self.normal.end_replay();
                         return Ok((session, Resumed::Native));
                     }
-                    Err(_) => self.session.clear(),
+                    Err(error) => {
+                        tracing::debug!(error = rpc_text(&error), "the session is not resumed");
+                        self.normal.no_replay();
+                        self.session.clear();
+                    }
                 }
             }
             resumed = Resumed::Lost;
@@ -200,7 +181,7 @@ impl Actor {
         let session = match self.call("session/new", place, SESSION).await? {
             Ok(session) => session,
             Err(error) => {
-                let text = super::normal::with_next_step(&rpc_text(&error));
+                let text = self.normal.blame().refused(&error);
                 return Err(self.start_error(&text));
             }
         };
@@ -208,19 +189,50 @@ impl Actor {
             Some(id) => self.session = id.to_owned(),
             None => return Err(self.start_error("it began a session without an id")),
         }
+        self.born = Some(self.launch.clock.now());
         Ok((session, resumed))
     }
 
-    /// Reads over a replay that comes after the answer to `session/load`.
+    /// Waits until the minute is over in which the session was begun.
+    ///
+    /// Gemini names the file of a conversation after the minute, and writes into it before it reads
+    /// it: a process that loads a conversation in the minute of its beginning erases it.
+    async fn next_minute(&mut self) -> Result<(), Stop> {
+        const MINUTE: i64 = 60_000;
+        let now = self.launch.clock.now().0;
+        let minute = |time: i64| time.div_euclid(MINUTE);
+        if self.born.is_none_or(|born| minute(born.0) != minute(now)) {
+            return Ok(());
+        }
+        let left = u64::try_from(MINUTE - now.rem_euclid(MINUTE)).unwrap_or_default();
+        let text = format!(
+            "The agent can take up its conversation only after the minute in which it began; waiting {} s.",
+            left.div_ceil(1000)
+        );
+        self.normal.sink.notice(NoticeLevel::Info, "resume_waits", text);
+        let until = Instant::now() + Duration::from_millis(left) + MINUTE_MARGIN;
+        loop {
+            match self.step(Some(until)).await {
+                Step::Deadline => return Ok(()),
+                other => self.starting(other)?,
+            }
+        }
+    }
+
+    /// Reads over a replay that comes after the answer to `session/load`. One that has come before
+    /// it is all there is; else its beginning is waited for.
     async fn skip_replay(&mut self) -> Result<(), Stop> {
         let end = Instant::now() + REPLAY;
-        let mut quiet = Instant::now() + REPLAY_PAUSE;
+        let come = self.normal.has_replay();
+        let mut quiet = if come { Instant::now() + REPLAY_PAUSE } else { end };
         loop {
             match self.step(Some(quiet.min(end))).await {
                 Step::Deadline => return Ok(()),
                 Step::Message(message) => {
                     self.message(message);
-                    quiet = Instant::now() + REPLAY_PAUSE;
+                    if self.normal.has_replay() {
+                        quiet = Instant::now() + REPLAY_PAUSE;
+                    }
                 }
                 other => self.starting(other)?,
             }
@@ -228,7 +240,12 @@ impl Actor {
     }
 
     /// Sends a request and waits for its answer, serving everything else meanwhile.
-    async fn call(&mut self, method: &str, params: Value, limit: Duration) -> Result<Answer, Stop> {
+    pub(super) async fn call(
+        &mut self,
+        method: &str,
+        params: Value,
+        limit: Duration,
+    ) -> Result<Answer, Stop> {
         let id = self.request(method, params);
         let deadline = Instant::now() + limit;
         loop {
@@ -284,134 +301,6 @@ impl Actor {
     pub(super) fn named(&self, text: &str) -> String {
         format!("Agent `{}`: {text}", self.launch.program.name)
     }
-
-    /// Chooses and waits for it to be done.
-    async fn choose_now(&mut self, setting: Setting, value: &str) -> Result<(), Stop> {
-        if self.offers.has(setting, value) == Some(true) {
-            return Ok(());
-        }
-        let Some((method, params)) = self.choice(setting, value) else { return Ok(()) };
-        if let Err(error) = self.call(method, params, SETTING).await? {
-            let what = setting.name(value);
-            let text = format!("The agent did not take {what}: {}", rpc_text(&error));
-            self.normal.sink.notice(NoticeLevel::Warning, "setting_refused", text);
-            return Ok(());
-        }
-        *self.offers.current(setting) = Some(value.to_owned());
-        Ok(())
-    }
-
-    /// Chooses without waiting; a refusal is told later.
-    pub(super) fn choose(&mut self, setting: Setting, value: &str) {
-        if self.link.is_none() {
-            return;
-        }
-        if let Some((method, params)) = self.choice(setting, value)
-            && let Some(id) = self.request(method, params)
-        {
-            self.settings.insert(id, setting.name(value));
-        }
-    }
-
-    fn choice(&mut self, setting: Setting, value: &str) -> Option<(&'static str, Value)> {
-        let session = &self.session;
-        let (by, method, key) = match setting {
-            Setting::Mode => (&self.offers.mode_by, "session/set_mode", "modeId"),
-            Setting::Model => (&self.offers.model_by, "session/set_model", "modelId"),
-        };
-        match by {
-            By::Method => Some((method, json!({ "sessionId": session, key: value }))),
-            By::Option(id) => Some((
-                "session/set_config_option",
-                json!({ "sessionId": session, "configId": id, "value": value }),
-            )),
-            By::Nothing => {
-                let text = format!("The agent offers no choice of {}.", setting.word());
-                self.normal.sink.notice(NoticeLevel::Warning, "setting_refused", text);
-                None
-            }
-        }
-    }
-}
-
-impl Setting {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Mode => "mode",
-            Self::Model => "model",
-        }
-    }
-
-    fn name(self, value: &str) -> String {
-        format!("the {} `{}`", self.word(), prefix(value, 200))
-    }
-}
-
-impl Offers {
-    fn read(hello: &Value, session: &Value) -> Self {
-        let can = &hello["agentCapabilities"];
-        let queues = |meta: &Value| {
-            meta.as_object().is_some_and(|m| m.values().any(|v| v["promptQueueing"] == true))
-        };
-        let mut offers = Self {
-            images: can["promptCapabilities"]["image"] == true,
-            queues_prompts: queues(&can["_meta"]),
-            ..Self::default()
-        };
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let modes = &session["modes"];
-        if modes["availableModes"].is_array() {
-            offers.modes = choices(&modes["availableModes"], "id");
-            offers.mode = text(&modes["currentModeId"]);
-            offers.mode_by = By::Method;
-        }
-        let models = &session["models"];
-        if models["availableModels"].is_array() {
-            offers.models = choices(&models["availableModels"], "modelId");
-            offers.model = text(&models["currentModelId"]);
-            offers.model_by = By::Method;
-        }
-        for option in session["configOptions"].as_array().map(Vec::as_slice).unwrap_or_default() {
-            let Some(id) = text(&option["id"]) else { continue };
-            let (by, list, current) = match option["category"].as_str() {
-                Some("mode") => (&mut offers.mode_by, &mut offers.modes, &mut offers.mode),
-                Some("model") => (&mut offers.model_by, &mut offers.models, &mut offers.model),
-                _ => continue,
-            };
-            if matches!(by, By::Nothing) {
-                *by = By::Option(id);
-                *list = choices(&option["options"], "value");
-                *current = text(&option["currentValue"]);
-            }
-        }
-        offers
-    }
-
-    /// Whether this is chosen already; none if it is not known what is.
-    fn has(&self, setting: Setting, value: &str) -> Option<bool> {
-        let current = match setting {
-            Setting::Mode => &self.mode,
-            Setting::Model => &self.model,
-        };
-        current.as_deref().map(|current| current == value)
-    }
-
-    fn current(&mut self, setting: Setting) -> &mut Option<String> {
-        match setting {
-            Setting::Mode => &mut self.mode,
-            Setting::Model => &mut self.model,
-        }
-    }
-}
-
-fn choices(list: &Value, key: &str) -> Vec<Choice> {
-    let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
-    let list = list.iter().take(CHOICES).filter_map(|choice| {
-        let id = choice[key].as_str()?;
-        let name = choice["name"].as_str().unwrap_or(id);
-        Some(Choice { id: prefix(id, 200).to_owned(), name: prefix(name, 200).to_owned() })
-    });
-    list.collect()
 }
 
 fn version(info: &Value) -> Option<String> {

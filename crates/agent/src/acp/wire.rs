@@ -16,6 +16,8 @@ const CHUNK: usize = 64 << 10;
 
 /// JSON-RPC's code for a method that is not offered.
 pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
+/// JSON-RPC's code for a request that does not fit.
+pub(crate) const INVALID_PARAMS: i64 = -32602;
 /// The code that answers a request which its sender has withdrawn.
 pub(crate) const REQUEST_CANCELLED: i64 = -32800;
 

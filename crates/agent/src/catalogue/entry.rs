@@ -51,6 +51,9 @@ pub struct Entry {
     /// Hints about what it can do.
     #[serde(default)]
     pub capabilities: Capabilities,
+    /// What is sent as `_meta` when a session is begun or resumed, for [`Protocol::Acp`].
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub session_meta: serde_json::Map<String, serde_json::Value>,
     /// For [`Protocol::Text`].
     #[serde(default)]
     pub text: TextStyle,
@@ -191,6 +194,12 @@ pub struct Program {
     pub env: BTreeMap<String, String>,
     /// Hints about what it can do.
     pub capabilities: Capabilities,
+    /// Whose key it needs; named when the key is not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// What is sent as `_meta` when a session is begun or resumed.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub session_meta: serde_json::Map<String, serde_json::Value>,
     /// For [`Protocol::Text`].
     pub text: TextStyle,
     /// Files to lay into its home where they are not there yet.
@@ -264,6 +273,8 @@ impl Entry {
             argv,
             env,
             capabilities: self.capabilities,
+            provider: self.provider.clone(),
+            session_meta: self.session_meta.clone(),
             text: self.text,
             home,
         })
@@ -329,6 +340,9 @@ impl Entry {
                     KNOWN.join(", ")
                 )),
             })?;
+        }
+        if self.protocol == Protocol::Text && !self.session_meta.is_empty() {
+            return Err("`session_meta` is for protocol = \"acp\"".into());
         }
         for file in &self.home {
             let climbs = file.path.split('/').any(|part| matches!(part, "" | "." | ".."));

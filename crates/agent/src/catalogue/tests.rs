@@ -138,6 +138,25 @@ fn a_program_survives_the_link() {
 }
 
 #[test]
+fn what_is_sent_with_a_session_survives_the_link() {
+    let meta = "session_meta = { theirs = { retries = [{ kind = 'api', n = 3 }] } }";
+    let catalogue =
+        settings(&format!("[mine]\nprotocol = 'acp'\ncommand = ['x']\nprovider = 'acme'\n{meta}"));
+    let catalogue = catalogue.unwrap();
+    let entry = catalogue.get(&name("mine")).unwrap();
+    let program = entry.program(&name("mine"), &Places::default(), None).unwrap();
+    let json = serde_json::to_value(&program).unwrap();
+    let wanted = serde_json::json!({ "theirs": { "retries": [{ "kind": "api", "n": 3 }] } });
+    assert_eq!(json["session_meta"], wanted);
+    assert_eq!(serde_json::from_value::<Program>(json.clone()).unwrap(), program);
+    assert_eq!(program.provider.as_deref(), Some("acme"));
+    // What was written before these keys were is read all the same.
+    let mut before = json;
+    before.as_object_mut().unwrap().retain(|key, _| key != "session_meta" && key != "provider");
+    assert!(serde_json::from_value::<Program>(before).unwrap().session_meta.is_empty());
+}
+
+#[test]
 fn nonsense_is_refused_with_its_name_and_reason() {
     for (text, part) in [
         ("[a]\nprotocol = 'text'\ncommand = []", "must name a program"),
@@ -147,6 +166,11 @@ fn nonsense_is_refused_with_its_name_and_reason() {
         ("[a]\nprotocol = 'acp'\ncommand = ['x', '{pakage}']", "is not a placeholder"),
         ("[a]\ncommand = ['x']", "missing field `protocol`"),
         ("a = 3", "expected a table"),
+        (
+            "[a]\nprotocol = 'text'\ncommand = ['x']\nsession_meta = { x = 1 }",
+            "is for protocol = \"acp\"",
+        ),
+        ("[a]\nprotocol = 'acp'\ncommand = ['x']\nsession_meta = 3", "expected a map"),
         ("[A]\nprotocol = 'text'\ncommand = ['x']", "is not an agent name"),
         (
             "[a]\nprotocol='acp'\ncommand=['x']\n[[a.home]]\npath='../x'\ncontent=''",

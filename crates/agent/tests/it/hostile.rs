@@ -13,12 +13,12 @@ use agent_client_protocol::v1::schema as acp;
 use boatyard_agent::{Ask, Command, Driver, Input, Launch, Output, Protocol};
 use boatyard_model::{Autonomy, EventBody, PromptId, TurnOutcome, event::PermissionOutcome};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf},
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, time::timeout};
 
-use crate::support::{Local, PATIENCE, Played, follow, launch, next, program, prompt, run, send};
+use crate::{
+    played::{Agent, chunk, duplex},
+    support::{Local, PATIENCE, Played, follow, launch, next, program, prompt, run, send},
+};
 
 fn script(folder: &Path, script: &str) -> Driver {
     let program = program(Protocol::Acp, &["/bin/sh", "-c", script], "");
@@ -27,62 +27,6 @@ fn script(folder: &Path, script: &str) -> Driver {
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
-}
-
-/// The agent's side of a driver, in the test's hands.
-struct Agent {
-    lines: Lines<BufReader<ReadHalf<DuplexStream>>>,
-    writer: WriteHalf<DuplexStream>,
-}
-
-impl Agent {
-    fn start() -> (Driver, Self) {
-        let (ours, agent) = duplex();
-        let program = program(Protocol::Acp, &["played"], "");
-        (Driver::start(launch(program, Path::new("/")), Played::new(vec![ours])), agent)
-    }
-
-    /// The next message, which must be of this method.
-    async fn expect(&mut self, method: &str) -> Value {
-        let line = timeout(PATIENCE, self.lines.next_line()).await.expect("in time").unwrap();
-        let message: Value = serde_json::from_str(&line.expect("the driver goes on")).unwrap();
-        assert_eq!(message["method"], method, "{message}");
-        message
-    }
-
-    async fn say(&mut self, message: Value) {
-        let line = format!("{message}\n");
-        self.writer.write_all(line.as_bytes()).await.unwrap();
-    }
-
-    async fn answer(&mut self, to: &Value, result: Value) {
-        self.say(json!({ "jsonrpc": "2.0", "id": to["id"], "result": result })).await;
-    }
-
-    async fn update(&mut self, update: Value) {
-        let params = json!({ "sessionId": "s", "update": update });
-        self.say(json!({ "jsonrpc": "2.0", "method": "session/update", "params": params })).await;
-    }
-
-    /// Up to the first prompt, whose request is given back.
-    async fn begin(&mut self, can: Value) -> Value {
-        let hello = self.expect("initialize").await;
-        self.answer(&hello, json!({ "protocolVersion": 1, "agentCapabilities": can })).await;
-        let new = self.expect("session/new").await;
-        self.answer(&new, json!({ "sessionId": "s" })).await;
-        self.expect("session/prompt").await
-    }
-}
-
-/// The driver's end of the streams, and the agent at the other.
-fn duplex() -> (DuplexStream, Agent) {
-    let (ours, theirs) = tokio::io::duplex(64 << 10);
-    let (reader, writer) = tokio::io::split(theirs);
-    (ours, Agent { lines: BufReader::new(reader).lines(), writer })
-}
-
-fn chunk(text: &str) -> Value {
-    json!({ "sessionUpdate": "agent_message_chunk", "content": { "type": "text", "text": text } })
 }
 
 #[tokio::test]
@@ -535,7 +479,8 @@ async fn the_driver_speaks_the_protocol() {
     agent.answer(&hello, json!({ "protocolVersion": 1, "agentCapabilities": can })).await;
     let new = agent.expect("session/new").await;
     check::<acp::NewSessionRequest>(&new);
-    let modes = json!({ "currentModeId": "a", "availableModes": [{ "id": "a", "name": "A" }] });
+    let modes = json!([{ "id": "a", "name": "A" }, { "id": "b", "name": "B" }]);
+    let modes = json!({ "currentModeId": "a", "availableModes": modes });
     let option = json!({ "id": "m", "category": "model", "currentValue": "x", "options": [] });
     let session = json!({ "sessionId": "s", "modes": modes, "configOptions": [option] });
     agent.answer(&new, session).await;

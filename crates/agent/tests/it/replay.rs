@@ -67,6 +67,16 @@ fn read(name: &str) -> Recording {
     }
 }
 
+/// What the entry of a recorded agent says of its provider. Copilot and OpenCode take any.
+fn provider(name: &str) -> &'static str {
+    match name.split('.').next() {
+        Some("claude") => "provider = 'anthropic'",
+        Some("codex" | "codexzed") => "provider = 'openai'",
+        Some("gemini") => "provider = 'gemini'",
+        _ => "provider = 'corporate'",
+    }
+}
+
 /// Plays the agent's side: says what it said, after the client said what it said.
 async fn play(stream: DuplexStream, lines: Vec<(bool, Value)>, cancels: mpsc::Sender<()>) {
     let (reader, mut writer) = tokio::io::split(stream);
@@ -132,7 +142,7 @@ async fn replay(name: &str) -> String {
     let launch = Launch {
         mode: recording.mode,
         resume: recording.resume,
-        ..launch(program(Protocol::Acp, &["recorded"], ""), Path::new("/workspace"))
+        ..launch(program(Protocol::Acp, &["recorded"], provider(name)), Path::new("/workspace"))
     };
     let mut driver = Driver::start(launch, Played::new(vec![ours]));
     let mut options = recording.options.into_iter();

@@ -32,6 +32,12 @@ pub struct AgentLaunch {
     /// What is known of it beforehand.
     #[serde(default)]
     pub capabilities: Capabilities,
+    /// Whose key it needs: named when the key is missing or not taken.
+    #[serde(default)]
+    pub provider: Option<String>,
+    /// What is sent as `_meta` when a session of the Agent Client Protocol is begun or resumed.
+    #[serde(default)]
+    pub session_meta: serde_json::Map<String, serde_json::Value>,
     /// What is answered when it asks for permission.
     #[serde(default)]
     pub autonomy: Autonomy,

@@ -80,6 +80,8 @@ fn program(open: &OpenSession) -> Result<Program, Failure> {
         // The driver gets the whole environment, with these in it.
         env: agent.environment.clone(),
         capabilities: agent.capabilities,
+        provider: agent.provider.clone(),
+        session_meta: agent.session_meta.clone(),
         text: TextStyle { show, prompt },
         home: Vec::new(),
     })

@@ -310,6 +310,8 @@ fn launch(
         },
         files: program.home.into_iter().map(|file| (file.path, file.content)).collect(),
         capabilities: program.capabilities,
+        provider: program.provider,
+        session_meta: program.session_meta,
         autonomy,
         ask_seconds: Some(answer_time.saturating_add(ASK_MARGIN).as_secs()),
     })

@@ -180,7 +180,7 @@ proptest! {
         acts in proptest::collection::vec(act(), 0..60),
         seldom in any::<bool>(),
     ) {
-        let mut normal = Normal::new(UsageScope::Turn);
+        let mut normal = Normal::new(UsageScope::Turn, Blame::default());
         let mut checker = Checker::default();
         let mut turn = 1;
         normal.begin(turn);
@@ -210,7 +210,7 @@ proptest! {
 
     #[test]
     fn growing_content_is_told_piece_by_piece(pieces in proptest::collection::vec("[a-z\\n]{1,9}", 1..20)) {
-        let mut normal = Normal::new(UsageScope::Turn);
+        let mut normal = Normal::new(UsageScope::Turn, Blame::default());
         normal.begin(1);
         let mut all = String::new();
         let update = |text: &str, status: &str| {
@@ -243,7 +243,7 @@ proptest! {
 
 #[test]
 fn a_window_that_moves_on_is_told_by_what_is_new() {
-    let mut normal = Normal::new(UsageScope::Turn);
+    let mut normal = Normal::new(UsageScope::Turn, Blame::default());
     normal.begin(1);
     let lines: Vec<String> = (0..100).map(|n| format!("line {n}\n")).collect();
     for end in 10..=100 {
@@ -269,32 +269,4 @@ fn a_window_that_moves_on_is_told_by_what_is_new() {
     // Live each line once, though the windows overlap; at the end what it told last.
     assert_eq!(live, lines.concat());
     assert_eq!(whole.unwrap(), lines[90..].concat());
-}
-
-#[test]
-fn what_to_do_next_fits_what_went_wrong() {
-    for (error, next) in [
-        ("Authentication required", "Check the provider's key"),
-        ("status 429 Too Many Requests", "wait, then prompt again"),
-        ("prompt is too long: 210000 tokens", "begin a new session"),
-        ("terminated", "Prompt again"),
-    ] {
-        assert!(with_next_step(error).contains(next), "{error}");
-    }
-}
-
-#[test]
-fn providers_errors_are_dug_out() {
-    let check = |code, message: &str, data: Value, text: &str| {
-        let error = RpcError { code, message: message.into(), data };
-        assert_eq!(rpc_text(&error), text);
-    };
-    check(401, r#"{"error":{"code":401,"message":"bad key"}}"#, Value::Null, "bad key");
-    check(
-        -32603,
-        "Internal error",
-        json!({ "details": "no session" }),
-        "Internal error: no session",
-    );
-    check(-32000, "", Value::Null, "the agent answered with error -32000");
 }
