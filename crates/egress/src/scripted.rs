@@ -43,11 +43,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts,
+};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 
 pub use self::body::Body;
 use self::{
@@ -77,11 +79,36 @@ const MOST_FAILED: usize = 1024;
 pub struct Settings {
     /// The pause between two events of a stream. None in tests; a little makes it look alive.
     pub pace: Duration,
+    /// Where each request goes that was read; when there is no room, it is not told of.
+    pub record: Option<mpsc::Sender<Seen>>,
+}
+
+/// A request as it came in. Its headers have credentials, so they are not shown by `Debug`.
+#[derive(Clone)]
+pub struct Seen {
+    /// The request's method.
+    pub method: Method,
+    /// Its path and query.
+    pub uri: Uri,
+    /// Its headers, credentials included.
+    pub headers: HeaderMap,
+    /// Its body; empty where none is looked at.
+    pub body: Bytes,
+}
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seen")
+            .field("method", &self.method)
+            .field("path", &self.uri.path())
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { pace: Duration::from_millis(10) }
+        Self { pace: Duration::from_millis(10), record: None }
     }
 }
 
@@ -134,6 +161,9 @@ impl Scripted {
         let (head, body) = request.into_parts();
         let query = head.uri.query().unwrap_or_default();
         let asked = asked(&head.method, head.uri.path(), query, &head.headers);
+        if !matches!(asked, Asked::CountTokens(_) | Asked::Answer(..)) {
+            self.record(&head, Bytes::new());
+        }
         match asked {
             Asked::Alive => {
                 document(StatusCode::OK, &json!({"name": "boatyard scripted provider"}))
@@ -160,6 +190,7 @@ impl Scripted {
                         return error(protocol, StatusCode::PAYLOAD_TOO_LARGE, &why);
                     }
                 };
+                self.record(&head, bytes.clone());
                 match serde_json::from_slice(&bytes) {
                     Ok(body) => self.reply(&asked, &body, bytes.len()),
                     Err(why) => {
@@ -168,6 +199,14 @@ impl Scripted {
                     }
                 }
             }
+        }
+    }
+
+    fn record(&self, head: &Parts, body: Bytes) {
+        let Some(record) = &self.0.settings.record else { return };
+        let (method, uri, headers) = (head.method.clone(), head.uri.clone(), head.headers.clone());
+        if record.try_send(Seen { method, uri, headers, body }).is_err() {
+            tracing::debug!("nobody takes what the scripted provider has seen");
         }
     }
 

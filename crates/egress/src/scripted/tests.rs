@@ -23,9 +23,13 @@ struct Answered {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with(Settings { pace: Duration::ZERO, record: None }).await
+    }
+
+    async fn start_with(settings: Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let service = service(Settings { pace: Duration::ZERO });
+        let service = service(settings);
         let serving = async move { service.serve(listener, std::future::pending()).await };
         Self { address, _serving: tokio::spawn(serving) }
     }
@@ -380,4 +384,18 @@ async fn streams_break_where_the_prompt_asks_for_it() {
     // A prompt of its own chooses the five megabytes.
     let huge = json!({"messages": [{"role": "user", "content": "[[script:huge]]"}]});
     assert!(server.post("/v1/messages", &huge).await.body.len() > 5_000_000);
+}
+
+#[tokio::test]
+async fn what_was_asked_is_told() {
+    let (record, mut seen) = mpsc::channel(4);
+    let server = Server::start_with(Settings { pace: Duration::ZERO, record: Some(record) }).await;
+    server.send("POST /v1/messages?beta=true", "x-api-key: secret\r\n", "{}").await;
+    let seen = seen.recv().await.unwrap();
+    assert_eq!(
+        (seen.uri.to_string().as_str(), &seen.body[..]),
+        ("/v1/messages?beta=true", &b"{}"[..])
+    );
+    assert_eq!(seen.headers["x-api-key"], "secret");
+    assert!(!format!("{seen:?}").contains("secret"));
 }
