@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, header};
 use url::Url;
 
 use super::secret::Secret;
-use crate::{Error, rules::Target};
+use crate::{Error, rules::Target, scripted::Scripted};
 
 /// The longest name of a provider, in bytes.
 const MAX_NAME: usize = 40;
@@ -40,6 +40,8 @@ pub struct Provider {
     base_url: Url,
     target: Target,
     credential: Credential,
+    /// Where it is not reached over a network.
+    scripted: Option<Scripted>,
 }
 
 impl Provider {
@@ -87,7 +89,18 @@ impl Provider {
                 return Err(wrong("has a key that is empty or holds a character that no key has"));
             }
         }
-        Ok(Self { name: name.to_owned(), api, base_url, target, credential })
+        Ok(Self { name: name.to_owned(), api, base_url, target, credential, scripted: None })
+    }
+
+    /// The scripted provider in this process, reached at `/<name>/` as if it spoke `api` only.
+    ///
+    /// # Errors
+    ///
+    /// When the name is none.
+    pub fn scripted(name: &str, api: Api, scripted: Scripted) -> Result<Self, Error> {
+        // Nothing is dialled; requests have to name a host all the same.
+        let provider = Self::new(name, api, "http://scripted.invalid", Credential::NotNeeded)?;
+        Ok(Self { scripted: Some(scripted), ..provider })
     }
 
     /// Its name, the first part of each path.
@@ -118,6 +131,10 @@ impl Provider {
              and start the server again",
             self.name
         )
+    }
+
+    pub(super) fn in_process(&self) -> Option<&Scripted> {
+        self.scripted.as_ref()
     }
 
     pub(super) fn is_tls(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use hyper::client::conn::http1;
+use hyper::{client::conn::http1, server::conn::http1 as server};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -26,10 +26,14 @@ use crate::{
     Error,
     dial::{DialError, Outgoing, Purpose, Via, dial},
     rules::Host,
+    scripted::Scripted,
 };
 
 /// The most bytes of an answer's head, and of what is read ahead of its client.
 const MAX_HEAD: usize = 256 * 1024;
+
+/// What is on its way to or from a provider in this process.
+const PIPE: usize = 64 * 1024;
 
 /// A connection to a provider. It ends with this.
 pub(super) struct Upstream {
@@ -85,6 +89,11 @@ pub(super) async fn connect(parts: &Parts, provider: &Arc<Provider>) -> Result<U
 async fn open(parts: &Parts, provider: &Arc<Provider>) -> Result<Upstream, Fault> {
     let name = || provider.name().to_owned();
     let unreachable = |why| Fault::Unreachable { provider: name(), why };
+    if let Some(scripted) = provider.in_process() {
+        return in_process(provider, scripted.clone())
+            .await
+            .map_err(|error| unreachable(chain(&error)));
+    }
     let target = provider.target();
     // What is on this host is not outside: no proxy leads to it, and being offline is no matter.
     let direct = Outgoing::default();
@@ -118,6 +127,18 @@ async fn open(parts: &Parts, provider: &Arc<Provider>) -> Result<Upstream, Fault
         let _ = driver.await;
     });
     Ok(Upstream { provider: Arc::clone(provider), sender, via: dialled.via, driver })
+}
+
+/// A connection within this process, so that all else is as with any provider.
+async fn in_process(provider: &Arc<Provider>, scripted: Scripted) -> hyper::Result<Upstream> {
+    let (near, far) = tokio::io::duplex(PIPE);
+    let serving = server::Builder::new().serve_connection(TokioIo::new(far), scripted);
+    let (sender, driver) = http1::Builder::new().handshake(TokioIo::new(near)).await?;
+    // How either ends shows in the request or its body.
+    let driver = tokio::spawn(async move {
+        let _ = tokio::join!(driver, serving);
+    });
+    Ok(Upstream { provider: Arc::clone(provider), sender, via: None, driver })
 }
 
 /// Whether this is the host that the server runs on.

@@ -5,4 +5,6 @@ mod fixture;
 mod limits;
 mod passing;
 mod refusals;
+mod scripted;
+mod secrecy;
 mod tls;
