@@ -85,16 +85,8 @@ impl Yard {
     pub(crate) fn kill(&mut self, victim: Victim) {
         let mut server = self.server.take().unwrap();
         let pid = server.id();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        let child = children
-            .split_whitespace()
-            .find(|child| {
-                let line = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
-                let is_spawner = String::from_utf8_lossy(&line).contains("__boatyard-spawner");
-                is_spawner == (victim == Victim::Spawner)
-            })
-            .unwrap_or_else(|| panic!("no {victim:?} among {children}"));
-        let killed = Command::new("kill").args(["-s", "KILL", child]).status().unwrap();
+        let child = child_of(pid, victim);
+        let killed = Command::new("kill").args(["-s", "KILL", &child]).status().unwrap();
         assert!(killed.success());
         match victim {
             Victim::Spawner => self.server = Some(server),
@@ -273,6 +265,25 @@ impl Yard {
         let pid = server.id().to_string();
         let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
         let _ = server.wait();
+    }
+}
+
+/// The server's or the spawner's process. One that was killed before takes a moment to be replaced,
+/// longer the more often that happened.
+fn child_of(pid: u32, victim: Victim) -> String {
+    let deadline = std::time::Instant::now() + LIMIT;
+    loop {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let found = children.split_whitespace().find(|child| {
+            let line = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            let is_spawner = String::from_utf8_lossy(&line).contains("__boatyard-spawner");
+            is_spawner == (victim == Victim::Spawner)
+        });
+        if let Some(child) = found {
+            return child.to_owned();
+        }
+        assert!(std::time::Instant::now() < deadline, "no {victim:?} among {children}");
+        std::thread::yield_now();
     }
 }
 
