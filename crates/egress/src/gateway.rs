@@ -31,10 +31,8 @@ use std::{collections::BTreeMap, fmt, future::Future, os::fd::OwnedFd, sync::Arc
 use boatyard_model::WorkspaceId;
 use rustls::ClientConfig;
 use tokio::{
-    net::TcpListener,
+    net::TcpStream,
     sync::{Semaphore, watch},
-    task::JoinSet,
-    time::{sleep, timeout},
 };
 
 pub use self::{
@@ -46,7 +44,6 @@ use crate::{
     Error,
     dial::Outgoing,
     listener,
-    proxy::{NO_DESCRIPTORS_PAUSE, is_of_one_connection, is_shortage},
     resolve::{Guard, Resolver},
 };
 
@@ -165,47 +162,16 @@ impl Gateway {
         let settings = &self.0.settings;
         let requests = Arc::new(Semaphore::new(settings.max_requests));
         let place = Place { parts: Arc::clone(&self.0), workspace, requests, closing };
-        let mut connections = JoinSet::new();
-        let outcome = tokio::select! {
-            outcome = accept(&listener, &place, &mut connections) => outcome,
-            () = shutdown => Ok(()),
+        let service = listener::Service {
+            workspace,
+            max_connections: settings.max_connections,
+            drain_within: settings.drain_within,
+            close,
+            run: |stream| connection::run(stream, place.clone()),
+            // It is closed without a word: no request was read that an answer could be for.
+            refuse: |_: &TcpStream| (),
         };
-        drop(listener);
-        close.send_replace(true);
-        let drained = async { while connections.join_next().await.is_some() {} };
-        if timeout(settings.drain_within, drained).await.is_err() {
-            connections.shutdown().await;
-        }
-        outcome
-    }
-}
-
-/// Accepts until the listener fails.
-async fn accept(
-    listener: &TcpListener,
-    place: &Place,
-    connections: &mut JoinSet<()>,
-) -> Result<(), Error> {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) if is_of_one_connection(&error) => continue,
-            Err(error) if is_shortage(&error) => {
-                tracing::warn!(workspace.id = %place.workspace, %error, "can't accept for now");
-                sleep(NO_DESCRIPTORS_PAUSE).await;
-                continue;
-            }
-            Err(error) => return Err(Error::Listener(error)),
-        };
-        // Finished ones are still counted until they are joined.
-        while connections.try_join_next().is_some() {}
-        if connections.len() < place.parts.settings.max_connections {
-            connections.spawn(connection::run(stream, place.clone()));
-        }
+        service.serve(listener, shutdown).await
     }
 }
 

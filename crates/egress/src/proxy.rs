@@ -18,7 +18,6 @@ mod tunnel;
 
 use std::{
     future::Future,
-    io,
     os::fd::OwnedFd,
     sync::{
         Arc,
@@ -28,12 +27,7 @@ use std::{
 };
 
 use boatyard_model::WorkspaceId;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{net::TcpStream, sync::watch};
 
 use crate::{
     Error,
@@ -43,9 +37,6 @@ use crate::{
     resolve::{Guard, Resolver},
     rules::RuleSet,
 };
-
-/// How long to wait when the system has no descriptors left.
-pub(crate) const NO_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a proxy behaves. [`Settings::default`] has what suits a server.
 #[derive(Debug, Clone)]
@@ -133,54 +124,22 @@ impl Proxy {
         let listener = listener::adopt(listener)?;
         let (close, closing) = watch::channel(false);
         let place = Place { parts: Arc::clone(&self.0), workspace, rules, closing };
-        let mut connections = JoinSet::new();
-        let outcome = tokio::select! {
-            outcome = accept(&listener, &place, &mut connections) => outcome,
-            () = shutdown => Ok(()),
+        let service = listener::Service {
+            workspace,
+            max_connections: self.0.settings.max_connections,
+            drain_within: self.0.settings.drain_within,
+            close,
+            run: |stream| {
+                let counted = Counted::new(Arc::clone(&self.0));
+                let place = place.clone();
+                async move {
+                    connection::run(stream, place).await;
+                    drop(counted);
+                }
+            },
+            refuse,
         };
-        drop(listener);
-        close.send_replace(true);
-        let drained = async { while connections.join_next().await.is_some() {} };
-        if timeout(self.0.settings.drain_within, drained).await.is_err() {
-            connections.shutdown().await;
-        }
-        outcome
-    }
-}
-
-/// Accepts until the listener fails.
-async fn accept(
-    listener: &TcpListener,
-    place: &Place,
-    connections: &mut JoinSet<()>,
-) -> Result<(), Error> {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) if is_of_one_connection(&error) => continue,
-            Err(error) if is_shortage(&error) => {
-                tracing::warn!(workspace.id = %place.workspace, %error, "can't accept for now");
-                sleep(NO_DESCRIPTORS_PAUSE).await;
-                continue;
-            }
-            Err(error) => return Err(Error::Listener(error)),
-        };
-        // Finished ones are still counted until they are joined.
-        while connections.try_join_next().is_some() {}
-        if connections.len() >= place.parts.settings.max_connections {
-            refuse(&stream);
-            continue;
-        }
-        let counted = Counted::new(Arc::clone(&place.parts));
-        let place = place.clone();
-        connections.spawn(async move {
-            connection::run(stream, place).await;
-            drop(counted);
-        });
+        service.serve(listener, shutdown).await
     }
 }
 
@@ -191,24 +150,6 @@ fn refuse(stream: &TcpStream) {
         b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\n\
           Content-Length: 45\r\n\r\nThis workspace has too many connections open\n",
     );
-}
-
-pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
-}
-
-/// `EMFILE`, `ENFILE`, `ENOBUFS` and `ENOMEM`: it passes.
-pub(crate) fn is_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Counts one connection while it lives.
