@@ -20,8 +20,9 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+pub use boatyard_model::agent::Choice;
 use boatyard_model::{
-    Autonomy, BlobId, EventBody, PermissionId, PromptId, QuestionId, TurnOutcome,
+    AgentOffers, Autonomy, BlobId, EventBody, PermissionId, PromptId, QuestionId, TurnOutcome,
     event::PermissionOutcome, time::Clock,
 };
 use bytes::Bytes;
@@ -231,18 +232,8 @@ pub struct AgentSession {
     pub id: Option<String>,
     /// Whether it is the one that was asked for.
     pub resumed: Resumed,
-    /// The program's own name and version, where it tells.
-    pub version: Option<String>,
-    /// The modes that it offers.
-    pub modes: Vec<Choice>,
-    /// The mode it is in.
-    pub mode: Option<String>,
-    /// The models that it offers.
-    pub models: Vec<Choice>,
-    /// The model it uses.
-    pub model: Option<String>,
-    /// Whether it takes pictures.
-    pub takes_images: bool,
+    /// What it offers.
+    pub offers: AgentOffers,
 }
 
 /// How a session stands to the one that was to be resumed.
@@ -256,15 +247,6 @@ pub enum Resumed {
     /// The agent does not remember: a fresh session was begun, seeded with [`Launch::seed`] if
     /// there was one.
     Lost,
-}
-
-/// One of several things that an agent offers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Choice {
-    /// What it is chosen by.
-    pub id: String,
-    /// For people.
-    pub name: String,
 }
 
 /// A running driver. Dropping it kills the agent.

@@ -11,7 +11,7 @@
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use boatyard_model::{
-    EventBody, TurnOutcome,
+    AgentOffers, EventBody, TurnOutcome,
     event::{NoticeLevel, ToolCall, ToolKind, ToolStatus},
 };
 use futures::future::BoxFuture;
@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     capture::{Capture, LastWords, Utf8, WHOLE, plain, prefix},
-    catalogue::{PromptBy, Show, replace_placeholders},
+    catalogue::{PromptBy, Show, Steer, replace_placeholders},
     driver::{AgentSession, Command, Input, Launch, Output, Resumed},
     process::{Exit, Process, ProcessControl, ProcessSpec, Reader, Spawner, Stdin},
     sink::Sink,
@@ -68,12 +68,7 @@ pub(crate) async fn run(
     actor.sink.output(Output::Session(AgentSession {
         id: None,
         resumed: Resumed::Fresh,
-        version: None,
-        modes: Vec::new(),
-        mode: None,
-        models: Vec::new(),
-        model: None,
-        takes_images: false,
+        offers: AgentOffers { steer: Steer::Restart, ..AgentOffers::default() },
     }));
     actor.serve().await;
     while !actor.sink.is_empty() {

@@ -43,6 +43,8 @@ pub enum HelloKind {
     Egress = 2,
     /// Are you there: [`Hello::PONG`], the generation and the process id come back.
     Ping = 3,
+    /// The gateway listener is wanted: answered as [`Self::Egress`] is.
+    Gateway = 4,
 }
 
 impl Hello {
@@ -74,6 +76,7 @@ impl Hello {
             1 => HelloKind::Link,
             2 => HelloKind::Egress,
             3 => HelloKind::Ping,
+            4 => HelloKind::Gateway,
             _ => return None,
         };
         Some(Self { kind })
@@ -207,7 +210,8 @@ mod tests {
 
     #[test]
     fn a_hello_survives_a_round_trip() {
-        for kind in [HelloKind::Link, HelloKind::Egress, HelloKind::Ping] {
+        use HelloKind::{Egress, Gateway, Link, Ping};
+        for kind in [Link, Egress, Ping, Gateway] {
             let hello = Hello { kind };
             assert_eq!(Hello::parse(&hello.to_bytes()), Some(hello));
         }

@@ -21,8 +21,8 @@ mod launch;
 
 pub use boatyard_model::event::DiffFile;
 use boatyard_model::{
-    BlobId, Content, EventBody, PermissionId, PromptId, QuestionId, SessionId, Timestamp,
-    TurnOutcome,
+    AgentOffers, BlobId, Content, EventBody, PermissionId, PromptId, QuestionId, SessionId,
+    Timestamp, TurnOutcome,
 };
 pub use launch::{AgentLaunch, AgentProtocol, PromptBy};
 use serde::{Deserialize, Serialize};
@@ -198,6 +198,21 @@ pub enum Request {
         /// The answer; none if there will be none.
         answer: Option<String>,
     },
+    /// Choose one of the agent's own modes; what comes of it is told by [`RecordKind::Offers`], a
+    /// refusal by a notice.
+    SetMode {
+        /// In which session.
+        session: SessionId,
+        /// The mode's id.
+        mode: String,
+    },
+    /// Choose one of the agent's models; told as the mode is.
+    SetModel {
+        /// In which session.
+        session: SessionId,
+        /// The model's id.
+        model: String,
+    },
     /// End all agents and commands in order, before the workspace sleeps.
     Quiesce,
 }
@@ -238,9 +253,9 @@ pub enum Reply {
         agent_session: Option<String>,
         /// The wanted conversation was taken up again.
         resumed: bool,
-        /// What the agent can do, for the page: `image`, `steer`, `resume`, …
+        /// What the agent was found to offer.
         #[serde(default)]
-        abilities: Vec<String>,
+        offers: AgentOffers,
     },
     /// The message was delivered into the turn.
     Steered {
@@ -315,6 +330,8 @@ pub enum RecordKind {
     },
     /// The agent's own id of the conversation became known or changed.
     AgentSession(String),
+    /// What the agent was found to offer, or what of it has changed: the whole of it.
+    Offers(AgentOffers),
 }
 
 /// The largest record, in bytes, with its blob.

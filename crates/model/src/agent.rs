@@ -1,4 +1,5 @@
-//! How much an agent may do unasked, and what is known of it beforehand.
+//! How much an agent may do unasked, what is known of it beforehand, what people set for it, and
+//! what it was found to offer.
 //!
 //! [`Autonomy`] is one choice for all agents. It is kept in two ways at once: the agent is put into
 //! the mode of its own that comes nearest, and what it asks all the same is answered by
@@ -7,6 +8,15 @@
 //!
 //! It is about attention, not about safety: what a call is comes from the agent's own words. The
 //! boundary is the sandbox.
+//!
+//! [`AgentSettings`] are given for the organization, a repository, a task or a session, and laid
+//! over each other: the narrowest wins ([`AgentSettings::over`]).
+
+mod offers;
+mod settings;
+
+pub use offers::{AgentOffers, Choice};
+pub use settings::{AgentSettings, McpServer, McpTransport, SettingsError};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -78,7 +88,7 @@ impl Default for Capabilities {
 }
 
 /// How a message gets into a running turn.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Steer {
     /// As the agent's capabilities say.

@@ -128,6 +128,8 @@ id! {
     BlobId, "blb", "a blob";
     /// A frozen part of a workspace's file tree.
     LayerId, "lay", "a layer";
+    /// An agent's program, or what one needs, as it was installed.
+    ToolId, "tol", "an installed tool";
     /// A unit of durable background work.
     JobId, "job", "a job";
     /// A team.

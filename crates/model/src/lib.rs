@@ -9,7 +9,8 @@
 //! - [`state`]: the state of an attempt, a session, a turn, a prompt, a workspace, a job, each
 //!   with its legal transitions beside it.
 //! - [`event`]: the one vocabulary of what happens in a session.
-//! - [`agent`]: how much an agent may do unasked, and what is known of it beforehand.
+//! - [`agent`]: how much an agent may do unasked, what is known of it beforehand, what is set for
+//!   it and what it was found to offer.
 //! - [`diff`]: what git prints of a difference, read.
 //! - [`name`]: parsed names: repositories, branches, commits, agents, environments.
 //! - [`limits`]: what a workspace or a task may use.
@@ -23,11 +24,11 @@ pub mod name;
 pub mod state;
 pub mod time;
 
-pub use agent::Autonomy;
+pub use agent::{AgentOffers, AgentSettings, Autonomy};
 pub use event::{Content, Event, EventBody};
 pub use id::{
     AttemptId, BlobId, JobId, KeyId, LayerId, MemberId, OrganizationId, PermissionId, PromptId,
-    QuestionId, RepositoryId, SessionId, TaskId, WorkspaceId,
+    QuestionId, RepositoryId, SessionId, TaskId, ToolId, WorkspaceId,
 };
 pub use limits::{TaskLimits, WorkspaceLimits};
 pub use state::{

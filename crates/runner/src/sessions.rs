@@ -258,6 +258,12 @@ impl Sessions {
                 self.find(session)?.answer_question(question, answer).await?;
                 Ok(Reply::Done)
             }
+            Request::SetMode { session, mode } => {
+                self.find(session)?.set_mode(mode).await.map(|()| Reply::Done)
+            }
+            Request::SetModel { session, model } => {
+                self.find(session)?.set_model(model).await.map(|()| Reply::Done)
+            }
             Request::Status | Request::Quiesce => Err(Failure {
                 code: FailureCode::Unsupported,
                 message: "this request is not about a session".into(),

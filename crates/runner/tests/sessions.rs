@@ -133,10 +133,10 @@ async fn the_demo_agent_over_its_protocol() {
     let session = SessionId::new();
     let mut events = server.events(None);
     let opened = server.ask(place.open_demo(session)).await.unwrap();
-    let Reply::SessionOpen { agent_session: Some(agent_session), abilities, .. } = opened else {
+    let Reply::SessionOpen { agent_session: Some(agent_session), offers, .. } = opened else {
         panic!("{opened:?}")
     };
-    assert!(abilities.iter().any(|a| a == "image"), "{abilities:?}");
+    assert!(offers.images && offers.resume, "{offers:?}");
     let (record, _) = events.next().await;
     assert_eq!(record.what, RecordKind::AgentSession(agent_session));
 

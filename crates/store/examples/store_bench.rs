@@ -73,6 +73,7 @@ async fn session(store: &Store) -> Result<SessionId, boatyard_store::Error> {
         begins: boatyard_store::Begins::Later,
     };
     let session = NewSession {
+        settings: boatyard_model::AgentSettings::default(),
         id: SessionId::new(),
         owner: Owner::BUILT_IN,
         workspace: id,

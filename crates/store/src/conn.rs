@@ -18,7 +18,8 @@ use std::{borrow::Cow, sync::Arc};
 use boatyard_model::{
     AttemptId, AttemptState, BlobId, JobId, JobState, KeyId, LayerId, MemberId, OrganizationId,
     PermissionId, PromptId, PromptMode, PromptState, QuestionId, RepositoryId, SessionId,
-    SessionState, TaskId, Timestamp, TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceState,
+    SessionState, TaskId, Timestamp, ToolId, TurnOutcome, WorkspaceId, WorkspaceKind,
+    WorkspaceState,
 };
 use sqlx::{AssertSqlSafe, SqlitePool};
 
@@ -265,6 +266,7 @@ ids!(
     RepositoryId,
     SessionId,
     TaskId,
+    ToolId,
     WorkspaceId
 );
 

@@ -61,7 +61,7 @@ pub use layers::{LayerKind, LayerRow, LayerState, NewLayer};
 pub use owner::{BUILT_IN_MEMBER, BUILT_IN_ORGANIZATION, Owner};
 pub use prompts::{Delivery, NewPrompt, PromptRow, Restarted};
 pub use repositories::{RepositoryKind, RepositoryRow, RepositoryState};
-pub use sessions::{NewSession, SessionFilter, SessionRow, TurnRow};
+pub use sessions::{NewSession, SessionFilter, SessionRow, SessionUpdate, TurnRow};
 pub use store::{Before, Options, Store};
 pub use tasks::{
     AttemptRow, AttemptUpdate, Begin, Created, JOB_ATTEMPT, NewTask, OrderRow, Phase, Reason,

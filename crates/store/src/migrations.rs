@@ -11,7 +11,10 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use crate::{Error, Result, conn::sqlite};
 
 /// Every migration, in order: number, name, text.
-const ALL: &[(i64, &str, &str)] = &[(1, "first", include_str!("migrations/0001_first.sql"))];
+const ALL: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("migrations/0001_first.sql")),
+    (2, "agents", include_str!("migrations/0002_agents.sql")),
+];
 
 /// The migrations that a database lacks.
 #[derive(Debug, Clone)]

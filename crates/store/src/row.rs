@@ -7,10 +7,10 @@
 use std::{borrow::Cow, error::Error as StdError};
 
 use boatyard_model::{
-    AttemptId, AttemptState, BlobId, Content, JobId, JobState, KeyId, LayerId, MemberId,
-    OrganizationId, PermissionId, PromptId, PromptMode, PromptState, QuestionId, RepositoryId,
-    SessionId, SessionState, TaskId, TaskLimits, Timestamp, TurnOutcome, WorkspaceId,
-    WorkspaceKind, WorkspaceLimits, WorkspaceState,
+    AgentOffers, AgentSettings, AttemptId, AttemptState, BlobId, Content, JobId, JobState, KeyId,
+    LayerId, MemberId, OrganizationId, PermissionId, PromptId, PromptMode, PromptState, QuestionId,
+    RepositoryId, SessionId, SessionState, TaskId, TaskLimits, Timestamp, ToolId, TurnOutcome,
+    WorkspaceId, WorkspaceKind, WorkspaceLimits, WorkspaceState,
     event::{PermissionOption, Usage},
 };
 use sqlx::{Decode, Row, Sqlite, TypeInfo, ValueRef, sqlite::SqliteRow};
@@ -240,6 +240,7 @@ text_columns!(
     RepositoryId,
     SessionId,
     TaskId,
+    ToolId,
     WorkspaceId,
     AttemptState,
     JobState,
@@ -270,6 +271,8 @@ macro_rules! json_columns {
 }
 
 json_columns!(
+    AgentOffers,
+    AgentSettings,
     Vec<Content>,
     Vec<LayerId>,
     Vec<PermissionOption>,

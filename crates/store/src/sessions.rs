@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use boatyard_model::{
-    AttemptId, EventBody, OrganizationId, PromptId, SessionId, SessionState, TaskId, Timestamp,
-    TurnOutcome, WorkspaceId, event::Usage,
+    AgentOffers, AgentSettings, AttemptId, EventBody, OrganizationId, PromptId, SessionId,
+    SessionState, TaskId, Timestamp, ToolId, TurnOutcome, WorkspaceId, event::Usage,
 };
 use serde_json::json;
 
@@ -21,7 +21,7 @@ use crate::{
     Error, Owner, Result, Store, Tx,
     conn::{exec, find, read_all, read_one, read_page},
     events::NewEvent,
-    row::record,
+    row::{json, record},
 };
 
 record! {
@@ -54,6 +54,12 @@ record! {
         pub turn: Option<u32>,
         /// The agent's own id for the conversation, to resume it by.
         pub agent_session: Option<String>,
+        /// What was set for it: chosen with it, and with its task.
+        pub settings: AgentSettings,
+        /// What its agent was found to offer.
+        pub offers: Option<AgentOffers>,
+        /// The installed program that it was last started from.
+        pub tool: Option<ToolId>,
         /// What it has used.
         pub usage: Option<Usage>,
         /// The last number in its log.
@@ -109,10 +115,25 @@ pub struct NewSession {
     pub agent: String,
     /// The model that is asked for.
     pub model: Option<String>,
+    /// What is set for it alone.
+    pub settings: AgentSettings,
     /// Where the agent begins, inside the workspace.
     pub cwd: String,
     /// The client's own name for it, unique in the workspace.
     pub client_key: Option<String>,
+}
+
+/// What becomes known of a session's agent, or is chosen for it. What is absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionUpdate {
+    /// What is set for it alone: the whole of it.
+    pub settings: Option<AgentSettings>,
+    /// What its agent offers.
+    pub offers: Option<AgentOffers>,
+    /// The installed program that it was started from.
+    pub tool: Option<ToolId>,
+    /// The model.
+    pub model: Option<String>,
 }
 
 /// Which sessions to list.
@@ -149,12 +170,13 @@ impl Tx {
             }
         }
         let (task, attempt) = new.attempt.unzip();
+        let settings = json(&new.settings)?;
         let number = find!(
             self,
             (i64,),
             "INSERT INTO session (id, organization, owner, workspace, task, attempt, agent, model,
-                cwd, client_key, state, created, last_active)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'starting', $11, $11)
+                cwd, client_key, state, created, last_active, settings)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'starting', $11, $11, $12)
              RETURNING number",
             new.id,
             new.owner.organization,
@@ -167,6 +189,7 @@ impl Tx {
             new.cwd,
             new.client_key,
             self.now(),
+            settings,
         )?;
         let (number,) = number.ok_or_else(|| Error::not_found("session", new.id))?;
         exec!(
@@ -261,6 +284,27 @@ impl Tx {
     pub async fn set_agent_session(&mut self, id: SessionId, agent_session: String) -> Result<()> {
         let touched =
             exec!(self, "UPDATE session SET agent_session = $2 WHERE id = $1", id, agent_session,)?;
+        if touched == 0 { Err(Error::not_found("session", id)) } else { Ok(()) }
+    }
+
+    /// Keeps what was found out about a session's agent, or chosen for it. What is absent stays.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn update_session(&mut self, id: SessionId, update: SessionUpdate) -> Result<()> {
+        let settings = update.settings.as_ref().map(json).transpose()?;
+        let offers = update.offers.as_ref().map(json).transpose()?;
+        let touched = exec!(
+            self,
+            "UPDATE session SET settings = COALESCE($2, settings), offers = COALESCE($3, offers),
+                tool = COALESCE($4, tool), model = COALESCE($5, model)
+             WHERE id = $1",
+            id,
+            settings,
+            offers,
+            update.tool,
+            update.model,
+        )?;
         if touched == 0 { Err(Error::not_found("session", id)) } else { Ok(()) }
     }
 

@@ -119,6 +119,10 @@ record! {
         pub workspace: Option<WorkspaceId>,
         /// Its conversation.
         pub session: Option<SessionId>,
+        /// The agent that it is made with.
+        pub agent: String,
+        /// The model that was asked for.
+        pub model: Option<String>,
         /// Its branch.
         pub branch: Option<String>,
         /// The commit that the branch began at.
@@ -269,8 +273,8 @@ impl Tx {
             exec!(
                 self,
                 "INSERT INTO attempt (id, organization, owner, task, n, state, branch, phases,
-                    created)
-                 VALUES ($1, $2, $3, $4, $5, 'queued', $6, '[]', $7)",
+                    created, agent, model)
+                 VALUES ($1, $2, $3, $4, $5, 'queued', $6, '[]', $7, $8, $9)",
                 attempt,
                 owner.organization,
                 owner.member,
@@ -278,6 +282,8 @@ impl Tx {
                 n,
                 branch,
                 now,
+                new.agent,
+                new.model,
             )?;
             let payload = json!({ "task": id, "attempt": attempt, "n": n });
             let mut job = NewJob::new(JOB_ATTEMPT, payload).about(attempt);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use boatyard_model::event::NoticeLevel;
+use boatyard_model::{AgentOffers, agent::Steer, event::NoticeLevel};
 use serde_json::{Value, json};
 
 use super::{Actor, Stop, failure::rpc_text};
@@ -222,6 +222,20 @@ impl Offers {
             }
         }
         offers
+    }
+
+    /// All of it, for those who may choose.
+    pub(super) fn told(&self, version: Option<String>, resume: bool) -> AgentOffers {
+        AgentOffers {
+            version,
+            modes: self.modes.clone(),
+            mode: self.mode.clone(),
+            models: self.models.clone(),
+            model: self.model.clone(),
+            images: self.images,
+            steer: if self.queues_prompts { Steer::Prompt } else { Steer::Restart },
+            resume,
+        }
     }
 
     /// Whether this is chosen already; none if it is not known what is.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     capture::prefix,
-    catalogue::Steer,
+    catalogue::{Capabilities, Steer},
     driver::{AgentSession, Command, Output, Resumed},
     process::{ProcessSpec, Stdin},
 };
@@ -90,12 +90,7 @@ impl Actor {
         self.normal.sink.output(Output::Session(AgentSession {
             id: Some(self.session.clone()),
             resumed,
-            version: version(&hello["agentInfo"]),
-            modes: self.offers.modes.clone(),
-            mode: self.offers.mode.clone(),
-            models: self.offers.models.clone(),
-            model: self.offers.model.clone(),
-            takes_images: self.offers.images,
+            offers: self.offers.told(version(&hello["agentInfo"]), can_resume(&hello, &hints)),
         }));
         Ok(())
     }
@@ -301,6 +296,13 @@ impl Actor {
     pub(super) fn named(&self, text: &str) -> String {
         format!("Agent `{}`: {text}", self.launch.program.name)
     }
+}
+
+/// Whether it can take up an earlier conversation by itself.
+fn can_resume(hello: &Value, hints: &Capabilities) -> bool {
+    let can = &hello["agentCapabilities"];
+    let offered = !can["sessionCapabilities"]["resume"].is_null() || can["loadSession"] == true;
+    hints.resume && offered
 }
 
 fn version(info: &Value) -> Option<String> {

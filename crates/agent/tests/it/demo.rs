@@ -428,9 +428,13 @@ async fn modes_and_models_are_chosen_and_refused() {
             break session;
         }
     };
-    assert_eq!(session.model.as_deref(), Some("demo-large"));
-    assert_eq!(session.mode.as_deref(), Some("free"));
-    assert!(session.takes_images && session.modes.len() == 2 && session.models.len() == 2);
+    assert_eq!(session.offers.model.as_deref(), Some("demo-large"));
+    assert_eq!(session.offers.mode.as_deref(), Some("free"));
+    assert!(
+        session.offers.images
+            && session.offers.modes.len() == 2
+            && session.offers.models.len() == 2
+    );
     send(&driver, Command::SetMode("wild".into())).await;
     loop {
         if let Output::Event { body: EventBody::Notice { code, .. }, .. } =

@@ -204,7 +204,11 @@ impl Names {
             }
             Output::Session(session) => format!(
                 "session {:?} resumed {:?} mode {:?} model {:?} images {}",
-                session.version, session.resumed, session.mode, session.model, session.takes_images
+                session.offers.version,
+                session.resumed,
+                session.offers.mode,
+                session.offers.model,
+                session.offers.images
             ),
             other => format!("{other:?}"),
         }

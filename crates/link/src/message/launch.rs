@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use boatyard_model::{Autonomy, agent::Capabilities};
+use boatyard_model::{
+    Autonomy,
+    agent::{Capabilities, McpServer},
+};
 use serde::{Deserialize, Serialize};
 
 /// An agent, resolved from the catalogue by the server.
@@ -45,6 +48,12 @@ pub struct AgentLaunch {
     /// deadline comes first, not be there to decide; a day if absent.
     #[serde(default)]
     pub ask_seconds: Option<u64>,
+    /// The MCP servers that it gets, by name; none of them is off.
+    #[serde(default)]
+    pub mcp_servers: BTreeMap<String, McpServer>,
+    /// Said to it before the first prompt of a conversation.
+    #[serde(default)]
+    pub instructions: Option<String>,
 }
 
 /// How an agent speaks.

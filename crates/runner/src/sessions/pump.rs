@@ -119,7 +119,7 @@ async fn take(session: &Arc<Session>, output: Output) {
 }
 
 async fn opened(session: &Arc<Session>, agent: AgentSession) {
-    let AgentSession { id, resumed, takes_images, .. } = agent;
+    let AgentSession { id, resumed, offers } = agent;
     if let Some(id) = &id {
         let known = session.state().agent_session.replace(id.clone());
         if known.as_ref() != Some(id) {
@@ -127,10 +127,11 @@ async fn opened(session: &Arc<Session>, agent: AgentSession) {
             session.context.record(session.id, None, what, &[]).await;
         }
     }
-    let abilities = [(takes_images, "image"), (id.is_some(), "resume"), (id.is_some(), "steer")];
+    let what = RecordKind::Offers(offers.clone());
+    session.context.record(session.id, None, what, &[]).await;
     session.opened.send_replace(Opened::Open {
         agent_session: id,
         resumed: resumed == Resumed::Native,
-        abilities: abilities.iter().filter(|(has, _)| *has).map(|(_, a)| (*a).into()).collect(),
+        offers,
     });
 }

@@ -12,7 +12,7 @@ use boatyard_link::{
     spool::SessionEntry,
 };
 use boatyard_model::{
-    Content, PermissionId, PromptId, QuestionId, SessionId, Timestamp, TurnOutcome,
+    AgentOffers, Content, PermissionId, PromptId, QuestionId, SessionId, Timestamp, TurnOutcome,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -70,7 +70,7 @@ pub struct Session {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Opened {
     Starting,
-    Open { agent_session: Option<String>, resumed: bool, abilities: Vec<String> },
+    Open { agent_session: Option<String>, resumed: bool, offers: AgentOffers },
     Failed(String),
 }
 
@@ -172,8 +172,8 @@ impl Session {
         let waited = timeout(START, opened.wait_for(|opened| *opened != Opened::Starting)).await;
         let failed = |message| Failure { code: FailureCode::Agent, message };
         match waited.map(|outcome| outcome.map(|opened| opened.clone())) {
-            Ok(Ok(Opened::Open { agent_session, resumed, abilities })) => {
-                Ok(Reply::SessionOpen { agent_session, resumed, abilities })
+            Ok(Ok(Opened::Open { agent_session, resumed, offers })) => {
+                Ok(Reply::SessionOpen { agent_session, resumed, offers })
             }
             Ok(Ok(Opened::Failed(text))) => Err(failed(text)),
             Ok(Ok(Opened::Starting) | Err(_)) => Err(failed("the agent's driver is gone".into())),
@@ -381,6 +381,22 @@ impl Session {
             code: FailureCode::Internal,
             message: format!("not every process could be ended: {error}"),
         })
+    }
+
+    /// Chooses one of the agent's modes; what comes of it is told as an event.
+    ///
+    /// # Errors
+    /// When the driver is gone.
+    pub async fn set_mode(&self, mode: String) -> Result<(), Failure> {
+        self.command(Command::SetMode(mode)).await
+    }
+
+    /// Chooses one of the agent's models; what comes of it is told as an event.
+    ///
+    /// # Errors
+    /// When the driver is gone.
+    pub async fn set_model(&self, model: String) -> Result<(), Failure> {
+        self.command(Command::SetModel(model)).await
     }
 
     /// Hands the agent a person's decision.

@@ -227,6 +227,10 @@ impl Events {
         let mut all = Vec::new();
         loop {
             let (record, _) = self.next().await;
+            // What the agent offers is told when it has started, before any turn.
+            if all.is_empty() && record.turn.is_none() {
+                continue;
+            }
             all.push(record.clone());
             if let RecordKind::Event(EventBody::TurnCompleted { outcome, .. }) = record.what {
                 return (all, outcome);
@@ -254,6 +258,7 @@ pub fn kinds(records: &[Record]) -> Vec<&'static str> {
             RecordKind::Event(body) => body.kind(),
             RecordKind::Blob { .. } => "blob",
             RecordKind::AgentSession(_) => "agent_session",
+            RecordKind::Offers(_) => "offers",
         })
         .collect()
 }

@@ -15,10 +15,11 @@ use boatyard_link::{
     record,
 };
 use boatyard_model::{
-    EventBody, PermissionId, QuestionId, SessionId, Timestamp, WorkspaceId,
+    AgentOffers, EventBody, PermissionId, QuestionId, SessionId, Timestamp, WorkspaceId,
+    agent::Choice,
     event::{NoticeLevel, PermissionOutcome},
 };
-use boatyard_store::{NewEvent, NewJob, Origin, Owner};
+use boatyard_store::{NewEvent, NewJob, Origin, Owner, SessionUpdate};
 use bytes::{Bytes, BytesMut};
 
 use super::{Attached, Hub, HubError, Shared};
@@ -30,6 +31,10 @@ const BATCH: usize = 256;
 const STORE_AGAIN: Duration = Duration::from_secs(2);
 /// The largest event that is stored, in bytes; what is larger becomes a notice.
 const EVENT_MAX: usize = 2 << 20;
+/// How many modes or models an agent may offer.
+const OFFERS: usize = 200;
+/// The longest name of one, in characters.
+const OFFER_TEXT: usize = 200;
 /// The largest blob, in bytes.
 const BLOB_MAX: usize = 20 << 20;
 
@@ -153,6 +158,17 @@ impl Taker {
                         tracing::warn!(workspace.id = %self.workspace, error = %crate::chain(&error), "a blob was not kept");
                     }
                 }
+                RecordKind::Offers(offers) => {
+                    let session = record.session;
+                    let offers = bounded(offers);
+                    let known = SessionUpdate { offers: Some(offers), ..SessionUpdate::default() };
+                    self.shared
+                        .store
+                        .write(move |tx| {
+                            Box::pin(async move { tx.update_session(session, known).await })
+                        })
+                        .await?;
+                }
                 RecordKind::AgentSession(id) => {
                     let (session, id) = (record.session, id.chars().take(500).collect());
                     self.shared
@@ -273,6 +289,25 @@ impl Taker {
             });
         }
         Some(body)
+    }
+}
+
+/// What a workspace says that its agent offers, cut to what is shown.
+fn bounded(offers: AgentOffers) -> AgentOffers {
+    let text = |text: String| text.chars().take(OFFER_TEXT).collect::<String>();
+    let list = |list: Vec<Choice>| {
+        let list = list.into_iter().take(OFFERS);
+        list.map(|choice| Choice { id: text(choice.id), name: text(choice.name) }).collect()
+    };
+    AgentOffers {
+        version: offers.version.map(text),
+        modes: list(offers.modes),
+        mode: offers.mode.map(text),
+        models: list(offers.models),
+        model: offers.model.map(text),
+        images: offers.images,
+        steer: offers.steer,
+        resume: offers.resume,
     }
 }
 

@@ -348,6 +348,7 @@ async fn rows(
         begins: boatyard_store::Begins::Later,
     };
     let new_session = NewSession {
+        settings: boatyard_model::AgentSettings::default(),
         id: session,
         owner,
         workspace,

@@ -314,6 +314,8 @@ fn launch(
         session_meta: program.session_meta,
         autonomy,
         ask_seconds: Some(answer_time.saturating_add(ASK_MARGIN).as_secs()),
+        mcp_servers: BTreeMap::new(),
+        instructions: None,
     })
 }
 

@@ -60,6 +60,7 @@ pub async fn create_session(
         Some(cwd) => confined(&cwd, &home)?,
     };
     let stored = boatyard_store::NewSession {
+        settings: boatyard_model::AgentSettings::default(),
         id: SessionId::new(),
         owner: caller.owner,
         workspace: new.workspace,

@@ -338,6 +338,7 @@ mod helper {
             begins: boatyard_store::Begins::Later,
         };
         let new_session = NewSession {
+            settings: boatyard_model::AgentSettings::default(),
             id: session,
             owner,
             workspace,

@@ -32,6 +32,7 @@ async fn session(machine: &Machine) -> SessionId {
         begins: boatyard_store::Begins::Later,
     };
     let new_session = NewSession {
+        settings: boatyard_model::AgentSettings::default(),
         id: session,
         owner,
         workspace,

@@ -88,6 +88,7 @@ impl World {
 
     pub(crate) async fn session_in(&self, workspace: WorkspaceId) -> SessionId {
         let new = NewSession {
+            settings: boatyard_model::AgentSettings::default(),
             id: SessionId::new(),
             owner: Owner::BUILT_IN,
             workspace,

@@ -70,6 +70,7 @@ async fn working(world: &World) -> (SessionId, boatyard_model::AttemptId) {
             Box::pin(async move {
                 tx.begin_next_attempt(9).await?;
                 let new = NewSession {
+                    settings: boatyard_model::AgentSettings::default(),
                     id: session,
                     owner: Owner::BUILT_IN,
                     workspace,
@@ -301,6 +302,7 @@ async fn a_client_s_key_finds_its_session() {
     let workspace = world.workspace().await;
     let create = || {
         let new = NewSession {
+            settings: boatyard_model::AgentSettings::default(),
             id: SessionId::new(),
             owner: Owner::BUILT_IN,
             workspace,

@@ -89,6 +89,7 @@ pub(super) async fn workspace_that_was(store: &Store) -> Result<WorkspaceId> {
 async fn session(store: &Store) -> Result<SessionId> {
     let (workspace, session) = (WorkspaceId::new(), SessionId::new());
     let new_session = NewSession {
+        settings: Default::default(),
         id: session,
         owner: Owner::BUILT_IN,
         workspace,
