@@ -29,15 +29,15 @@ mod upstream;
 use std::{collections::BTreeMap, fmt, future::Future, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use boatyard_model::WorkspaceId;
-use rustls::ClientConfig;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::{
     net::TcpStream,
-    sync::{Semaphore, watch},
+    sync::{OnceCell, Semaphore, watch},
 };
 
 pub use self::{
     call::{Call, Calls, End},
-    provider::{Api, Credential, Provider},
+    provider::{Api, Builtin, Credential, Provider},
     secret::Secret,
 };
 use crate::{
@@ -98,8 +98,11 @@ struct Parts {
     guard: Guard,
     resolver: Arc<dyn Resolver>,
     calls: Arc<Calls>,
-    /// Present if a provider is reached by TLS.
-    tls: Option<Arc<ClientConfig>>,
+    /// Whom to trust beside the system's authorities.
+    authorities: RootCertStore,
+    /// Made when a provider is first reached by TLS: not every server is asked for one, and not
+    /// every machine has authorities.
+    tls: OnceCell<Arc<ClientConfig>>,
 }
 
 /// What one workspace's connections share.
@@ -118,15 +121,14 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// When a provider is there twice, or certificates can't be read.
+    /// When a provider is there twice, or the authorities of the settings are none.
     pub fn new(
         providers: Vec<Provider>,
         settings: Settings,
         resolver: Arc<dyn Resolver>,
         calls: Arc<Calls>,
     ) -> Result<Self, Error> {
-        let needs_tls = providers.iter().any(Provider::is_tls);
-        let tls = needs_tls.then(|| upstream::tls(&settings.authorities)).transpose()?;
+        let authorities = upstream::authorities(&settings.authorities)?;
         let mut by_name = BTreeMap::new();
         for provider in providers {
             let name = provider.name().to_owned();
@@ -136,8 +138,20 @@ impl Gateway {
         }
         // A cloud's metadata service would have to be named by its one address, and is no model.
         let guard = Guard::new(vec!["0.0.0.0/0".parse()?, "::/0".parse()?]);
-        let providers = by_name;
-        Ok(Self(Arc::new(Parts { providers, settings, guard, resolver, calls, tls })))
+        Ok(Self(Arc::new(Parts {
+            providers: by_name,
+            settings,
+            guard,
+            resolver,
+            calls,
+            authorities,
+            tls: OnceCell::new(),
+        })))
+    }
+
+    /// The provider of this name.
+    pub fn provider(&self, name: &str) -> Option<&Provider> {
+        self.0.providers.get(name).map(|provider| &**provider)
     }
 
     /// The names of its providers, in order.

@@ -203,6 +203,7 @@ impl Connection {
         let name = || provider.name().to_owned();
         let too_large = Arc::new(AtomicBool::new(false));
         let (head, body) = request.into_parts();
+        let host = head.headers.get(header::HOST).cloned();
         let traffic = Arc::clone(&call.traffic);
         let body = Outward::new(body, settings.max_body, traffic, Arc::clone(&too_large));
         let sending = self.send(provider, head, body);
@@ -221,7 +222,7 @@ impl Connection {
             let why = "it switched protocols, which it was not asked to".to_owned();
             return Err(Fault::Broken { provider: name(), why });
         }
-        rewrite::incoming(&mut head, provider);
+        rewrite::incoming(&mut head, provider, host.as_ref())?;
         *lock(&self.upstream) = Some(upstream);
         Ok(Response::from_parts(head, body))
     }

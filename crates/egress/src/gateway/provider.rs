@@ -21,6 +21,62 @@ pub enum Api {
     Gemini,
 }
 
+impl Api {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Anthropic, Self::OpenAi, Self::Gemini];
+
+    /// Its name in settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic",
+            Self::OpenAi => "openai",
+            Self::Gemini => "gemini",
+        }
+    }
+
+    /// The one of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|api| api.as_str() == name)
+    }
+}
+
+/// A provider that needs no setting but a key.
+#[derive(Debug, Clone, Copy)]
+pub struct Builtin {
+    /// Its name, which is that of its protocol.
+    pub api: Api,
+    /// Where it is.
+    pub base_url: &'static str,
+    /// The variable in which people have its key.
+    pub variable: &'static str,
+}
+
+impl Builtin {
+    /// All of them.
+    pub const ALL: [Self; 3] = [
+        Self {
+            api: Api::Anthropic,
+            base_url: "https://api.anthropic.com",
+            variable: "ANTHROPIC_API_KEY",
+        },
+        Self {
+            api: Api::OpenAi,
+            base_url: "https://api.openai.com/v1",
+            variable: "OPENAI_API_KEY",
+        },
+        Self {
+            api: Api::Gemini,
+            base_url: "https://generativelanguage.googleapis.com",
+            variable: "GEMINI_API_KEY",
+        },
+    ];
+
+    /// The one of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|builtin| builtin.api.as_str() == name)
+    }
+}
+
 /// What a provider is asked with.
 #[derive(Debug)]
 pub enum Credential {
@@ -120,17 +176,7 @@ impl Provider {
 
     /// What a person does to give it a key.
     pub fn remedy(&self) -> String {
-        let variable = match self.name.as_str() {
-            "anthropic" => "set ANTHROPIC_API_KEY in the server's environment, or ",
-            "openai" => "set OPENAI_API_KEY in the server's environment, or ",
-            "gemini" => "set GEMINI_API_KEY in the server's environment, or ",
-            _ => "",
-        };
-        format!(
-            "{variable}name a file that holds it as `key_file` in [providers.{}] of boatyard.toml, \
-             and start the server again",
-            self.name
-        )
+        remedy(&self.name)
     }
 
     pub(super) fn in_process(&self) -> Option<&Scripted> {
@@ -152,6 +198,22 @@ impl Provider {
     /// The path of the base address, without a slash at its end.
     pub(super) fn base_path(&self) -> &str {
         self.base_url.path().trim_end_matches('/')
+    }
+
+    /// What of a request's path comes below the base address.
+    ///
+    /// Clients of OpenAI's protocol are told a base address that ends with its version, which
+    /// makes `/v1` part of what operators write (`http://localhost:11434/v1`) as well as of what
+    /// agents ask for (`/<name>/v1/chat/completions`): it stands there once. Where the base address
+    /// is a host alone, it is the agent's.
+    pub(super) fn below<'p>(&self, path: &'p str) -> &'p str {
+        if self.api != Api::OpenAi || self.base_path().is_empty() {
+            return path;
+        }
+        match path.strip_prefix("/v1") {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
+            _ => path,
+        }
     }
 
     /// `host` or `host:port`, as a `Host` header has it.
@@ -176,6 +238,18 @@ impl Provider {
         value.set_sensitive(true);
         Some((name, value))
     }
+}
+
+/// What a person does to give a provider of this name a key.
+fn remedy(name: &str) -> String {
+    let variable = Builtin::from_name(name).map(|builtin| builtin.variable);
+    let variable = variable
+        .map(|variable| format!("set {variable} in the server's environment, or "))
+        .unwrap_or_default();
+    format!(
+        "{variable}name a file that holds it as `key_file` in [providers.{name}] of \
+         boatyard.toml, and start the server again"
+    )
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ fn uri(asked: &Uri, provider: &Provider, in_full: bool) -> Result<Uri, Fault> {
     if leads_up(rest) {
         return Err(Fault::Malformed("its path leads upwards (`..`)"));
     }
-    let mut path = format!("{}{rest}", provider.base_path());
+    let mut path = format!("{}{}", provider.base_path(), provider.below(rest));
     if path.is_empty() {
         path.push('/');
     }
@@ -102,15 +102,44 @@ fn without_credentials(query: &str) -> Option<String> {
     (!was_credential || !kept.is_empty()).then(|| kept.join("&"))
 }
 
-/// Rewrites the head of an answer. Nothing in it may lead the client past the gateway.
-pub(super) fn incoming(head: &mut response::Parts, provider: &Provider) {
+/// Headers of Gemini's answers that say where a file is to be sent.
+const UPLOADS: [HeaderName; 2] = [
+    HeaderName::from_static("x-goog-upload-url"),
+    HeaderName::from_static("x-goog-upload-control-url"),
+];
+
+/// Rewrites the head of an answer to a request that was sent to `host`, by its header of that
+/// name. Nothing in it may lead the client past the gateway.
+///
+/// # Errors
+///
+/// When it has the client send a file somewhere else, which would go nowhere.
+pub(super) fn incoming(
+    head: &mut response::Parts,
+    provider: &Provider,
+    host: Option<&HeaderValue>,
+) -> Result<(), Fault> {
     strip(&mut head.headers);
     redirect(&mut head.headers, provider);
+    for name in &UPLOADS {
+        let Some(address) = head.headers.remove(name) else { continue };
+        let broken = || Fault::Broken {
+            provider: provider.name().to_owned(),
+            why: "it wants a file to be sent to another host than its own".to_owned(),
+        };
+        let path = address.to_str().ok().and_then(|address| within(address, provider));
+        // Such an address is one in full; the client has just used the host in it.
+        let host = host.and_then(|host| host.to_str().ok());
+        let here = host.zip(path).map(|(host, path)| format!("http://{host}{path}"));
+        let here = here.and_then(|here| HeaderValue::try_from(here).ok()).ok_or_else(broken)?;
+        head.headers.insert(name, here);
+    }
     // A session at the provider is a credential as well; and other ways to it are not ways here.
     head.headers.remove(header::SET_COOKIE);
     head.headers.remove(header::ALT_SVC);
     head.version = Version::HTTP_11;
     head.extensions.clear();
+    Ok(())
 }
 
 /// A `Location` at the same provider leads there through the gateway; any other is taken out.
@@ -137,7 +166,8 @@ fn within(location: &str, provider: &Provider) -> Option<String> {
     if !rest.is_empty() && !rest.starts_with('/') {
         return None;
     }
-    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = url.query().and_then(without_credentials);
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     Some(format!("/{}{rest}{query}", provider.name()))
 }
 
@@ -167,9 +197,45 @@ mod tests {
         check("https://x.example", "/one/v1?%6bEy=secret&alt=sse&a", Some("/v1?alt=sse&a"));
         check("https://x.example", "/one/v1?access_token=s&monkey=1", Some("/v1?monkey=1"));
         check("https://x.example", "http://elsewhere.example/one/v1", Some("/v1"));
+        check("https://x.example/v1", "/one/v1/x", Some("/v1/v1/x"));
         check("https://x.example/base", "/one/../other", None);
         check("https://x.example/base", "/one/%2e%2E/other", None);
         check("https://x.example/base", "/one/a%2f..%2fother", None);
+    }
+
+    #[test]
+    fn the_version_of_openais_protocol_stands_in_a_path_once() {
+        let check = |base: &str, asked: &str, expected: &str| {
+            let provider = Provider::new("one", Api::OpenAi, base, Credential::NotNeeded).unwrap();
+            let uri = uri(&asked.parse().unwrap(), &provider, false).unwrap();
+            assert_eq!(uri.to_string(), expected, "{base} {asked}");
+        };
+        check("https://x.example/v1", "/one/v1/responses?a", "/v1/responses?a");
+        check("https://x.example/v1/", "/one/responses", "/v1/responses");
+        check("https://x.example", "/one/v1/responses", "/v1/responses");
+        check("https://x.example/api/v1", "/one/v1/chat/completions", "/api/v1/chat/completions");
+        check("https://x.example/v1beta/openai", "/one/v1/models", "/v1beta/openai/models");
+        check("https://x.example/v1", "/one/v1", "/v1");
+        check("https://x.example/v1", "/one/v10/x", "/v1/v10/x");
+    }
+
+    #[test]
+    fn files_are_sent_through_the_gateway_or_not_at_all() {
+        let check = |address: &'static str, expected: Option<&str>| {
+            let (mut head, ()) = http::Response::new(()).into_parts();
+            head.headers.insert(&UPLOADS[0], HeaderValue::from_static(address));
+            let host = HeaderValue::from_static("127.0.0.1:7080");
+            let done = incoming(&mut head, &provider("https://x.example"), Some(&host));
+            assert_eq!(done.is_ok(), expected.is_some(), "{address}");
+            if let Some(expected) = expected {
+                assert_eq!(head.headers[&UPLOADS[0]], expected);
+            }
+        };
+        check(
+            "https://x.example/upload/v1beta/files?upload_id=a&key=secret",
+            Some("http://127.0.0.1:7080/one/upload/v1beta/files?upload_id=a"),
+        );
+        check("https://elsewhere.example/upload", None);
     }
 
     #[test]

@@ -54,19 +54,25 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// What is trusted: the system's authorities, and those in `extra`, in PEM form.
-pub(super) fn tls(extra: &[u8]) -> Result<Arc<ClientConfig>, Error> {
+/// Whom to trust beside the system's authorities, from PEM form.
+pub(super) fn authorities(pem: &[u8]) -> Result<RootCertStore, Error> {
     let wrong = |what| Error::Authorities { what };
     let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|_| wrong("are not in PEM form"))?;
+        roots.add(certificate).map_err(|_| wrong("hold a certificate of no authority"))?;
+    }
+    Ok(roots)
+}
+
+/// What is trusted: the system's authorities, which are read for it, and `roots`.
+fn tls(mut roots: RootCertStore) -> Result<Arc<ClientConfig>, Error> {
+    let wrong = |what| Error::Authorities { what };
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
         tracing::warn!(%error, "some of the system's certificates can't be read");
     }
     roots.add_parsable_certificates(system.certs);
-    for certificate in CertificateDer::pem_slice_iter(extra) {
-        let certificate = certificate.map_err(|_| wrong("are not in PEM form"))?;
-        roots.add(certificate).map_err(|_| wrong("hold a certificate of no authority"))?;
-    }
     if roots.is_empty() {
         return Err(wrong("are none: the system has no certificates (package ca-certificates)"));
     }
@@ -77,6 +83,17 @@ pub(super) fn tls(extra: &[u8]) -> Result<Arc<ClientConfig>, Error> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The configuration of TLS, which is made once.
+async fn tls_of(parts: &Parts) -> Result<&Arc<ClientConfig>, String> {
+    let make = async {
+        let roots = parts.authorities.clone();
+        // Some hundred files at worst, and their signatures' numbers.
+        let made = tokio::task::spawn_blocking(move || tls(roots)).await;
+        made.map_err(|error| error.to_string())?.map_err(|error| chain(&error))
+    };
+    parts.tls.get_or_try_init(|| make).await
 }
 
 /// Connects to a provider, within the deadline that the settings have for it.
@@ -104,18 +121,18 @@ async fn open(parts: &Parts, provider: &Arc<Provider>) -> Result<Upstream, Fault
         DialError::Offline => Fault::Offline { provider: name() },
         error => unreachable(chain(&error)),
     })?;
-    let stream: Box<dyn Stream> = match &parts.tls {
-        Some(config) if provider.is_tls() => {
-            let server = match &target.host {
-                Host::Address(address) => ServerName::from(*address),
-                Host::Name(host) => ServerName::try_from(host.to_string())
-                    .map_err(|error| unreachable(error.to_string()))?,
-            };
-            let connecting = TlsConnector::from(Arc::clone(config)).connect(server, dialled.stream);
-            let why = |error: std::io::Error| format!("no TLS with {target}: {}", chain(&error));
-            Box::new(connecting.await.map_err(|error| unreachable(why(error)))?)
-        }
-        _ => Box::new(dialled.stream),
+    let stream: Box<dyn Stream> = if provider.is_tls() {
+        let config = tls_of(parts).await.map_err(unreachable)?;
+        let server = match &target.host {
+            Host::Address(address) => ServerName::from(*address),
+            Host::Name(host) => ServerName::try_from(host.to_string())
+                .map_err(|error| unreachable(error.to_string()))?,
+        };
+        let connecting = TlsConnector::from(Arc::clone(config)).connect(server, dialled.stream);
+        let why = |error: std::io::Error| format!("no TLS with {target}: {}", chain(&error));
+        Box::new(connecting.await.map_err(|error| unreachable(why(error)))?)
+    } else {
+        Box::new(dialled.stream)
     };
     let (sender, driver) = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
