@@ -128,6 +128,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// [`Error::NotRunning`] when its first process is gone.
     async fn egress_listener(&self, workspace: WorkspaceId) -> Result<OwnedFd, Error>;
 
+    /// A duplicate of its gateway listener, 127.0.0.1:7080 inside, to the models' providers.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] when its first process is gone, [`Error::NoListener`] when that is of
+    /// a version that made none.
+    async fn gateway_listener(&self, workspace: WorkspaceId) -> Result<OwnedFd, Error>;
+
     /// Stops every process of it from being scheduled, or lets them go on.
     ///
     /// # Errors
@@ -220,6 +227,17 @@ pub enum Error {
     /// It runs, and must not.
     #[error("workspace {0} runs")]
     Running(WorkspaceId),
+    /// Its first process runs, and has no such listener.
+    #[error(
+        "workspace {workspace} has no {listener}: it was started by an earlier version of \
+         Boatyard; `boatyard workspace stop {workspace}`, and its next start makes one"
+    )]
+    NoListener {
+        /// Which workspace.
+        workspace: WorkspaceId,
+        /// Which listener, in words.
+        listener: &'static str,
+    },
     /// The machine refused a step.
     #[error("{step} failed; {hint}")]
     Step {

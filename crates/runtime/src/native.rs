@@ -27,7 +27,7 @@ use std::{
 
 use boatyard_model::{LayerId, WorkspaceId};
 use boatyard_sandbox::{
-    fds::Kind,
+    fds::{Kind, Listener},
     protocol::{
         self, Failure, FailureKind, LOWERS_MAX, Limits, Network, Reply, Request, SnapshotMode,
     },
@@ -295,7 +295,11 @@ impl Runtime for NativeRuntime {
     }
 
     async fn egress_listener(&self, workspace: WorkspaceId) -> Result<OwnedFd, Error> {
-        self.sockets.egress_listener(workspace).await
+        self.sockets.listener(workspace, Listener::Egress).await
+    }
+
+    async fn gateway_listener(&self, workspace: WorkspaceId) -> Result<OwnedFd, Error> {
+        self.sockets.listener(workspace, Listener::Gateway).await
     }
 
     async fn set_frozen(&self, workspace: WorkspaceId, frozen: Frozen) -> Result<(), Error> {

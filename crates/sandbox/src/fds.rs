@@ -9,11 +9,15 @@
 //! | 5 | the egress listener, 127.0.0.1:3128, listening | closed |
 //! | 6 | the directory of the workspace's cgroup, or closed | the same |
 //! | 7 | the sealed runner program, which it closes | closed |
+//! | 8 | the gateway listener, 127.0.0.1:7080, listening | closed |
 //!
 //! A client of the link socket sends [`Hello`] first. `init` answers a [`Kind::Link`] by passing
 //! the connection to `serve` (whatever follows the greeting is then `serve`'s), a
-//! [`Kind::Egress`] by one byte ([`EGRESS_OK`]) with a duplicate of descriptor 5 attached, and a
-//! [`Kind::Ping`] by [`Pong`].
+//! [`Kind::Listener`] by one byte ([`LISTENER_OK`]) with a duplicate of that [`Listener`]
+//! attached, and a [`Kind::Ping`] by [`Pong`]. It closes the connection without a word when it has
+//! no such listener, or does not know the kind, being of an earlier version.
+
+use crate::{EGRESS_PORT, GATEWAY_PORT};
 
 /// `init`: the listening link socket.
 pub const LINK_LISTENER: i32 = 3;
@@ -23,17 +27,17 @@ pub const LINK_LISTENER: i32 = 3;
 pub const CONNECTIONS: i32 = 3;
 /// Both: the spool, a file of the host, open for reading and writing.
 pub const SPOOL: i32 = 4;
-/// `init`: the egress listener, made in the sandbox's own network.
-pub const EGRESS_LISTENER: i32 = 5;
 /// Both: the directory of the workspace's own cgroup (version 2), closed where there is none.
 pub const CGROUP: i32 = 6;
 /// `init`: the sealed memory file that it was started from.
 pub const RUNNER: i32 = 7;
+/// The greatest number that is well known.
+pub(crate) const LAST: i32 = 8;
 
 /// What a message on [`CONNECTIONS`] consists of, beside the attached descriptor.
 pub const CONNECTION_BYTE: u8 = b'L';
-/// The answer to a hello of [`Kind::Egress`].
-pub const EGRESS_OK: u8 = b'E';
+/// The answer to a hello of [`Kind::Listener`].
+pub const LISTENER_OK: u8 = b'E';
 
 /// Environment of `init` and `serve`: how many times this workspace was started, in decimal.
 pub const ENV_GENERATION: &str = "BOATYARD_GENERATION";
@@ -50,13 +54,52 @@ pub const HELLO_VERSION: u8 = 1;
 const HELLO_MAGIC: &[u8; 4] = b"BYLK";
 const PONG_MAGIC: &[u8; 4] = b"BYOK";
 
+/// A socket that listens in the sandbox's own network, on 127.0.0.1, and is accepted on by the
+/// server outside: what a sandbox can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// The way out: the proxy that asks the rules.
+    Egress,
+    /// The way to the models' providers, which knows their keys.
+    Gateway,
+}
+
+impl Listener {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Egress, Self::Gateway];
+
+    /// Its name in a sentence.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Egress => "egress listener",
+            Self::Gateway => "gateway listener",
+        }
+    }
+
+    /// Where it listens inside.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Egress => EGRESS_PORT,
+            Self::Gateway => GATEWAY_PORT,
+        }
+    }
+
+    /// Its well-known number in `init`.
+    pub const fn fd(self) -> i32 {
+        match self {
+            Self::Egress => 5,
+            Self::Gateway => 8,
+        }
+    }
+}
+
 /// What a client of the link socket wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// To speak the link with `serve`.
     Link,
-    /// A duplicate of the egress listener.
-    Egress,
+    /// A duplicate of a listener.
+    Listener(Listener),
     /// To know that the first process lives, and which generation.
     Ping,
 }
@@ -80,8 +123,9 @@ impl Hello {
         bytes[4] = HELLO_VERSION;
         bytes[5] = match self.kind {
             Kind::Link => 1,
-            Kind::Egress => 2,
+            Kind::Listener(Listener::Egress) => 2,
             Kind::Ping => 3,
+            Kind::Listener(Listener::Gateway) => 4,
         };
         bytes
     }
@@ -94,8 +138,9 @@ impl Hello {
         }
         let kind = match bytes[5] {
             1 => Kind::Link,
-            2 => Kind::Egress,
+            2 => Kind::Listener(Listener::Egress),
             3 => Kind::Ping,
+            4 => Kind::Listener(Listener::Gateway),
             _ => return None,
         };
         Some(Self { kind })
@@ -146,7 +191,8 @@ mod tests {
 
     #[test]
     fn greetings_come_back_as_they_went() {
-        for kind in [Kind::Link, Kind::Egress, Kind::Ping] {
+        let listeners = Listener::ALL.map(Kind::Listener);
+        for kind in [Kind::Link, Kind::Ping].into_iter().chain(listeners) {
             assert_eq!(Hello::decode(&Hello { kind }.encode()), Some(Hello { kind }));
         }
         let pong = Pong { generation: u64::MAX - 7, serve_pid: 9, serve_starts: 3 };

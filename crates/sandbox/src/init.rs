@@ -1,12 +1,12 @@
 //! The first process of a sandbox: small, single-threaded, awake only when something happens.
 //!
-//! It holds what must outlive everything else (the link socket, the egress listener, the spool),
+//! It holds what must outlive everything else (the link socket, the listeners, the spool),
 //! reaps, greets who connects, and starts `serve` when there is a connection for it.
 //!
 //! ```text
-//! connection ─► hello (16 bytes, within 1 s) ─┬─ ping   ─► pong, closed
-//!                                             ├─ egress ─► byte + listener, closed
-//!                                             └─ link   ─► queue ─► serve (started if need be)
+//! connection ─► hello (16 bytes, within 1 s) ─┬─ ping     ─► pong, closed
+//!                                             ├─ listener ─► byte + listener, closed
+//!                                             └─ link     ─► queue ─► serve (started if need be)
 //! serve ends ─► everything else in here is killed ─► still a connection queued? serve again
 //! ```
 //!
@@ -28,11 +28,11 @@ use self::{
     start_serve::Story,
 };
 use crate::{
-    fds::{self, CONNECTION_BYTE, EGRESS_OK, Kind, Pong},
+    fds::{self, CONNECTION_BYTE, Kind, LISTENER_OK, Listener, Pong},
     serve::{Inherited, Last},
     sys::{
         check,
-        process::{exit, prctl},
+        process::{close_on_exec_from, exit, prctl},
         socket::{self, Blocking},
     },
 };
@@ -55,7 +55,8 @@ pub fn main(serve: fn(Inherited) -> i32) -> ! {
 
 struct Init {
     listener: OwnedFd,
-    egress: Option<OwnedFd>,
+    /// In the order of [`Listener::ALL`]; none where the network is closed.
+    listeners: [Option<OwnedFd>; Listener::ALL.len()],
     /// Readable when a child has ended.
     children: OwnedFd,
     /// Our end of the queue, and `serve`'s, of which it gets a copy.
@@ -77,22 +78,20 @@ struct Init {
 impl Init {
     fn new(become_serve: fn(Inherited) -> i32) -> std::io::Result<Self> {
         prctl(libc::PR_SET_DUMPABLE, 0, 0)?;
-        let has_egress = hold(fds::EGRESS_LISTENER)?;
+        let mut listeners = [const { None }; Listener::ALL.len()];
+        for (place, listener) in listeners.iter_mut().zip(Listener::ALL) {
+            if hold(listener.fd())? {
+                // SAFETY: the spawner leaves it open; nothing else in this process knows it.
+                *place = Some(unsafe { OwnedFd::from_raw_fd(listener.fd()) });
+            }
+        }
         let has_group = hold(fds::CGROUP)?;
         // What this was started from; nobody needs it again.
         // SAFETY: an integer; the spawner leaves it open, and nothing else knows it.
         unsafe { libc::close(fds::RUNNER) };
-        for fd in fds::LINK_LISTENER..fds::RUNNER {
-            // SAFETY: integers only.
-            check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-        }
-        // SAFETY: the spawner leaves these open; nothing else in this process knows them.
-        let (listener, egress) = unsafe {
-            (
-                OwnedFd::from_raw_fd(fds::LINK_LISTENER),
-                has_egress.then(|| OwnedFd::from_raw_fd(fds::EGRESS_LISTENER)),
-            )
-        };
+        close_on_exec_from(fds::LINK_LISTENER)?;
+        // SAFETY: the spawner leaves it open; nothing else in this process knows it.
+        let listener = unsafe { OwnedFd::from_raw_fd(fds::LINK_LISTENER) };
         // SAFETY: integers only.
         unsafe {
             let flags = check(libc::fcntl(listener.as_raw_fd(), libc::F_GETFL))?;
@@ -101,7 +100,7 @@ impl Init {
         let (queue, queue_end) = socket::pair(Blocking::No)?;
         Ok(Self {
             listener,
-            egress,
+            listeners,
             children: children()?,
             queue,
             queue_end,
@@ -163,9 +162,11 @@ impl Init {
                 };
                 let _ = socket::send(connection.as_fd(), &pong.encode(), &[]);
             }
-            Kind::Egress => {
-                if let Some(egress) = &self.egress {
-                    let _ = socket::send(connection.as_fd(), &[EGRESS_OK], &[egress.as_raw_fd()]);
+            Kind::Listener(wanted) => {
+                let place = Listener::ALL.iter().position(|listener| *listener == wanted);
+                if let Some(listener) = place.and_then(|place| self.listeners[place].as_ref()) {
+                    let _ =
+                        socket::send(connection.as_fd(), &[LISTENER_OK], &[listener.as_raw_fd()]);
                 }
             }
             Kind::Link => {

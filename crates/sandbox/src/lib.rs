@@ -50,3 +50,5 @@ pub const WORKER_HOME: &str = "/home/agent";
 pub const HOSTNAME: &str = "boatyard";
 /// Where the egress listener listens inside, on 127.0.0.1.
 pub const EGRESS_PORT: u16 = 3128;
+/// Where the gateway to the models' providers listens inside, on 127.0.0.1.
+pub const GATEWAY_PORT: u16 = 7080;

@@ -159,7 +159,7 @@ pub struct Limits {
 pub enum Network {
     /// Loopback only.
     None,
-    /// Loopback, and the egress listener on 127.0.0.1:3128 whose other side is the server.
+    /// Loopback, and the listeners ([`crate::fds::Listener`]) whose other side is the server.
     Egress,
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use boatyard_model::WorkspaceId;
-use boatyard_sandbox::fds::{EGRESS_OK, Hello, Kind, PONG_LENGTH, Pong};
+use boatyard_sandbox::fds::{Hello, Kind, LISTENER_OK, Listener, PONG_LENGTH, Pong};
 use rustix::{
     fs::{Mode, OFlags},
     net::{AddressFamily, SocketType, sockopt},
@@ -85,26 +85,38 @@ impl Sockets {
         Pong::decode(&pong).ok_or_else(|| nonsense("read the answer of a workspace"))
     }
 
-    /// A duplicate of the egress listener, which is checked to be one.
-    pub(super) async fn egress_listener(&self, workspace: WorkspaceId) -> Result<OwnedFd, Error> {
-        const ACTION: &str = "take the egress listener of a workspace";
-        let stream = self.connect(workspace, Kind::Egress).await?;
+    /// A duplicate of a listener, which is checked to be one.
+    pub(super) async fn listener(
+        &self,
+        workspace: WorkspaceId,
+        listener: Listener,
+    ) -> Result<OwnedFd, Error> {
+        const ACTION: &str = "take a listener of a workspace";
+        let stream = self.connect(workspace, Kind::Listener(listener)).await?;
         let receive = stream.async_io(Interest::READABLE, || receive_descriptor(stream.as_fd()));
         let received = timeout(DEADLINE, receive)
             .await
             .map_err(|_| Error::Timeout("the workspace's first process"))?;
-        let (byte, listener) = match received {
+        let (byte, socket) = match received {
             Ok(Some(received)) => received,
-            Ok(None) => return Err(Error::NotRunning(workspace)),
+            Ok(None) => return Err(self.no_listener(workspace, listener).await),
             Err(source) if source.kind() == io::ErrorKind::ConnectionReset => {
-                return Err(Error::NotRunning(workspace));
+                return Err(self.no_listener(workspace, listener).await);
             }
             Err(source) => return Err(Error::Io { action: ACTION, source }),
         };
-        match is_tcp_listener(listener.as_fd()) {
-            Ok(true) if byte == EGRESS_OK => Ok(listener),
+        match is_tcp_listener(socket.as_fd()) {
+            Ok(true) if byte == LISTENER_OK => Ok(socket),
             Ok(_) => Err(nonsense(ACTION)),
             Err(source) => Err(Error::Io { action: ACTION, source }),
+        }
+    }
+
+    /// Why the first process hung up: it is gone, or it is of a version that knew no such listener.
+    async fn no_listener(&self, workspace: WorkspaceId, listener: Listener) -> Error {
+        match self.ping(workspace).await {
+            Ok(_) => Error::NoListener { workspace, listener: listener.name() },
+            Err(error) => error,
         }
     }
 }
@@ -178,33 +190,58 @@ mod tests {
         })
     }
 
-    async fn check_egress(bytes: &'static [u8], fd: Option<OwnedFd>) -> Result<OwnedFd, Error> {
+    async fn check_listener(bytes: &'static [u8], fd: Option<OwnedFd>) -> Result<OwnedFd, Error> {
         let folder = tempfile::tempdir().unwrap();
         let workspace = WorkspaceId::new();
         let peer = answer(folder.path(), workspace, bytes, fd);
-        let result = Sockets::open(folder.path()).unwrap().egress_listener(workspace).await;
+        let sockets = Sockets::open(folder.path()).unwrap();
+        let result = sockets.listener(workspace, Listener::Gateway).await;
         let hello = peer.join().unwrap();
-        assert_eq!(Hello::decode(&hello), Some(Hello { kind: Kind::Egress }));
+        assert_eq!(Hello::decode(&hello), Some(Hello { kind: Kind::Listener(Listener::Gateway) }));
         result
     }
 
     #[tokio::test]
-    async fn only_a_listening_tcp_socket_is_taken_as_an_egress_listener() {
+    async fn only_a_listening_tcp_socket_is_taken_as_a_listener() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let taken = check_egress(b"E", Some(listener.into())).await.unwrap();
+        let taken = check_listener(b"E", Some(listener.into())).await.unwrap();
         assert_eq!(TcpListener::from(taken).local_addr().unwrap(), address);
 
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert!(matches!(check_egress(b"E", Some(udp.into())).await, Err(Error::Io { .. })));
+        assert!(matches!(check_listener(b"E", Some(udp.into())).await, Err(Error::Io { .. })));
         let file = tempfile::tempfile().unwrap();
-        assert!(matches!(check_egress(b"E", Some(file.into())).await, Err(Error::Io { .. })));
+        assert!(matches!(check_listener(b"E", Some(file.into())).await, Err(Error::Io { .. })));
         let (stream, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-        assert!(matches!(check_egress(b"E", Some(stream.into())).await, Err(Error::Io { .. })));
+        assert!(matches!(check_listener(b"E", Some(stream.into())).await, Err(Error::Io { .. })));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(matches!(check_egress(b"?", Some(listener.into())).await, Err(Error::Io { .. })));
-        assert!(matches!(check_egress(b"E", None).await, Err(Error::Io { .. })));
-        assert!(matches!(check_egress(b"", None).await, Err(Error::NotRunning(_))));
+        assert!(matches!(check_listener(b"?", Some(listener.into())).await, Err(Error::Io { .. })));
+        assert!(matches!(check_listener(b"E", None).await, Err(Error::Io { .. })));
+        assert!(matches!(check_listener(b"", None).await, Err(Error::NotRunning(_))));
+    }
+
+    #[tokio::test]
+    async fn an_earlier_version_without_the_listener_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = WorkspaceId::new();
+        let socket = UnixListener::bind(folder.path().join(format!("{workspace}.sock"))).unwrap();
+        let peer = thread::spawn(move || {
+            // The first release answers what it does not know by hanging up.
+            for answer in [
+                Vec::new(),
+                Pong { generation: 1, serve_pid: 0, serve_starts: 0 }.encode().to_vec(),
+            ] {
+                let (mut stream, _) = socket.accept().unwrap();
+                stream.read_exact(&mut [0; 16]).unwrap();
+                stream.write_all(&answer).unwrap();
+            }
+        });
+        let sockets = Sockets::open(folder.path()).unwrap();
+        let refused = sockets.listener(workspace, Listener::Gateway).await.unwrap_err();
+        peer.join().unwrap();
+        assert!(matches!(refused, Error::NoListener { .. }), "{refused:?}");
+        let text = refused.to_string();
+        assert!(text.contains(&format!("`boatyard workspace stop {workspace}`")), "{text}");
     }
 
     #[tokio::test]

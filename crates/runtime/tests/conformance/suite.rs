@@ -44,8 +44,8 @@ pub fn tests() -> Vec<Test<Suite>> {
         test!(limits::a_memory_bomb_is_killed),
         test!(fence::nothing_of_the_host_is_seen),
         test!(fence::the_worker_has_no_way_up),
-        test!(network::there_is_none_but_the_egress_listener),
-        test!(network::connections_wait_for_the_egress_listener),
+        test!(network::there_is_none_but_the_listeners),
+        test!(network::connections_wait_for_whoever_takes_a_listener),
     ]
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    fds,
+    fds::{self, Listener},
     serve::{Inherited, Last},
     sys::{
         check,
@@ -56,10 +56,11 @@ fn become_serve(story: Story, queue_end: &OwnedFd) -> io::Result<Inherited> {
         check(libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()))?;
         check(libc::setsid())?;
         check(libc::dup2(queue_end.as_raw_fd(), fds::CONNECTIONS))?;
-        libc::close(fds::EGRESS_LISTENER);
+        libc::close(Listener::Egress.fd());
         if !story.has_group {
             libc::close(fds::CGROUP);
         }
+        // The gateway listener is among them.
         check(libc::syscall(libc::SYS_close_range, fds::CGROUP + 1, u32::MAX, 0))?;
     }
     // For people who look at the list of processes.

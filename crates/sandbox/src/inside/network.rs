@@ -1,11 +1,11 @@
-//! The sandbox's own network: loopback, and the egress listener on it.
+//! The sandbox's own network: loopback, and the listeners on it.
 
 use std::{
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
-use crate::{EGRESS_PORT, sys::check};
+use crate::{fds::Listener, sys::check};
 
 /// How many connections wait while no server accepts.
 const BACKLOG: i32 = 1024;
@@ -32,13 +32,13 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     Ok(())
 }
 
-/// The egress listener. A socket belongs to the network in which it was made: the server accepts
-/// on it from outside, and nothing is forwarded inside.
-pub(crate) fn egress_listener() -> io::Result<OwnedFd> {
+/// Makes a listener. A socket belongs to the network in which it was made: the server accepts on
+/// it from outside, and nothing is forwarded inside.
+pub(crate) fn listen(listener: Listener) -> io::Result<OwnedFd> {
     let socket = socket(libc::SOCK_STREAM)?;
     let address = libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
-        sin_port: EGRESS_PORT.to_be(),
+        sin_port: listener.port().to_be(),
         sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
         sin_zero: [0; 8],
     };

@@ -20,7 +20,7 @@ use super::{capabilities, network, seccomp};
 use crate::{
     Error, HOSTNAME, Result,
     error::Step as _,
-    fds,
+    fds::{self, Listener},
     protocol::Network,
     sys::{
         check,
@@ -111,7 +111,7 @@ pub(crate) fn run(setup: &Setup<'_>) -> Result<Infallible> {
     take_ids(setup.ids)?;
     root()?;
     file_systems(setup)?;
-    let egress = network_inside(setup)?;
+    let listeners = network_inside(setup)?;
     let trees = trees(setup)?;
     work(setup, &trees.state)?;
     if let Some(mirror) = &trees.mirror {
@@ -142,7 +142,7 @@ pub(crate) fn run(setup: &Setup<'_>) -> Result<Infallible> {
     check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }).step("cgroup namespace")?;
     limits(setup)?;
     harden(setup.cgroup)?;
-    descriptors(setup, &trees, egress)?;
+    descriptors(setup, &trees, listeners)?;
     // As above: their numbers are well known, or closed on exec.
     std::mem::forget(trees);
     seccomp::install(setup.filter).step("seccomp")?;
@@ -242,14 +242,18 @@ fn work(setup: &Setup<'_>, state: &OwnedFd) -> Result<()> {
     mount::attach_here(home.as_fd(), c"home/agent").step("home bind")
 }
 
-fn network_inside(setup: &Setup<'_>) -> Result<Option<OwnedFd>> {
+/// Where the network is open: each listener with its well-known number.
+fn network_inside(setup: &Setup<'_>) -> Result<Vec<(i32, OwnedFd)>> {
     // SAFETY: a buffer of the length given.
     check(unsafe { libc::sethostname(HOSTNAME.as_ptr().cast(), HOSTNAME.len()) })
         .step("hostname")?;
     network::loopback_up().step("loopback")?;
     match setup.network {
-        Network::None => Ok(None),
-        Network::Egress => network::egress_listener().step("egress listener").map(Some),
+        Network::None => Ok(Vec::new()),
+        Network::Egress => Listener::ALL
+            .into_iter()
+            .map(|kind| Ok((kind.fd(), network::listen(kind).step(kind.name())?)))
+            .collect(),
     }
 }
 
@@ -310,22 +314,25 @@ fn landlock(cgroup: Option<BorrowedFd<'_>>) -> Result<()> {
 }
 
 /// Puts the well-known descriptors in their places and marks all others to be closed.
-fn descriptors(setup: &Setup<'_>, trees: &Trees, egress: Option<OwnedFd>) -> Result<()> {
+fn descriptors(setup: &Setup<'_>, trees: &Trees, listeners: Vec<(i32, OwnedFd)>) -> Result<()> {
     // SAFETY: a constant C string; the result is a new descriptor.
     let null = unsafe {
         let fd = check(libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC));
         OwnedFd::from_raw_fd(fd.step("open /dev/null")?)
     };
-    let wanted = [
+    let mut wanted = vec![
         (0, Some(null.as_fd())),
         (1, Some(null.as_fd())),
         (2, Some(null.as_fd())),
         (fds::LINK_LISTENER, Some(trees.link.as_fd())),
         (fds::SPOOL, Some(trees.spool.as_fd())),
-        (fds::EGRESS_LISTENER, egress.as_ref().map(AsFd::as_fd)),
         (fds::CGROUP, setup.cgroup),
         (fds::RUNNER, Some(setup.runner)),
     ];
+    wanted.extend(Listener::ALL.map(|kind| {
+        let made = listeners.iter().find(|(number, _)| *number == kind.fd());
+        (kind.fd(), made.map(|(_, socket)| socket.as_fd()))
+    }));
     // First all out of the way, since a source may sit on another's place.
     let mut parked = Vec::with_capacity(wanted.len());
     for (target, source) in wanted {
@@ -353,8 +360,8 @@ fn descriptors(setup: &Setup<'_>, trees: &Trees, egress: Option<OwnedFd>) -> Res
     }
     // What is owned here may have been at a number that is well known by now: nothing is closed
     // but on exec.
-    std::mem::forget((null, egress, parked));
-    close_on_exec_from(fds::RUNNER + 1).step("descriptors")
+    std::mem::forget((null, listeners, parked));
+    close_on_exec_from(fds::LAST + 1).step("descriptors")
 }
 
 fn exec(setup: &Setup<'_>) -> Result<Infallible> {

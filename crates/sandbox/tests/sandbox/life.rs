@@ -1,9 +1,14 @@
 //! From creation to removal.
 
-use std::{fs, io::Read as _, os::unix::net::UnixStream};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+};
 
 use boatyard_sandbox::{
     Error,
+    fds::{Hello, Kind, LISTENER_OK, Listener},
     protocol::{FailureKind, Outcome, Reply, Request, SnapshotMode},
 };
 use serde_json::json;
@@ -210,23 +215,20 @@ fn a_probe_says_what_works() {
 }
 
 #[test]
-fn the_egress_listener_is_handed_out_and_reached_from_inside() {
-    for who in levels() {
+fn the_listeners_are_handed_out_and_reached_from_inside() {
+    for (who, kind) in levels().into_iter().flat_map(|who| Listener::ALL.map(|kind| (who, kind))) {
         let mut host = Host::new(who);
         let ws = host.running();
         let mut stream = UnixStream::connect(host.socket(ws)).unwrap();
-        std::io::Write::write_all(
-            &mut stream,
-            &boatyard_sandbox::fds::Hello { kind: boatyard_sandbox::fds::Kind::Egress }.encode(),
-        )
-        .unwrap();
+        stream.write_all(&Hello { kind: Kind::Listener(kind) }.encode()).unwrap();
         let listener = receive_listener(&stream);
         let server = std::thread::spawn(move || {
             let (mut connection, _) = listener.accept().unwrap();
-            std::io::Write::write_all(&mut connection, b"from the host\n").unwrap();
+            write!(connection, "from the host to {}\n", kind.port()).unwrap();
         });
-        let text = host.run(ws, &["/bin/bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/3128; cat <&3"]);
-        assert_eq!(text, "from the host\n");
+        let script = format!("exec 3<>/dev/tcp/127.0.0.1/{}; cat <&3", kind.port());
+        let text = host.run(ws, &["/bin/bash", "-c", &script]);
+        assert_eq!(text, format!("from the host to {}\n", kind.port()));
         server.join().unwrap();
     }
 }
@@ -245,7 +247,7 @@ fn receive_listener(stream: &UnixStream) -> std::net::TcpListener {
         message.msg_control = control.as_mut_ptr().cast();
         message.msg_controllen = size_of_val(&control);
         assert_eq!(libc::recvmsg(stream.as_raw_fd(), &raw mut message, 0), 1);
-        assert_eq!(byte[0], boatyard_sandbox::fds::EGRESS_OK);
+        assert_eq!(byte[0], LISTENER_OK);
         let header = libc::CMSG_FIRSTHDR(&raw const message);
         let fd = libc::CMSG_DATA(header).cast::<i32>().read_unaligned();
         let listener = std::net::TcpListener::from_raw_fd(fd);

@@ -58,6 +58,10 @@ impl Runtime for Bare {
         Err(Error::NotRunning(workspace))
     }
 
+    async fn gateway_listener(&self, workspace: WorkspaceId) -> Result<OwnedFd, Error> {
+        Err(Error::NotRunning(workspace))
+    }
+
     async fn set_frozen(&self, workspace: WorkspaceId, _: Frozen) -> Result<(), Error> {
         Err(Error::NotRunning(workspace))
     }

@@ -39,6 +39,7 @@ pub async fn are_refused_where_they_do_not_exist(suite: &Suite) {
         Error::NotFound(_)
     );
     assert_error!(runtime.egress_listener(nowhere).await, Error::NotRunning(_));
+    assert_error!(runtime.gateway_listener(nowhere).await, Error::NotRunning(_));
     runtime.remove_layer(LayerId::new()).await.unwrap();
     // What ran before must not come back empty.
     let gone = Place { generation: 2, ..Place::unmade(suite) };

@@ -1,4 +1,4 @@
-//! The network: loopback, and the egress listener.
+//! The network: loopback, and the listeners for egress and for the models' gateway.
 
 use std::{
     io::{Read as _, Write as _},
@@ -7,8 +7,9 @@ use std::{
 };
 
 use super::{PATIENCE, Place, Suite};
+use crate::inside::Inside;
 
-pub async fn there_is_none_but_the_egress_listener(suite: &Suite) {
+pub async fn there_is_none_but_the_listeners(suite: &Suite) {
     let (place, inside) = Place::started(suite).await;
     let host = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = host.local_addr().unwrap().port();
@@ -19,6 +20,7 @@ pub async fn there_is_none_but_the_egress_listener(suite: &Suite) {
         ("10.0.0.1/80".to_owned(), "out\n"),
         ("169.254.169.254/80".to_owned(), "out\n"),
         ("127.0.0.1/3128".to_owned(), "in\n"),
+        ("127.0.0.1/7080".to_owned(), "in\n"),
     ] {
         let script = dial(&address);
         assert_eq!(inside.run(&["/bin/bash", "-c", &script]).await.stdout, expected, "{address}");
@@ -35,15 +37,26 @@ P";
     place.remove().await;
 }
 
-pub async fn connections_wait_for_the_egress_listener(suite: &Suite) {
+pub async fn connections_wait_for_whoever_takes_a_listener(suite: &Suite) {
     let (place, inside) = Place::started(suite).await;
+    for port in [3128, 7080] {
+        waits(suite, &place, &inside, port).await;
+    }
+    place.remove().await;
+}
+
+async fn waits(suite: &Suite, place: &Place<'_>, inside: &Inside, port: u16) {
     // Nobody accepts yet: the connection stands, and its first words wait.
-    let script = "exec 3<>/dev/tcp/127.0.0.1/3128; echo asked >&3; echo up; cat <&3";
+    let script = &format!("exec 3<>/dev/tcp/127.0.0.1/{port}; echo asked >&3; echo up; cat <&3");
     let (waiting, line) = inside.start_until_line(script).await;
     assert_eq!(line, "up");
     for answer in ["first", "second"] {
         // Each server that attaches gets a duplicate of the same listener.
-        let listener = TcpListener::from(suite.runtime.egress_listener(place.id).await.unwrap());
+        let listener = match port {
+            3128 => suite.runtime.egress_listener(place.id).await,
+            _ => suite.runtime.gateway_listener(place.id).await,
+        };
+        let listener = TcpListener::from(listener.unwrap());
         if answer == "first" {
             let accepted = tokio::task::spawn_blocking(move || accept(&listener));
             let (mut stream, asked) = accepted.await.unwrap();
@@ -59,7 +72,6 @@ pub async fn connections_wait_for_the_egress_listener(suite: &Suite) {
         }
     }
     assert_eq!(waiting.output().await.stdout, "first\n");
-    place.remove().await;
 }
 
 /// Accepts a connection and reads its first line.
