@@ -297,6 +297,8 @@ states!(
     crate::repositories::RepositoryState,
     crate::layers::LayerKind,
     crate::layers::LayerState,
+    crate::tools::ToolKind,
+    crate::tools::ToolState,
     crate::decisions::PermissionState,
     crate::decisions::QuestionState
 );

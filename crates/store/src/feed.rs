@@ -6,6 +6,7 @@
 //! | `task.state` | `task`, `title`, `state`, `attempt?` (its number) |
 //! | `session.state` | `session`, `workspace`, `state`, `reason?` |
 //! | `workspace.state` | `workspace`, `state` |
+//! | `tool.state` | `tool`, `name`, `version`, `state`, `phase?`, `reason?` |
 //! | `permission.requested` | `session`, `permission`, `title`, `deadline` |
 //! | `permission.resolved` | `session`, `permission`, `outcome` |
 //! | `question.asked` | `session`, `question`, `text`, `deadline` |

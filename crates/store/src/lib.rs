@@ -9,7 +9,7 @@
 //! - [`jobs`]: durable background work.
 //! - [`figures`]: what is counted, and what there is at a moment.
 //! - [`tasks`], [`sessions`], [`prompts`], [`decisions`], [`workspaces`], [`repositories`],
-//!   [`layers`], [`blobs`], [`keys`], [`idempotency`]: one group of tables each.
+//!   [`layers`], [`tools`], [`blobs`], [`keys`], [`idempotency`]: one group of tables each.
 //!
 //! What holds here:
 //!
@@ -42,6 +42,7 @@ pub mod sessions;
 mod state;
 pub mod store;
 pub mod tasks;
+pub mod tools;
 pub mod workspaces;
 pub mod writer;
 
@@ -67,5 +68,6 @@ pub use tasks::{
     AttemptRow, AttemptUpdate, Begin, Created, JOB_ATTEMPT, NewTask, OrderRow, Phase, Reason,
     TaskDetail, TaskFilter, TaskRow,
 };
+pub use tools::{Again, AgentEntryRow, NewTool, ToolKind, ToolRow, ToolState, Wished};
 pub use workspaces::{Begins, NewWorkspace, WorkspaceRow, WorkspaceUpdate};
 pub use writer::Tx;

@@ -256,6 +256,8 @@ text_columns!(
     crate::repositories::RepositoryState,
     crate::layers::LayerKind,
     crate::layers::LayerState,
+    crate::tools::ToolKind,
+    crate::tools::ToolState,
     crate::decisions::PermissionState,
     crate::decisions::QuestionState
 );

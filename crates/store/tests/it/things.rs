@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use boatyard_model::{
-    Content, LayerId, PromptMode, SessionId, Timestamp, WorkspaceId, WorkspaceState,
-    name::RepositorySource,
+    AgentOffers, Content, LayerId, PromptMode, SessionId, Timestamp, ToolId, WorkspaceId,
+    WorkspaceState, name::RepositorySource,
 };
 use boatyard_store::{
-    BUILT_IN_ORGANIZATION, Error, LayerKind, LayerState, NewBlob, NewKey, NewLayer, NewPrompt,
-    NewWorkspace, Owner, RepositoryState, WorkspaceUpdate, keys::USE_NOTED,
+    Again, BUILT_IN_ORGANIZATION, Error, LayerKind, LayerState, NewBlob, NewKey, NewLayer,
+    NewPrompt, NewTool, NewWorkspace, Owner, RepositoryState, ToolKind, ToolState, Wished,
+    WorkspaceUpdate, keys::USE_NOTED,
 };
 
 use crate::{World, task, world};
@@ -216,4 +217,74 @@ async fn a_key_works_until_it_is_revoked() {
     assert!(store.find_key_by_hash("hash").await.unwrap().is_none());
     assert!(store.find_key(id).await.unwrap().is_none());
     assert_eq!(store.list_keys(BUILT_IN_ORGANIZATION).await.unwrap().len(), 1);
+}
+
+fn tool(version: &str) -> NewTool {
+    NewTool {
+        id: ToolId::new(),
+        owner: Owner::BUILT_IN,
+        kind: ToolKind::Agent,
+        name: "it".into(),
+        version: version.into(),
+        recipe: format!("npm it@{version}"),
+    }
+}
+
+#[tokio::test]
+async fn a_tool_is_installed_once_and_kept_while_something_runs_on_it() {
+    let world = world().await;
+    let store = &world.store;
+    let wish = |new: NewTool, again| {
+        store.write(move |tx| Box::pin(async move { tx.install_tool(new, again).await }))
+    };
+    let Wished::New(first) = wish(tool("1.0.0"), Again::No).await.unwrap() else { panic!() };
+    assert_eq!(wish(tool("1.0.0"), Again::Yes).await.unwrap(), Wished::There(first));
+    let Wished::New(second) = wish(tool("2.0.0"), Again::No).await.unwrap() else { panic!() };
+    store
+        .write(move |tx| {
+            Box::pin(async move {
+                tx.tool_phase(first, "packages").await?;
+                tx.tool_ready(first, "1.0.0".into(), None, 7).await?;
+                tx.tool_ready(second, "2.0.0".into(), Some(first), 9).await?;
+                tx.set_tool_offers(second, &AgentOffers::default()).await
+            })
+        })
+        .await
+        .unwrap();
+    // Ready is ready: a late word changes nothing.
+    let late = store.write(move |tx| Box::pin(tx.tool_failed(first, "late".into()))).await;
+    assert!(matches!(late, Err(Error::NotFound { .. })));
+    assert_eq!(wish(tool("1.0.0"), Again::No).await.unwrap(), Wished::There(first));
+    let row = store.tool(second).await.unwrap();
+    assert_eq!((row.bytes, row.node, row.offers.is_some()), (9, Some(first), true));
+    assert_eq!(store.list_tools(BUILT_IN_ORGANIZATION).await.unwrap().len(), 2);
+    let delete =
+        |id| store.write(move |tx| Box::pin(async move { tx.delete_tool_if_unused(id).await }));
+    assert!(!delete(first).await.unwrap(), "the second one runs on it");
+    assert!(delete(second).await.unwrap());
+    assert!(delete(first).await.unwrap());
+    assert_eq!(store.tools_in(ToolState::Deleted).await.unwrap().len(), 2);
+    let feed = store.read_feed(BUILT_IN_ORGANIZATION, 0, 100).await.unwrap();
+    let told = feed.iter().filter(|entry| &*entry.kind == "tool.state").count();
+    assert_eq!(told, 7, "two wishes, a phase, two ready, two deleted");
+}
+
+#[tokio::test]
+async fn added_agents_replace_each_other_by_name() {
+    let world = world().await;
+    let store = &world.store;
+    for entry in ["{}", r#"{"title":"It"}"#] {
+        store
+            .write(move |tx| {
+                Box::pin(tx.put_agent_entry(Owner::BUILT_IN, "it".into(), entry.into()))
+            })
+            .await
+            .unwrap();
+    }
+    let entries = store.agent_entries(BUILT_IN_ORGANIZATION).await.unwrap();
+    assert_eq!((entries.len(), entries[0].entry.as_str()), (1, r#"{"title":"It"}"#));
+    let remove =
+        || store.write(|tx| Box::pin(tx.remove_agent_entry(BUILT_IN_ORGANIZATION, "it".into())));
+    assert!(remove().await.unwrap());
+    assert!(!remove().await.unwrap());
 }
