@@ -251,11 +251,18 @@ impl Scripted {
                 pieces.truncate(middle);
                 end = End::Silence;
             }
-            Some(Kind::Status(_)) | None => {}
+            Some(Kind::Pause(_) | Kind::Status(_)) | None => {}
         }
         let body = match end {
             End::Document => Body::document(pieces.concat()),
-            _ => Body::stream(pieces, self.0.settings.pace, end),
+            _ => {
+                let pace = script::pace(&conversation).unwrap_or(self.0.settings.pace);
+                Body::stream(pieces, pace, end)
+            }
+        };
+        let body = match fault.map(|fault| fault.kind) {
+            Some(Kind::Pause(length)) => body.pausing(length),
+            _ => body,
         };
         let kind = match answer.delivery {
             Delivery::Events => "text/event-stream; charset=utf-8",

@@ -20,6 +20,8 @@ const SILENCE: Duration = Duration::from_secs(900);
 pub struct Body {
     pieces: VecDeque<Bytes>,
     pace: Duration,
+    /// A longer pause, once so many pieces are left.
+    pause: Option<(usize, Duration)>,
     end: End,
     wait: Option<Pin<Box<Sleep>>>,
 }
@@ -40,12 +42,18 @@ pub(super) enum End {
 impl Body {
     pub(super) fn document(bytes: impl Into<Bytes>) -> Self {
         let pieces = VecDeque::from([bytes.into()]);
-        Self { pieces, pace: Duration::ZERO, end: End::Document, wait: None }
+        Self { pieces, pace: Duration::ZERO, pause: None, end: End::Document, wait: None }
     }
 
     pub(super) fn stream(pieces: Vec<String>, pace: Duration, end: End) -> Self {
         let pieces = pieces.into_iter().map(Bytes::from).collect();
-        Self { pieces, pace, end, wait: None }
+        Self { pieces, pace, pause: None, end, wait: None }
+    }
+
+    /// Pauses for so long when half of it is sent.
+    pub(super) fn pausing(self, length: Duration) -> Self {
+        let left = self.pieces.len().div_ceil(2);
+        Self { pause: Some((left, length)), ..self }
     }
 }
 
@@ -60,6 +68,11 @@ impl hyper::body::Body for Body {
         if let Some(wait) = &mut self.wait {
             ready!(wait.as_mut().poll(context));
             self.wait = None;
+        }
+        let left = self.pieces.len();
+        if let Some((_, length)) = self.pause.take_if(|(at, _)| *at == left) {
+            self.wait = Some(Box::pin(sleep(length)));
+            return self.poll_frame(context);
         }
         if let Some(piece) = self.pieces.pop_front() {
             if !self.pace.is_zero() {

@@ -2,7 +2,15 @@
 //!
 //! `[[fault:NAME]]` in a prompt makes every answer to it fail so, `[[fault:NAME*2]]` the first two.
 
+use std::time::Duration;
+
 use http::StatusCode;
+
+/// How long `pause` lasts, in seconds: as long as models are silent at times.
+const PAUSE: u64 = 60;
+
+/// The longest pause that can be asked for, in seconds.
+const LONGEST_PAUSE: u64 = 900;
 
 /// A fault that a prompt asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +29,9 @@ pub(super) enum Kind {
     Cut,
     /// `silent`: nothing comes after the middle of the answer.
     Silent,
+    /// `pause`: nothing comes for a minute in the middle of the answer, then the rest; `pause5`: for
+    /// five seconds.
+    Pause(Duration),
     /// `malformed`: an event in the middle is not JSON.
     Malformed,
 }
@@ -35,6 +46,13 @@ pub(super) fn parse(argument: &str) -> Option<Fault> {
         "cut" => Kind::Cut,
         "silent" => Kind::Silent,
         "malformed" => Kind::Malformed,
+        pause if pause.starts_with("pause") => {
+            let seconds = match &pause["pause".len()..] {
+                "" => PAUSE,
+                seconds => seconds.parse().ok().filter(|seconds| *seconds <= LONGEST_PAUSE)?,
+            };
+            Kind::Pause(Duration::from_secs(seconds))
+        }
         status => {
             let status = StatusCode::from_bytes(status.as_bytes()).ok()?;
             let is_error = status.is_client_error() || status.is_server_error();
@@ -54,7 +72,9 @@ mod tests {
         check("429", Kind::Status(StatusCode::TOO_MANY_REQUESTS), None);
         check("500*2", Kind::Status(StatusCode::INTERNAL_SERVER_ERROR), Some(2));
         check(" cut * 1 ", Kind::Cut, Some(1));
-        for wrong in ["", "200", "x", "cut*", "cut*x"] {
+        check("pause", Kind::Pause(Duration::from_secs(60)), None);
+        check("pause5*1", Kind::Pause(Duration::from_secs(5)), Some(1));
+        for wrong in ["", "200", "x", "cut*", "cut*x", "pause-1", "pause901"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

@@ -8,11 +8,14 @@
 //!   [[write:PATH|TEXT]]   has the agent write a file (\n in TEXT is a line's end)
 //!   [[run:COMMAND]]       has the agent run a command
 //!   [[fault:NAME]]        fails (see `fault`); [[fault:NAME*2]] does so twice
+//!   [[pace:MILLISECONDS]] between two pieces of its answers, at most 1000
 //! ```
 //!
 //! Steps up to and including one `write` or `run` make a round: one answer. Which round is next is
 //! the number of results that the conversation has since its prompt, so that the same request
 //! always gets the same answer. A script whose last step calls a tool gets a word at its end.
+
+use std::time::Duration;
 
 use super::{
     answer::{Answer, Part},
@@ -29,6 +32,9 @@ const RESULT_SHOWN: usize = 2000;
 
 /// How much of a prompt is repeated where it is named, in bytes.
 const PROMPT_SHOWN: usize = 60;
+
+/// The slowest pace that can be asked for, in milliseconds.
+const SLOWEST: u64 = 1000;
 
 /// The names that `[[script:NAME]]` takes.
 const NAMES: &str = "hello, text, think, fail, commands, edit, long, huge";
@@ -78,6 +84,14 @@ pub(super) fn fault(conversation: &Conversation) -> Option<Fault> {
     }
     directives(&conversation.prompt)
         .find_map(|(verb, argument)| (verb == "fault").then(|| fault::parse(argument))?)
+}
+
+/// At which pace the prompt wants its answers, if it says so.
+pub(super) fn pace(conversation: &Conversation) -> Option<Duration> {
+    directives(&conversation.prompt).find_map(|(verb, argument)| {
+        let millis = (verb == "pace").then(|| argument.trim().parse().ok())??;
+        (millis <= SLOWEST).then(|| Duration::from_millis(millis))
+    })
 }
 
 /// The parts of the round that is next.

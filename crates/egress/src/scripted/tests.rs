@@ -381,6 +381,10 @@ async fn streams_break_where_the_prompt_asks_for_it() {
     assert!(cut.body.contains("content_block_delta") && !cut.body.contains("message_stop"));
     let malformed = server.post("/v1/messages", &request("malformed")).await;
     assert!(malformed.body.contains("\"scrip\n\n") && malformed.body.contains("message_stop"));
+    // After a pause all of it is there.
+    let before = std::time::Instant::now();
+    let paused = server.post("/v1/messages", &request("pause1")).await;
+    assert!(paused.body.contains("message_stop") && before.elapsed() >= Duration::from_secs(1));
     // A prompt of its own chooses the five megabytes.
     let huge = json!({"messages": [{"role": "user", "content": "[[script:huge]]"}]});
     assert!(server.post("/v1/messages", &huge).await.body.len() > 5_000_000);
