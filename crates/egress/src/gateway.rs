@@ -38,7 +38,7 @@ use tokio::{
 pub use self::{
     call::{Call, Calls, End},
     provider::{Api, Builtin, Credential, Provider},
-    secret::Secret,
+    secret::{KeyFileError, Readers, Secret},
 };
 use crate::{
     Error,

@@ -5,8 +5,12 @@
 //! offers.
 
 use std::{
+    ffi::{CString, OsString},
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStringExt as _,
+    },
     process::ExitCode,
 };
 
@@ -36,15 +40,52 @@ pub enum Forked {
 /// [`Error::Invalid`] when this process has more than one thread: the child would have only this
 /// one, and locks that others held would be held for ever.
 pub fn fork() -> Result<Forked> {
-    let threads = std::fs::read_dir("/proc/self/task").step("count the threads")?.count();
-    if threads != 1 {
-        return Err(Error::invalid(format!("{threads} threads run where only one may")));
-    }
+    one_thread()?;
     // SAFETY: there is one thread only, this one; nothing here starts another in between.
     Ok(match unsafe { process::fork(0, None) }.step("fork")? {
         process::Fork::Child => Forked::Child,
         process::Fork::Parent(child) => Forked::Parent { pid: child.pid },
     })
+}
+
+fn one_thread() -> Result<()> {
+    let threads = std::fs::read_dir("/proc/self/task").step("count the threads")?.count();
+    match threads {
+        1 => Ok(()),
+        _ => Err(Error::invalid(format!("{threads} threads run where only one may"))),
+    }
+}
+
+/// Takes a variable out of this process for good: no child gets it, and where it lay when this
+/// process began, which `/proc` goes on to show, it is overwritten.
+///
+/// # Errors
+/// [`Error::Invalid`] when this process has more than one thread, any of which might look at its
+/// environment meanwhile, or when there is no variable of such a name.
+pub fn take_variable(name: &str) -> Result<Option<OsString>> {
+    let c_name = CString::new(name)
+        .ok()
+        .filter(|name| !name.is_empty() && !name.as_bytes().contains(&b'='))
+        .ok_or_else(|| Error::invalid("no name of a variable"))?;
+    one_thread()?;
+    let mut taken = None;
+    loop {
+        // SAFETY: the name ends with a zero, and nothing else touches the environment: there is
+        // one thread.
+        let value = unsafe { libc::getenv(c_name.as_ptr()) };
+        if value.is_null() {
+            return Ok(taken);
+        }
+        // SAFETY: the value ends with a zero and lies in memory of this process's own, on the
+        // stack or the heap, as `putenv` and `exec` make it; it is not used after `unsetenv`.
+        unsafe {
+            let bytes = std::ffi::CStr::from_ptr(value).to_bytes();
+            let length = bytes.len();
+            taken.get_or_insert_with(|| OsString::from_vec(bytes.to_vec()));
+            std::ptr::write_bytes(value, 0, length);
+            check(libc::unsetenv(c_name.as_ptr())).step("take a variable out")?;
+        }
+    }
 }
 
 /// Gives memory that the allocator holds free back to the system: what a burst needed, it would

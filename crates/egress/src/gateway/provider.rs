@@ -139,11 +139,10 @@ impl Provider {
             .zip(base_url.port_or_known_default())
             .map(|(host, port)| Target { host, port })
             .ok_or_else(|| wrong("has a base_url without a host"))?;
-        if let Credential::Key(key) = &credential {
-            let key = key.expose();
-            if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err(wrong("has a key that is empty or holds a character that no key has"));
-            }
+        if let Credential::Key(key) = &credential
+            && !key.is_key()
+        {
+            return Err(wrong("has a key that is empty or holds a character that no key has"));
         }
         Ok(Self { name: name.to_owned(), api, base_url, target, credential, scripted: None })
     }

@@ -17,6 +17,7 @@
 //! through here.
 
 use std::{
+    ffi::OsString,
     fmt,
     io::IoSlice,
     mem::MaybeUninit,
@@ -87,6 +88,18 @@ impl Supervised {
 /// [`Error::Step`] when the machine refuses something; nothing is left running then. That is told
 /// by one process: a server that was split off already ends without a word.
 pub fn supervise(settings: &SpawnerSettings) -> Result<Role, Error> {
+    supervise_without(settings, || ())
+}
+
+/// The same; `forget` is called in the supervisor as soon as the server has been split off, so that
+/// what only the server is to have does not stay in a process that lives as long.
+///
+/// # Errors
+/// As [`supervise`].
+pub fn supervise_without(
+    settings: &SpawnerSettings,
+    forget: impl FnOnce(),
+) -> Result<Role, Error> {
     layout::prepare(&settings.data)?;
     // Processes of a dead spawner come to us, wherever we run: in a container, the first
     // process may reap nothing.
@@ -119,6 +132,7 @@ pub fn supervise(settings: &SpawnerSettings) -> Result<Role, Error> {
         }
         Forked::Parent { pid: server } => {
             drop(theirs);
+            forget();
             // Beside the server's own start, which takes as long.
             let spawner = settings.launch().inspect_err(|_| end(server))?;
             let mut watch = Watch {
@@ -133,6 +147,15 @@ pub fn supervise(settings: &SpawnerSettings) -> Result<Role, Error> {
             watch.run().map(Role::Over)
         }
     }
+}
+
+/// Takes a variable out of this process's environment for good, before anything is started that
+/// would get it: [`supervise::take_variable`].
+///
+/// # Errors
+/// [`Error::Step`] when this process has more than one thread.
+pub fn take_variable(name: &str) -> Result<Option<OsString>, Error> {
+    supervise::take_variable(name).map_err(system)
 }
 
 /// The supervisor at work.
