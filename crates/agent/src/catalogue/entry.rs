@@ -42,6 +42,9 @@ pub struct Entry {
     /// The model that is chosen where nobody chose.
     #[serde(default)]
     pub model: Option<String>,
+    /// The name that stands for the scripted provider's model; the agent's default if absent.
+    #[serde(default)]
+    pub demo_model: Option<String>,
     /// How much it may do unasked, where nobody chose; the settings' general choice if absent.
     #[serde(default)]
     pub autonomy: Option<Autonomy>,
@@ -170,6 +173,23 @@ pub struct Package {
     pub prints: Option<String>,
 }
 
+impl Package {
+    /// What is to be installed, for this machine's processor: `name@version` each.
+    pub fn specs(&self) -> Vec<String> {
+        self.packages.iter().map(|package| for_this_machine(package)).collect()
+    }
+
+    /// The program below the folder it is installed in, for this machine's processor.
+    pub fn program(&self) -> String {
+        for_this_machine(&self.bin)
+    }
+
+    /// The version of the agent, which is its first package's.
+    pub fn version(&self) -> Option<&str> {
+        Some(self.packages.first()?.rsplit_once('@')?.1)
+    }
+}
+
 /// A file to lay into an agent's home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -239,6 +259,15 @@ impl Entry {
         (autonomy, mode)
     }
 
+    /// Whether it gets its model when it is started, so that nobody need choose it afterwards.
+    pub fn starts_with_model(&self) -> bool {
+        let named = |text: &String| text.contains("{model}");
+        self.model_args.iter().any(named)
+            || self.command.iter().any(named)
+            || self.env.values().any(named)
+            || self.home.iter().any(|file| named(&file.content))
+    }
+
     /// Fills the placeholders for a workspace and a model (the entry's own where none is given).
     ///
     /// # Errors
@@ -300,6 +329,8 @@ impl Entry {
                 "cwd" => places.cwd.as_deref(),
                 "provider" => places.provider.as_deref(),
                 "model" => model,
+                "arch" => Some(arch()),
+                "machine" => Some(machine()),
                 "prompt" if self.protocol == Protocol::Text => Some("{prompt}"),
                 _ => None,
             };
@@ -326,8 +357,10 @@ impl Entry {
                 return Err(format!("`{}` is not the name of a variable", key.escape_default()));
             }
         }
-        const KNOWN: [&str; 8] =
-            ["runner", "package", "node", "home", "cwd", "provider", "model", "prompt"];
+        const KNOWN: [&str; 10] = [
+            "runner", "package", "node", "home", "cwd", "provider", "model", "arch", "machine",
+            "prompt",
+        ];
         for text in everything.chain(self.home.iter().map(|file| &file.content)) {
             replace_placeholders(text, |name| match name {
                 "prompt" if self.protocol == Protocol::Acp => Err(
@@ -365,6 +398,24 @@ impl Entry {
         }
         Ok(())
     }
+}
+
+/// This machine's processor, which is its workspaces', as npm names it.
+fn arch() -> &'static str {
+    match machine() {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// The same as Linux names it.
+const fn machine() -> &'static str {
+    std::env::consts::ARCH
+}
+
+fn for_this_machine(text: &str) -> String {
+    text.replace("{arch}", arch()).replace("{machine}", machine())
 }
 
 /// Replaces each `{name}` of small letters by what `value` gives. Other braces (JSON, `${HOME}`) are

@@ -186,5 +186,66 @@ fn nonsense_is_refused_with_its_name_and_reason() {
         assert!(error.contains(part), "{text}: {error}");
     }
     let error = Catalogue::builtin().get(&name("nobody")).unwrap_err().to_string();
-    assert_eq!(error, "there is no agent `nobody`; known are demo, shell");
+    assert!(error.starts_with("there is no agent `nobody`; known are aider, claude, "), "{error}");
+}
+
+fn somewhere() -> Places {
+    let at = |path: &str| Some(path.to_owned());
+    Places {
+        runner: at("/opt/runner"),
+        package: at("/opt/package"),
+        node: at("/opt/node"),
+        home: at("/home/x"),
+        cwd: at("/work/x"),
+        provider: at("http://127.0.0.1:7080/x"),
+    }
+}
+
+#[test]
+fn every_built_in_entry_fills_all_its_placeholders() {
+    let catalogue = Catalogue::builtin();
+    for (name, entry) in catalogue.iter() {
+        for model in [None, Some("demo")] {
+            let program = entry.program(name, &somewhere(), model).unwrap();
+            let texts = program.argv.iter().chain(program.env.values());
+            for text in texts.chain(program.home.iter().map(|file| &file.content)) {
+                let left = replace_placeholders(text, |left| match left {
+                    "prompt" => Ok(String::new()),
+                    left => Err(format!("{name}: {left} in {text}")),
+                });
+                left.unwrap();
+            }
+            for file in program.home.iter().filter(|file| file.path.ends_with(".json")) {
+                serde_json::from_str::<serde_json::Value>(&file.content).unwrap();
+            }
+            for file in program.home.iter().filter(|file| file.path.ends_with(".toml")) {
+                file.content.parse::<toml::Table>().unwrap();
+            }
+        }
+        if let Install::Npm(package) | Install::Pypi(package) = &entry.install {
+            assert!(package.specs().iter().all(|spec| !spec.contains('{')), "{name}");
+            assert!(!package.program().contains('{'), "{name}");
+            // What tells the version is the agent itself.
+            assert_eq!(package.version(), package.prints.as_deref(), "{name}");
+            assert!(!package.check.is_empty() && !entry.about.is_empty(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn no_built_in_entry_holds_anything_like_a_key() {
+    for (name, entry) in Catalogue::builtin().iter() {
+        for (variable, value) in &entry.env {
+            let secret = ["KEY", "TOKEN", "SECRET"].iter().any(|word| variable.ends_with(word));
+            assert!(!secret || value == "placeholder", "{name}: {variable}");
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_is_started_with_its_model_says_so() {
+    let catalogue = Catalogue::builtin();
+    let starts = |agent: &str| catalogue.get(&name(agent)).unwrap().starts_with_model();
+    assert!(starts("gemini") && starts("copilot") && starts("aider"));
+    assert!(!starts("claude") && !starts("codex"));
 }
