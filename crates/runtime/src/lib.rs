@@ -14,7 +14,7 @@
 
 use std::os::fd::OwnedFd;
 
-use boatyard_model::{LayerId, RepositoryId, WorkspaceId, WorkspaceLimits};
+use boatyard_model::{LayerId, RepositoryId, ToolId, WorkspaceId, WorkspaceLimits};
 
 pub mod capabilities;
 pub mod native;
@@ -59,7 +59,7 @@ pub struct Existing {
     pub running: Option<u64>,
 }
 
-/// What a workspace's own changes, or a layer, take.
+/// What a workspace's own changes, a layer or a tool take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DiskUsage {
     /// Bytes on disk.
@@ -79,6 +79,11 @@ pub enum SnapshotKind {
 }
 
 pub use boatyard_sandbox::supervise::give_back_memory;
+
+/// Where an installed tool is inside every workspace: a read-only folder.
+pub fn tool_folder(tool: ToolId) -> String {
+    format!("{}/{tool}", boatyard_sandbox::TOOLS)
+}
 
 /// Makes, ends and keeps sandboxes.
 #[async_trait::async_trait]
@@ -171,6 +176,20 @@ pub trait Runtime: Send + Sync + 'static {
     /// When the disk refuses.
     async fn remove_layer(&self, layer: LayerId) -> Result<(), Error>;
 
+    /// Makes the `/work` of a workspace that does not run, and stood on no layer, a tool: from then
+    /// on every workspace, also one that runs already, has it read-only at [`tool_folder`]. It
+    /// outlives a crash of the host. The workspace is left with an empty `/work`, to be removed.
+    ///
+    /// # Errors
+    /// [`Error::Running`]; when a pipe, a socket or a device is in it; when the disk refuses.
+    async fn keep_tool(&self, workspace: WorkspaceId, tool: ToolId) -> Result<(), Error>;
+
+    /// Removes a tool. The caller knows that nothing uses it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    async fn remove_tool(&self, tool: ToolId) -> Result<(), Error>;
+
     /// Every workspace that has files or a process.
     ///
     /// # Errors
@@ -183,6 +202,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// When they can't be listed.
     async fn list_layers(&self) -> Result<Vec<LayerId>, Error>;
 
+    /// Every tool.
+    ///
+    /// # Errors
+    /// When they can't be listed.
+    async fn list_tools(&self) -> Result<Vec<ToolId>, Error>;
+
     /// What its own changes take on disk.
     ///
     /// # Errors
@@ -194,6 +219,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// When it does not exist.
     async fn layer_usage(&self, layer: LayerId) -> Result<DiskUsage, Error>;
+
+    /// What a tool takes on disk.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    async fn tool_usage(&self, tool: ToolId) -> Result<DiskUsage, Error>;
 
     /// The spool of a workspace whose runner is dead: a plain file, to be read as hostile input.
     /// None if there is none.

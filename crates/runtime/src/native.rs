@@ -25,12 +25,10 @@ use std::{
     time::Duration,
 };
 
-use boatyard_model::{LayerId, WorkspaceId};
+use boatyard_model::{LayerId, ToolId, WorkspaceId};
 use boatyard_sandbox::{
     fds::{Kind, Listener},
-    protocol::{
-        self, Failure, FailureKind, LOWERS_MAX, Limits, Network, Reply, Request, SnapshotMode,
-    },
+    protocol::{self, LOWERS_MAX, Limits, Network, Reply, Request, SnapshotMode},
 };
 use tokio::sync::{SetOnce, broadcast, oneshot};
 
@@ -43,8 +41,10 @@ use crate::{
 mod client;
 pub mod doctor;
 mod host;
+mod kept;
 pub mod launch;
 pub mod layout;
+mod refusal;
 mod runner;
 mod socket;
 mod source;
@@ -52,6 +52,7 @@ pub mod supervisor;
 
 pub use client::Exited;
 use client::{Again, Answer, CallError, Spawner};
+use refusal::{about, call_error, is_done_already, refused, system, unexpected};
 use socket::Sockets;
 pub use source::Source;
 
@@ -336,19 +337,16 @@ impl Runtime for NativeRuntime {
     }
 
     async fn remove_layer(&self, layer: LayerId) -> Result<(), Error> {
-        let request = Request::RemoveLayer { layer: layer.to_u128() };
-        match self.spawner.call(&request, TREE_DEADLINE, Again::Allowed).await {
-            Ok(Answer { reply: Reply::Done, .. }) => Ok(()),
-            Ok(Answer { reply: Reply::Failed(failure), .. }) | Err(CallError::Refused(failure)) => {
-                match failure.kind {
-                    // What is gone needs no removing.
-                    FailureKind::Missing => Ok(()),
-                    _ => Err(step(failure)),
-                }
-            }
-            Ok(answer) => Err(unexpected(&answer.reply)),
-            Err(error) => Err(call_error(error)),
-        }
+        self.remove_kept(&Request::RemoveLayer { layer: layer.to_u128() }).await
+    }
+
+    async fn keep_tool(&self, workspace: WorkspaceId, tool: ToolId) -> Result<(), Error> {
+        let request = Request::KeepTool { ws: workspace.to_u128(), tool: tool.to_u128() };
+        self.order(workspace, &request, TREE_DEADLINE).await
+    }
+
+    async fn remove_tool(&self, tool: ToolId) -> Result<(), Error> {
+        self.remove_kept(&Request::RemoveTool { tool: tool.to_u128() }).await
     }
 
     async fn list(&self) -> Result<Vec<Existing>, Error> {
@@ -375,23 +373,13 @@ impl Runtime for NativeRuntime {
     }
 
     async fn list_layers(&self) -> Result<Vec<LayerId>, Error> {
-        let mut all = Vec::new();
-        let mut after = 0;
-        loop {
-            let request = Request::ListLayers { after };
-            let answer = self.spawner.call(&request, QUICK_DEADLINE, Again::Allowed).await;
-            match answer.map_err(call_error)?.reply {
-                Reply::Layers { layers, more } => {
-                    let last = layers.last().copied();
-                    all.extend(layers.into_iter().map(LayerId::from_u128));
-                    match last {
-                        Some(last) if more && last > after => after = last,
-                        _ => return Ok(all),
-                    }
-                }
-                other => return Err(unexpected(&other)),
-            }
-        }
+        let ids = self.list_kept(|after| Request::ListLayers { after }).await?;
+        Ok(ids.into_iter().map(LayerId::from_u128).collect())
+    }
+
+    async fn list_tools(&self) -> Result<Vec<ToolId>, Error> {
+        let ids = self.list_kept(|after| Request::ListTools { after }).await?;
+        Ok(ids.into_iter().map(ToolId::from_u128).collect())
     }
 
     async fn disk_usage(&self, workspace: WorkspaceId) -> Result<DiskUsage, Error> {
@@ -403,13 +391,11 @@ impl Runtime for NativeRuntime {
     }
 
     async fn layer_usage(&self, layer: LayerId) -> Result<DiskUsage, Error> {
-        let request = Request::LayerUsage { layer: layer.to_u128() };
-        let answer = self.spawner.call(&request, TREE_DEADLINE, Again::Allowed).await;
-        match answer.map_err(call_error)?.reply {
-            Reply::Usage { bytes, inodes } => Ok(DiskUsage { bytes, inodes }),
-            Reply::Failed(failure) => Err(step(failure)),
-            other => Err(unexpected(&other)),
-        }
+        self.kept_usage(&Request::LayerUsage { layer: layer.to_u128() }).await
+    }
+
+    async fn tool_usage(&self, tool: ToolId) -> Result<DiskUsage, Error> {
+        self.kept_usage(&Request::ToolUsage { tool: tool.to_u128() }).await
     }
 
     async fn spool(&self, workspace: WorkspaceId) -> Result<Option<std::fs::File>, Error> {
@@ -426,85 +412,6 @@ impl Runtime for NativeRuntime {
             Err(error) => Err(error),
         }
     }
-}
-
-/// Whether this refusal of a repeated request means that the first one was carried out.
-const fn is_done_already(request: &Request, kind: FailureKind) -> bool {
-    match request {
-        Request::Create { .. } | Request::Snapshot { .. } => matches!(kind, FailureKind::Exists),
-        Request::Remove { .. } => matches!(kind, FailureKind::Missing),
-        _ => false,
-    }
-}
-
-fn about(workspace: WorkspaceId, error: CallError) -> Error {
-    match error {
-        CallError::Refused(failure) => refused(workspace, failure),
-        error => call_error(error),
-    }
-}
-
-fn call_error(error: CallError) -> Error {
-    match error {
-        CallError::Refused(failure) => step(failure),
-        CallError::Gone => Error::SpawnerGone,
-        CallError::Late => Error::Timeout("the spawner"),
-        CallError::Io(source) => Error::Io { action: "talk to the spawner", source },
-    }
-}
-
-/// What a refusal says of a workspace.
-fn refused(workspace: WorkspaceId, failure: Failure) -> Error {
-    /// What the spawner calls it when it is there or not; layers and mirrors have other names.
-    const WORKSPACE: &str = "workspace";
-    match failure.kind {
-        FailureKind::Exists if failure.step == WORKSPACE => Error::Exists(workspace),
-        FailureKind::Missing if failure.step == WORKSPACE => Error::NotFound(workspace),
-        FailureKind::Running => Error::Running(workspace),
-        FailureKind::NotRunning => Error::NotRunning(workspace),
-        _ => step(failure),
-    }
-}
-
-/// A refusal as a step that a person may be able to mend.
-fn step(failure: Failure) -> Error {
-    /// Out of space, and out of quota.
-    const FULL: [i32; 2] = [28, 122];
-    // Out of namespaces is the same number.
-    let is_of_disk = failure.step != "clone" && !failure.step.contains("namespace");
-    if is_of_disk && FULL.contains(&failure.errno) {
-        return Error::DiskFull;
-    }
-    let source = match failure.errno {
-        0 => io::Error::other(failure.kind.as_str()),
-        errno => io::Error::from_raw_os_error(errno),
-    };
-    let hint = match (failure.kind, failure.hint.is_empty()) {
-        (_, false) => failure.hint,
-        (FailureKind::Busy, true) => "try again in a moment".to_owned(),
-        (FailureKind::Missing | FailureKind::Exists, true) => {
-            format!("it {}", failure.kind.as_str())
-        }
-        (_, true) => "`boatyard doctor` may tell more".to_owned(),
-    };
-    Error::Step { step: failure.step, hint, source }
-}
-
-/// An error of the sandbox crate on the way to a spawner.
-fn system(error: boatyard_sandbox::Error) -> Error {
-    match error {
-        boatyard_sandbox::Error::System { step: what, source } => {
-            Error::Step { step: what, hint: "`boatyard doctor` may tell more".to_owned(), source }
-        }
-        boatyard_sandbox::Error::Refused(failure) => step(failure),
-        error => Error::Io { action: "start the spawner", source: io::Error::other(error) },
-    }
-}
-
-fn unexpected(reply: &Reply) -> Error {
-    tracing::error!(?reply, "the spawner answered something else than was asked");
-    let source = io::Error::new(io::ErrorKind::InvalidData, "an answer to another question");
-    Error::Io { action: "talk to the spawner", source }
 }
 
 const fn level(isolation: protocol::Isolation) -> Isolation {

@@ -46,6 +46,8 @@ pub const WORKER_UID: u32 = 1000;
 pub const WORKER_GID: u32 = 1000;
 /// The home folder of the worker inside.
 pub const WORKER_HOME: &str = "/home/agent";
+/// Where installed tools are shown inside, each in a folder of its own.
+pub const TOOLS: &str = "/opt/boatyard/tools";
 /// The name of the machine inside.
 pub const HOSTNAME: &str = "boatyard";
 /// Where the egress listener listens inside, on 127.0.0.1.

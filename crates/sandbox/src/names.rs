@@ -18,6 +18,11 @@ pub(crate) fn layer(id: u128) -> CString {
     c_name("lay_", id, "")
 }
 
+/// `tol_01J…`.
+pub(crate) fn tool(id: u128) -> CString {
+    c_name("tol_", id, "")
+}
+
 /// `rep_01J….git`.
 pub(crate) fn mirror(id: u128) -> CString {
     c_name("rep_", id, ".git")
@@ -36,6 +41,11 @@ pub(crate) fn parse_workspace(name: &str) -> Option<u128> {
 /// The id in a name that [`layer`] made.
 pub(crate) fn parse_layer(name: &str) -> Option<u128> {
     parse(name.strip_prefix("lay_")?)
+}
+
+/// The id in a name that [`tool`] made.
+pub(crate) fn parse_tool(name: &str) -> Option<u128> {
+    parse(name.strip_prefix("tol_")?)
 }
 
 /// Whether the id is of a throw-away sandbox: ids of workspaces hold the time of their making.

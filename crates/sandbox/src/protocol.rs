@@ -10,7 +10,8 @@
 //!
 //! ```text
 //! Create ─► Start ─► (Freeze ─► Snapshot copy ─► Thaw)* ─► Kill ─► Snapshot rename ─► Start …
-//!                                                           └────► Remove
+//!                                                           ├────► Remove
+//!                                                           └────► KeepTool ─► Remove
 //! ```
 
 mod codec;
@@ -23,7 +24,7 @@ pub use report::{Check, Failure, FailureKind, Isolation, LimitsBy, Outcome, Repo
 
 /// The most lower layers that one workspace may stand on.
 pub const LOWERS_MAX: usize = 64;
-/// The most entries of one [`Reply::Workspaces`] or [`Reply::Layers`].
+/// The most entries of one [`Reply::Workspaces`] or [`Reply::Ids`].
 pub const PAGE: usize = 512;
 
 /// What the server asks of the spawner.
@@ -77,7 +78,7 @@ pub enum Request {
         /// Only ids greater than this; 0 for the first page.
         after: u128,
     },
-    /// The layers on disk, in order of id. Answered by [`Reply::Layers`].
+    /// The layers on disk, in order of id. Answered by [`Reply::Ids`].
     ListLayers {
         /// Only ids greater than this; 0 for the first page.
         after: u128,
@@ -91,6 +92,29 @@ pub enum Request {
     LayerUsage {
         /// The layer.
         layer: u128,
+    },
+    /// Make the `/work` of a workspace that does not run, and stood on no layer, a tool, shown in
+    /// every sandbox at once. It is safe on disk when answered.
+    KeepTool {
+        /// The workspace.
+        ws: u128,
+        /// The tool to make; must not exist.
+        tool: u128,
+    },
+    /// The tools on disk, in order of id. Answered by [`Reply::Ids`].
+    ListTools {
+        /// Only ids greater than this; 0 for the first page.
+        after: u128,
+    },
+    /// Delete a tool that nobody uses (the caller counts).
+    RemoveTool {
+        /// The tool.
+        tool: u128,
+    },
+    /// What a tool takes. Answered by [`Reply::Usage`].
+    ToolUsage {
+        /// The tool.
+        tool: u128,
     },
     /// The spool of a workspace, running or not. Answered by [`Reply::Spool`] with a descriptor.
     OpenSpool {
@@ -179,14 +203,14 @@ pub enum Reply {
         /// Whether there are more after the last.
         more: bool,
     },
-    /// A page of layers.
-    Layers {
+    /// A page of layers or tools.
+    Ids {
         /// In order.
-        layers: Vec<u128>,
+        ids: Vec<u128>,
         /// Whether there are more after the last.
         more: bool,
     },
-    /// What a workspace's own changes, or a layer, take on disk.
+    /// What a workspace's own changes, a layer or a tool take on disk.
     Usage {
         /// Blocks in use, in bytes.
         bytes: u64,

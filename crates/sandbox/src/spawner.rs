@@ -12,6 +12,7 @@
 //!   root/             where the spawner's own root is mounted, seen by nobody else
 //!   empty/            the lowest layer of a workspace that stands on nothing
 //!   layers/lay_…/     frozen: work/ and home/
+//!   tools/tol_…/      installed: what was /work of the workspace that it was made in
 //!   ws/ws_…/u/        a workspace's own changes: work/ and home/
 //!           w-<n>/    the overlay's work folder of generation n
 //!           spool     events that the server has not stored yet
@@ -28,6 +29,7 @@ mod event_loop;
 mod files;
 mod hint;
 mod ids;
+mod kept;
 mod launch;
 mod meta;
 mod probe;

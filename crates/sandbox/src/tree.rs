@@ -121,6 +121,35 @@ pub(crate) fn measure(top: BorrowedFd<'_>) -> io::Result<Usage> {
     Ok(usage)
 }
 
+/// Whether there is nothing below `top`, which nobody changes meanwhile, but files, folders and
+/// symbolic links.
+///
+/// # Errors
+/// As [`measure`].
+pub(crate) fn is_plain(top: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut levels = vec![(top.try_clone_to_owned()?, Entries::open(top)?)];
+    while let Some((folder, entries)) = levels.last_mut() {
+        let Some(entry) = entries.next() else {
+            levels.pop();
+            continue;
+        };
+        let entry = entry?;
+        // Not every file system tells the kind with the name.
+        match dir::stat(folder.as_fd(), &entry.name)?.st_mode & libc::S_IFMT {
+            libc::S_IFREG | libc::S_IFLNK => {}
+            libc::S_IFDIR => {
+                let level = open_level(folder, &entry.name)?;
+                if levels.len() == DEPTH_MAX {
+                    return Err(io::Error::from_raw_os_error(libc::ELOOP));
+                }
+                levels.push(level);
+            }
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
 fn open_level(parent: &OwnedFd, name: &CStr) -> io::Result<(OwnedFd, Entries)> {
     let folder = dir::open_dir(parent.as_fd(), name)?;
     let entries = Entries::open(folder.as_fd())?;

@@ -53,7 +53,7 @@ impl SpawnerSettings {
         config.runner = Some(layout::runner_file(&self.data));
         config.ids = self.ids;
         let launched = spawner::launch(&config, Runner::Bytes(runner::PROGRAM), None)
-            .map_err(super::system)?;
+            .map_err(super::refusal::system)?;
         Ok(Launched { child: launched.child, socket: launched.socket })
     }
 }

@@ -96,10 +96,7 @@ pub fn supervise(settings: &SpawnerSettings) -> Result<Role, Error> {
 ///
 /// # Errors
 /// As [`supervise`].
-pub fn supervise_without(
-    settings: &SpawnerSettings,
-    forget: impl FnOnce(),
-) -> Result<Role, Error> {
+pub fn supervise_without(settings: &SpawnerSettings, forget: impl FnOnce()) -> Result<Role, Error> {
     layout::prepare(&settings.data)?;
     // Processes of a dead spawner come to us, wherever we run: in a container, the first
     // process may reap nothing.

@@ -19,6 +19,7 @@ mod files;
 mod limits;
 mod network;
 mod process;
+mod tools;
 
 /// The runtime under test, and what it says that it can.
 pub struct Suite {
@@ -44,6 +45,7 @@ pub fn tests() -> Vec<Test<Suite>> {
         test!(limits::a_memory_bomb_is_killed),
         test!(fence::nothing_of_the_host_is_seen),
         test!(fence::the_worker_has_no_way_up),
+        test!(tools::are_kept_and_appear_everywhere),
         test!(network::there_is_none_but_the_listeners),
         test!(network::connections_wait_for_whoever_takes_a_listener),
     ]

@@ -270,6 +270,7 @@ fn files() {
         "/dev/x",
         "/mirror/x",
         "/opt/boatyard/x",
+        "/opt/boatyard/tools/x",
         "/home/x",
         "/mnt/x",
     ] {

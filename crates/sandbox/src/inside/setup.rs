@@ -24,7 +24,7 @@ use crate::{
     protocol::Network,
     sys::{
         check,
-        mount::{self, Depth},
+        mount::{self, Depth, NODEV, NOSUID, RDONLY},
         process::{close_on_exec_from, prctl},
         socket,
     },
@@ -239,7 +239,16 @@ fn work(setup: &Setup<'_>, state: &OwnedFd) -> Result<()> {
     let here = |path: &CStr| mount::copy_absolute(path, Depth::One).step("work bind");
     let (work, home) = (here(c"/overlay/work")?, here(c"/overlay/home/agent")?);
     mount::attach_here(work.as_fd(), c"work").step("work bind")?;
-    mount::attach_here(home.as_fd(), c"home/agent").step("home bind")
+    mount::attach_here(home.as_fd(), c"home/agent").step("home bind")?;
+    tools()
+}
+
+/// The installed tools, all that there are and will be, from the same attached tree and so with
+/// the same ids. Programs are run from there; what their installation wrote is not to be trusted.
+fn tools() -> Result<()> {
+    let tools = mount::copy_absolute(c"/state/tools", Depth::One).step("tools bind")?;
+    mount::restrict(tools.as_fd(), RDONLY | NOSUID | NODEV, Depth::One).step("tools bind")?;
+    mount::attach_here(tools.as_fd(), c"opt/boatyard/tools").step("tools bind")
 }
 
 /// Where the network is open: each listener with its well-known number.

@@ -74,7 +74,7 @@ const FOLDERS: [&str; 15] = [
     "mnt",
     "root",
     "etc",
-    "opt/boatyard",
+    "opt/boatyard/tools",
     "var/lib",
     "var/cache",
     "var/log",
@@ -259,6 +259,7 @@ fn check_tool(tool: &Path, data: &Path) -> Result<()> {
         "/mirror",
         "/etc",
         "/var",
+        "/opt/boatyard",
     ];
     let forbidden = hidden.iter().any(|path| tool.starts_with(path))
         || tool.starts_with(data)

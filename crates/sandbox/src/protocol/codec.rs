@@ -52,6 +52,13 @@ pub fn encode_request(id: u64, request: &Request) -> Result<Vec<u8>> {
         Request::Probe => out.u8(14),
         Request::Shutdown => out.u8(15),
         Request::LayerUsage { layer } => out.tagged(16, *layer),
+        Request::KeepTool { ws, tool } => {
+            out.tagged(17, *ws);
+            out.u128(*tool);
+        }
+        Request::ListTools { after } => out.tagged(18, *after),
+        Request::RemoveTool { tool } => out.tagged(19, *tool),
+        Request::ToolUsage { tool } => out.tagged(20, *tool),
     }
     Ok(out.bytes)
 }
@@ -91,6 +98,10 @@ pub fn decode_request(bytes: &[u8]) -> Result<(u64, Request)> {
         14 => Request::Probe,
         15 => Request::Shutdown,
         16 => Request::LayerUsage { layer: input.id()? },
+        17 => Request::KeepTool { ws: input.id()?, tool: input.id()? },
+        18 => Request::ListTools { after: input.u128()? },
+        19 => Request::RemoveTool { tool: input.id()? },
+        20 => Request::ToolUsage { tool: input.id()? },
         _ => return Err(malformed("unknown operation")),
     };
     input.end()?;
@@ -126,10 +137,10 @@ pub fn encode_reply(id: u64, reply: &Reply) -> Vec<u8> {
                 out.u32(entry.pid);
             });
         }
-        Reply::Layers { layers, more } => {
+        Reply::Ids { ids, more } => {
             out.u8(5);
             out.u8(u8::from(*more));
-            out.list(layers, PAGE, |out, layer| out.u128(*layer));
+            out.list(ids, PAGE, |out, id| out.u128(*id));
         }
         Reply::Usage { bytes, inodes } => {
             out.u8(6);
@@ -199,7 +210,7 @@ pub fn decode_reply(bytes: &[u8]) -> Result<(u64, Reply)> {
         }
         5 => {
             let more = input.flag()?;
-            Reply::Layers { layers: input.list(PAGE, Reader::u128)?, more }
+            Reply::Ids { ids: input.list(PAGE, Reader::u128)?, more }
         }
         6 => Reply::Usage { bytes: input.u64()?, inodes: input.u64()? },
         7 => Reply::Spool,

@@ -65,6 +65,7 @@ pub(super) fn enter(config: Config, runner: OwnedFd) -> Result<State> {
     let folder = |name: &CStr, mode| dir::ensure(sandboxes.as_fd(), name, mode);
     folder(c"empty", 0o755).step("open sandboxes/empty")?;
     let layers = folder(c"layers", 0o755).step("open layers")?;
+    let tools = folder(c"tools", 0o755).step("open tools")?;
     let workspaces = folder(c"ws", 0o755).step("open workspaces")?;
     let trash = folder(c"trash", 0o700).step("open trash")?;
     ensure_run(data.as_fd(), &config, level)?;
@@ -84,6 +85,7 @@ pub(super) fn enter(config: Config, runner: OwnedFd) -> Result<State> {
         data,
         sandboxes,
         layers,
+        tools,
         workspaces,
         trash,
         _lock: lock,

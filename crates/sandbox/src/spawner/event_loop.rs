@@ -30,6 +30,7 @@ use self::{
 };
 use super::{
     hint::{self, plain, refuse},
+    kept::Kept,
     meta::{Meta, has_ended},
     start::{micros, told_by_child},
     state::{Phase, Sandbox, Starting, State, Waiting},
@@ -256,10 +257,9 @@ impl<'a> Loop<'a> {
             Request::Remove { ws } => {
                 self.state.remove(ws).and_then(|name| self.work(id, Task::Discard(vec![name])))
             }
-            Request::RemoveLayer { layer } => self
-                .state
-                .remove_layer(layer)
-                .and_then(|name| self.work(id, Task::Discard(vec![name]))),
+            Request::RemoveLayer { layer } => self.remove_kept(id, Kept::Layer(layer)),
+            Request::RemoveTool { tool } => self.remove_kept(id, Kept::Tool(tool)),
+            Request::KeepTool { ws, tool } => self.keep_tool(id, ws, tool),
             Request::Freeze { ws } => {
                 self.state.alive(ws).and_then(|_| self.work(id, Task::Freeze(ws)))
             }
@@ -272,10 +272,12 @@ impl<'a> Loop<'a> {
             Request::Snapshot { ws, layer, mode: SnapshotMode::Copy } => self.copy(id, ws, layer),
             Request::List { after } => self.state.list(after).map(Some),
             Request::ListLayers { after } => self.state.list_layers(after).map(Some),
+            Request::ListTools { after } => self.state.list_tools(after).map(Some),
             Request::Usage { ws } => {
                 self.state.existing(ws).and_then(|_| self.work(id, Task::Usage(ws)))
             }
-            Request::LayerUsage { layer } => self.work(id, Task::LayerUsage(layer)),
+            Request::LayerUsage { layer } => self.work(id, Task::KeptUsage(Kept::Layer(layer))),
+            Request::ToolUsage { tool } => self.work(id, Task::KeptUsage(Kept::Tool(tool))),
             Request::OpenSpool { ws } => self.state.open_spool(ws).map(|spool| {
                 self.outbox.push(id, &Reply::Spool, Some(spool));
                 None
@@ -337,14 +339,30 @@ impl<'a> Loop<'a> {
 
     fn copy(&mut self, request: u64, ws: u128, layer: u128) -> Result<Option<Reply>> {
         self.state.alive(ws)?;
+        self.work_at(ws, request, Task::CopyUpper { ws, layer })
+    }
+
+    fn keep_tool(&mut self, request: u64, ws: u128, tool: u128) -> Result<Option<Reply>> {
+        self.state.quiet(ws)?;
+        self.state.existing(ws)?;
+        self.work_at(ws, request, Task::KeepTool { ws, tool })
+    }
+
+    /// Has `task` done, which has the workspace's files for itself.
+    fn work_at(&mut self, ws: u128, request: u64, task: Task) -> Result<Option<Reply>> {
         if !self.state.copying.insert(ws) {
             return Err(refuse(FailureKind::Busy, "workspace"));
         }
-        let result = self.work(request, Task::CopyUpper { ws, layer });
+        let result = self.work(request, task);
         if result.is_err() {
             self.state.copying.remove(&ws);
         }
         result
+    }
+
+    fn remove_kept(&mut self, request: u64, kept: Kept) -> Result<Option<Reply>> {
+        let name = self.state.remove_kept(kept)?;
+        self.work(request, Task::Discard(vec![name]))
     }
 
     fn sync(&mut self, request: u64, ws: u128) -> Result<Option<Reply>> {
@@ -432,7 +450,7 @@ impl<'a> Loop<'a> {
         let Some(worker) = self.workers.remove(&token) else { return Ok(()) };
         self.unwatch(worker.process.pidfd.as_fd(), token)?;
         reap(worker.process.pidfd.as_fd(), Wait::Poll).step("reap worker")?;
-        if let Task::CopyUpper { ws, .. } = &worker.task {
+        if let Task::CopyUpper { ws, .. } | Task::KeepTool { ws, .. } = &worker.task {
             self.state.copying.remove(ws);
         }
         if worker.request != 0 {

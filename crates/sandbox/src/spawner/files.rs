@@ -1,4 +1,5 @@
-//! A workspace's folders: making, listing, freezing into layers.
+//! A workspace's folders: making, listing, freezing into layers. What was kept of workspaces is in
+//! [`super::kept`].
 
 use std::{
     ffi::{CStr, CString},
@@ -91,17 +92,6 @@ impl State {
         Ok(name)
     }
 
-    /// Takes a layer away from sight; its name in the trash.
-    pub(super) fn remove_layer(&mut self, layer: u128) -> Result<CString> {
-        let folder = self.layers.try_clone().step("open layers")?;
-        match self.discard(folder.as_fd(), &names::layer(layer)) {
-            Err(error) if error.errno() == Some(libc::ENOENT) => {
-                Err(refuse(FailureKind::Missing, "layer"))
-            }
-            result => result,
-        }
-    }
-
     /// The changes of a workspace that does not run become a layer; it goes on with none.
     pub(super) fn freeze_into_layer(&self, ws: u128, layer: u128) -> Result<Reply> {
         self.quiet(ws)?;
@@ -151,12 +141,6 @@ impl State {
         Ok(Reply::Workspaces { entries, more })
     }
 
-    /// A page of layers.
-    pub(super) fn list_layers(&self, after: u128) -> Result<Reply> {
-        let (layers, more) = page(ids_in(self.layers.as_fd(), names::parse_layer)?, after);
-        Ok(Reply::Layers { layers, more })
-    }
-
     /// The spool, for reading.
     pub(super) fn open_spool(&self, ws: u128) -> Result<OwnedFd> {
         let folder = self.existing(ws)?;
@@ -169,7 +153,7 @@ pub(super) fn spool(folder: BorrowedFd<'_>) -> Result<OwnedFd> {
     dir::create_file(folder, SPOOL, libc::O_RDWR, 0o600).step("open spool")
 }
 
-fn ids_in(folder: BorrowedFd<'_>, parse: fn(&str) -> Option<u128>) -> Result<Vec<u128>> {
+pub(super) fn ids_in(folder: BorrowedFd<'_>, parse: fn(&str) -> Option<u128>) -> Result<Vec<u128>> {
     let mut ids = Vec::new();
     for entry in dir::list(folder).step("list")? {
         ids.extend(entry.folder_name().and_then(parse).filter(|id| !names::is_throw_away(*id)));
@@ -179,7 +163,7 @@ fn ids_in(folder: BorrowedFd<'_>, parse: fn(&str) -> Option<u128>) -> Result<Vec
 }
 
 /// The first [`PAGE`] ids after `after`, and whether there are more.
-fn page(ids: Vec<u128>, after: u128) -> (Vec<u128>, bool) {
+pub(super) fn page(ids: Vec<u128>, after: u128) -> (Vec<u128>, bool) {
     let mut rest = ids.into_iter().filter(|id| *id > after);
     let page = rest.by_ref().take(PAGE).collect();
     (page, rest.next().is_some())

@@ -62,6 +62,7 @@ pub(super) struct State {
     /// D/sandboxes, and folders in it.
     pub(super) sandboxes: OwnedFd,
     pub(super) layers: OwnedFd,
+    pub(super) tools: OwnedFd,
     pub(super) workspaces: OwnedFd,
     pub(super) trash: OwnedFd,
     /// Held for its lock.
@@ -70,7 +71,7 @@ pub(super) struct State {
     /// Whether the file system keeps limits on disk.
     pub(super) quota: bool,
     pub(super) running: HashMap<u128, Sandbox>,
-    /// Workspaces that a worker is copying.
+    /// Workspaces whose files a worker is copying or moving.
     pub(super) copying: HashSet<u128>,
     /// Names in the trash so far.
     pub(super) discarded: u64,

@@ -3,11 +3,11 @@
 use std::{
     ffi::{CStr, CString},
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Instant,
 };
 
-use super::{files::UPPER, hint, state::State};
+use super::{files::UPPER, hint, kept::Kept, state::State};
 use crate::{
     Result,
     cgroup::host::Frozen,
@@ -15,7 +15,7 @@ use crate::{
     names,
     protocol::{FailureKind, REPLY_MAX, Reply, decode_reply, encode_reply},
     sys::{
-        check, dir,
+        dir,
         process::{Fork, Process, exit, fork, prctl},
         socket::{self, Blocking},
     },
@@ -32,8 +32,10 @@ pub(super) enum Task {
     Discard(Vec<CString>),
     /// Measure a workspace's changes.
     Usage(u128),
-    /// Measure a layer.
-    LayerUsage(u128),
+    /// Measure what was kept.
+    KeptUsage(Kept),
+    /// Move `/work` among the tools.
+    KeepTool { ws: u128, tool: u128 },
     /// Freeze, copy the changes to a layer, thaw.
     CopyUpper { ws: u128, layer: u128 },
     /// Freeze or thaw.
@@ -52,7 +54,8 @@ impl Task {
         match self {
             Self::Discard(_)
             | Self::Usage(_)
-            | Self::LayerUsage(_)
+            | Self::KeptUsage(_)
+            | Self::KeepTool { .. }
             | Self::CopyUpper { .. }
             | Self::Sync { .. } => true,
             Self::Freeze(_) | Self::Thaw(_) | Self::Probe => false,
@@ -130,13 +133,8 @@ fn run(state: &mut State, task: &Task) -> Result<Reply> {
             }
             measure(upper.as_fd())
         }
-        Task::LayerUsage(layer) => match dir::open_dir(state.layers.as_fd(), &names::layer(*layer))
-        {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(hint::refuse(FailureKind::Missing, "layer"))
-            }
-            folder => measure(folder.step("open layer")?.as_fd()),
-        },
+        Task::KeptUsage(kept) => measure(state.open_kept(*kept)?.as_fd()),
+        Task::KeepTool { ws, tool } => state.keep_tool(*ws, *tool),
         Task::CopyUpper { ws, layer } => copy(state, *ws, *layer),
         Task::Freeze(ws) => set_frozen(state, *ws, Frozen::Yes),
         Task::Thaw(ws) => set_frozen(state, *ws, Frozen::No),
@@ -193,8 +191,7 @@ fn copy_to(layers: BorrowedFd<'_>, name: &CStr, upper: BorrowedFd<'_>) -> io::Re
 
 fn sync(state: &State, ws: u128, works: &[CString]) -> Result<Reply> {
     let folder = state.existing(ws)?;
-    // SAFETY: an open folder of the file system that is meant.
-    check(unsafe { libc::syncfs(state.sandboxes.as_raw_fd()) }).step("syncfs")?;
+    state.write_out()?;
     for work in works {
         remove(folder.as_fd(), work)?;
     }

@@ -224,7 +224,7 @@ fn the_listeners_are_handed_out_and_reached_from_inside() {
         let listener = receive_listener(&stream);
         let server = std::thread::spawn(move || {
             let (mut connection, _) = listener.accept().unwrap();
-            write!(connection, "from the host to {}\n", kind.port()).unwrap();
+            writeln!(connection, "from the host to {}", kind.port()).unwrap();
         });
         let script = format!("exec 3<>/dev/tcp/127.0.0.1/{}; cat <&3", kind.port());
         let text = host.run(ws, &["/bin/bash", "-c", &script]);

@@ -12,3 +12,4 @@ mod programs;
 mod quota;
 mod snapshots;
 mod survival;
+mod tools;

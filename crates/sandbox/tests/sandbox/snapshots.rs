@@ -40,7 +40,7 @@ fn a_fork_shares_the_past_and_nothing_of_the_future() {
         host.start_with(first, 3, |start| start.lowers = vec![top, layer]);
         assert_eq!(host.sh(first, "ls /work /work/moved"), "/work:\nmoved\n\n/work/moved:\nnew\n");
 
-        let Reply::Layers { mut layers, more } = host.call(&Request::ListLayers { after: 0 })
+        let Reply::Ids { ids: mut layers, more } = host.call(&Request::ListLayers { after: 0 })
         else {
             panic!("not a list");
         };

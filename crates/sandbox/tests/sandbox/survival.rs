@@ -119,7 +119,8 @@ fn a_copy_that_was_cut_short_is_no_layer() {
             client::send(host.client.as_fd(), 1_000_000 + round, &copy).unwrap();
             std::thread::sleep(Duration::from_millis(3 * round));
             host.restart(libc::SIGKILL);
-            let Reply::Layers { layers, .. } = host.call(&Request::ListLayers { after: 0 }) else {
+            let Reply::Ids { ids: layers, .. } = host.call(&Request::ListLayers { after: 0 })
+            else {
                 panic!("not a list");
             };
             // Either it is whole, or it is not there.

@@ -3,12 +3,12 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use boatyard_api::{Client, Problem, problem};
-use boatyard_model::{KeyId, LayerId, WorkspaceId};
+use boatyard_model::{KeyId, LayerId, ToolId, WorkspaceId};
 use boatyard_runtime::{
     Capabilities, Connection, DiskUsage, Error, Existing, Frozen, Isolation, Runtime, SnapshotKind,
     StartSpec, Started,
 };
-use boatyard_server::{Parts, Serving, settings::Settings};
+use boatyard_server::{Parts, Serving, providers::Providers, settings::Settings};
 use boatyard_store::{NewKey, Options, Owner, Store};
 use reqwest::{Method, RequestBuilder, Response, header};
 use tokio::net::TcpListener;
@@ -83,6 +83,22 @@ impl Runtime for Bare {
         Ok(())
     }
 
+    async fn keep_tool(&self, workspace: WorkspaceId, _: ToolId) -> Result<(), Error> {
+        Err(Error::NotFound(workspace))
+    }
+
+    async fn remove_tool(&self, _: ToolId) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn list_tools(&self) -> Result<Vec<ToolId>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn tool_usage(&self, _: ToolId) -> Result<DiskUsage, Error> {
+        refused()
+    }
+
     async fn remove_layer(&self, _: LayerId) -> Result<(), Error> {
         Ok(())
     }
@@ -140,6 +156,7 @@ impl Machine {
             store: store.clone(),
             settings: Settings::default(),
             runtime: Arc::new(Bare(capabilities)),
+            providers: Providers::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let serving = boatyard_server::start(parts, listener).await.unwrap();

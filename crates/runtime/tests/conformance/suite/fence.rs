@@ -56,6 +56,7 @@ pub async fn the_worker_has_no_way_up(suite: &Suite) {
         "touch /usr/x",
         "touch /etc/x",
         "touch /opt/boatyard/x",
+        "touch /opt/boatyard/tools/x",
         "echo x > /proc/sys/kernel/core_pattern",
         "echo x > /proc/sysrq-trigger",
         "mknod /tmp/null c 1 3",

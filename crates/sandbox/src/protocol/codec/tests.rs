@@ -51,6 +51,10 @@ fn requests() -> impl Strategy<Value = Request> {
         any::<u128>().prop_map(|after| Request::ListLayers { after }),
         ids().prop_map(|ws| Request::Usage { ws }),
         ids().prop_map(|layer| Request::LayerUsage { layer }),
+        (ids(), ids()).prop_map(|(ws, tool)| Request::KeepTool { ws, tool }),
+        any::<u128>().prop_map(|after| Request::ListTools { after }),
+        ids().prop_map(|tool| Request::RemoveTool { tool }),
+        ids().prop_map(|tool| Request::ToolUsage { tool }),
         ids().prop_map(|ws| Request::OpenSpool { ws }),
         ids().prop_map(|ws| Request::Sync { ws }),
         Just(Request::Probe),
@@ -112,7 +116,7 @@ fn replies() -> impl Strategy<Value = Reply> {
         (vec(entries, 0..=PAGE), any::<bool>())
             .prop_map(|(entries, more)| Reply::Workspaces { entries, more }),
         (vec(any::<u128>(), 0..=PAGE), any::<bool>())
-            .prop_map(|(layers, more)| Reply::Layers { layers, more }),
+            .prop_map(|(ids, more)| Reply::Ids { ids, more }),
         any::<(u64, u64)>().prop_map(|(bytes, inodes)| Reply::Usage { bytes, inodes }),
         Just(Reply::Spool),
         (proptest::option::of(isolations()), limits_bys(), vec(checks, 0..CHECKS_MAX)).prop_map(
