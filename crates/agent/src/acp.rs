@@ -7,6 +7,7 @@
 //! the protocol means.
 //!
 //! - [`wire`]: messages as lines.  - [`connection`]: one life of the agent's process.
+//! - [`mcp`]: the MCP servers that it gets.  - [`steer`]: messages into a running turn.
 //! - [`offers`]: the modes and models that it offers.
 //! - [`session`]: from a fresh process to a session that can be prompted.
 //! - [`turn`]: from a prompt to its end.
@@ -19,9 +20,11 @@
 mod asks;
 mod connection;
 mod failure;
+mod mcp;
 mod normal;
 mod offers;
 mod session;
+mod steer;
 mod tools;
 mod turn;
 pub(crate) mod wire;
@@ -55,6 +58,8 @@ use crate::{
 /// How many commands are put aside while another is served; more wait in the channel.
 const BACKLOG: usize = 64;
 
+pub(crate) use session::START;
+
 /// Runs until it is told to close, or its handle is gone.
 pub(crate) async fn run(
     launch: Launch,
@@ -68,7 +73,9 @@ pub(crate) async fn run(
         normal: Normal::new(program.capabilities.usage, blame),
         asks: Asks::new(launch.autonomy, launch.ask_timeout),
         resume: launch.resume.clone(),
-        seed: None,
+        preface: Vec::new(),
+        up: false,
+        mcp_told: false,
         launch,
         spawner,
         commands,
@@ -141,7 +148,11 @@ struct Actor {
     /// The session to go on with in the next process.
     resume: Option<String>,
     /// What is to be put before the next prompt.
-    seed: Option<String>,
+    preface: Vec<String>,
+    /// The present process has a session that was told of.
+    up: bool,
+    /// The person knows which MCP servers the agent does not take.
+    mcp_told: bool,
     offers: Offers,
     /// Requests that choose a mode or model and whose answer is awaited by nobody.
     settings: HashMap<u64, Choosing>,
@@ -321,8 +332,11 @@ impl Actor {
                 self.send_all(answer);
             }
             Incoming::Response { id, result } => {
-                if let (Some(choosing), Err(error)) = (self.settings.remove(&id), result) {
-                    self.setting_refused(choosing, &rpc_text(&error));
+                if let Some(choosing) = self.settings.remove(&id) {
+                    match result {
+                        Ok(result) => self.setting_taken(choosing, &result),
+                        Err(error) => self.setting_refused(choosing, &rpc_text(&error)),
+                    }
                 }
             }
             Incoming::Garbage(line) => self.normal.garbage(line),

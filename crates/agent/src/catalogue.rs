@@ -40,6 +40,13 @@ pub trait Facts {
     fn has_program(&self, program: &str) -> bool;
     /// Whether there is a key for this provider.
     fn has_key(&self, provider: &str) -> bool;
+    /// Why there is none, and what mends it.
+    fn no_key(&self, provider: &str) -> (String, String) {
+        (
+            format!("there is no key for {provider}"),
+            format!("set [providers.{provider}] key_file in boatyard.toml and start again"),
+        )
+    }
 }
 
 /// Whether an agent can be used now.
@@ -90,6 +97,24 @@ impl Catalogue {
             }
         }
         Self::read(tables)
+    }
+
+    /// Lays one more entry over these, key by key: a new agent, or changes to one of them. Nothing
+    /// is changed when it makes no sense.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] as for [`Self::with_settings`].
+    pub fn lay(&mut self, name: &str, over: &toml::Table) -> Result<(), Error> {
+        let bad = |reason: String| Error::Entry { agent: name.to_owned(), reason };
+        let under = name.parse::<AgentName>().ok().and_then(|name| self.entries.get(&name));
+        let mut table = match under {
+            Some(entry) => toml::Table::try_from(entry).map_err(|error| bad(error.to_string()))?,
+            None => toml::Table::new(),
+        };
+        lay_over(&mut table, over);
+        let one = Self::read(toml::Table::from_iter([(name.to_owned(), table.into())]))?;
+        self.entries.extend(one.entries);
+        Ok(())
     }
 
     fn read(tables: toml::Table) -> Result<Self, Error> {
@@ -147,12 +172,7 @@ impl Catalogue {
         };
         let missing = missing.or_else(|| {
             let provider = entry.provider.as_deref()?;
-            (!facts.has_key(provider)).then(|| {
-                (
-                    format!("there is no key for {provider}"),
-                    format!("set [providers.{provider}] key_file in boatyard.toml and start again"),
-                )
-            })
+            (!facts.has_key(provider)).then(|| facts.no_key(provider))
         });
         Ok(match missing {
             None => Readiness::Ready,

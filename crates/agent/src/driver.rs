@@ -18,12 +18,12 @@
 //! turn comes after it. `turn.started`, `turn.steered` and `turn.completed` are the caller's to
 //! make (it knows the prompts' ids, and the checkpoint comes between the end and the event).
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 pub use boatyard_model::agent::Choice;
 use boatyard_model::{
     AgentOffers, Autonomy, BlobId, EventBody, PermissionId, PromptId, QuestionId, TurnOutcome,
-    event::PermissionOutcome, time::Clock,
+    agent::McpServer, event::PermissionOutcome, time::Clock,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,10 @@ use crate::{
 const COMMANDS: usize = 32;
 /// How many outputs may wait. Beyond it the agent's output is not read.
 const OUTPUTS: usize = 64;
+
+/// The longest that an agent may take to start, all phases of it together. Whoever waits for
+/// [`Output::Session`] waits so long.
+pub const START: Duration = acp::START;
 
 /// All that a driver needs to know.
 #[derive(Clone)]
@@ -62,6 +66,10 @@ pub struct Launch {
     pub mode: Option<String>,
     /// What is answered when the agent asks for permission.
     pub autonomy: Autonomy,
+    /// The MCP servers that it gets, by name. What the agent can't take is left out and said so.
+    pub mcp_servers: BTreeMap<String, McpServer>,
+    /// Put before the first prompt of a conversation, and of one that the agent has forgotten.
+    pub instructions: Option<String>,
     /// How long a permission or a question waits for a person.
     pub ask_timeout: Duration,
     /// Where the time in deadlines comes from.
@@ -167,6 +175,8 @@ pub enum Output {
     Blob(Blob),
     /// The agent is up and has this session.
     Session(AgentSession),
+    /// What it offers, or what of it is chosen, has changed since.
+    Offers(AgentOffers),
     /// A steered prompt was delivered.
     Steered {
         /// Which.

@@ -133,6 +133,7 @@ fn join(last: &mut EventBody, next: &EventBody) -> bool {
 
 fn only_output(tool: &ToolCall) -> bool {
     tool.output.is_some()
+        && tool.parent.is_none()
         && tool.kind.is_none()
         && tool.title.is_none()
         && tool.input.is_none()

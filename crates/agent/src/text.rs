@@ -212,6 +212,11 @@ impl Actor {
     /// Starts the process for a prompt.
     async fn start(&mut self, content: &[Input]) -> Result<(String, Process), String> {
         let mut texts = Vec::new();
+        // Each prompt is a conversation of its own. A script gets none: it would be run.
+        if self.launch.program.text.show == Show::Message {
+            texts
+                .extend(self.launch.instructions.as_deref().filter(|text| !text.trim().is_empty()));
+        }
         for part in content {
             match part {
                 Input::Text(text) => texts.push(text.as_str()),

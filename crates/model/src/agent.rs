@@ -77,13 +77,21 @@ pub struct Capabilities {
     pub resume: bool,
     /// How a message gets into a running turn.
     pub steer: Steer,
+    /// It takes MCP servers that are programs, as the protocol asks of every agent.
+    pub mcp_programs: bool,
     /// What the tokens that it reports at a turn's end are counted from.
     pub usage: UsageScope,
 }
 
 impl Default for Capabilities {
     fn default() -> Self {
-        Self { images: true, resume: true, steer: Steer::Probe, usage: UsageScope::Turn }
+        Self {
+            images: true,
+            resume: true,
+            steer: Steer::Probe,
+            mcp_programs: true,
+            usage: UsageScope::Turn,
+        }
     }
 }
 

@@ -346,6 +346,9 @@ impl EventBody {
 pub struct ToolCall {
     /// The agent's id for it, unique in the session.
     pub tool: String,
+    /// The call of a sub-agent that made this one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parent: Option<String>,
     /// What it does, roughly.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub kind: Option<ToolKind>,

@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
-use boatyard_model::{AgentOffers, agent::Steer, event::NoticeLevel};
+use boatyard_model::{
+    AgentOffers,
+    agent::{Capabilities, Steer},
+    event::NoticeLevel,
+};
 use serde_json::{Value, json};
 
 use super::{Actor, Stop, failure::rpc_text};
-use crate::{capture::prefix, driver::Choice};
+use crate::{
+    capture::prefix,
+    driver::{Choice, Output},
+};
 
 /// Choosing a mode or model.
-const SETTING: Duration = Duration::from_secs(15);
+pub(super) const SETTING: Duration = Duration::from_secs(15);
 /// How many modes or models are passed on.
 const CHOICES: usize = 200;
 /// How many of them are named in a sentence.
@@ -19,8 +26,12 @@ const NAMED: usize = 12;
 #[derive(Debug, Default)]
 pub(super) struct Offers {
     pub(super) images: bool,
-    /// It takes a second prompt in mid-turn.
-    pub(super) queues_prompts: bool,
+    /// How a message gets into a running turn.
+    pub(super) steering: Steering,
+    /// The program's own name and version.
+    pub(super) version: Option<String>,
+    /// It can take up an earlier conversation by itself.
+    pub(super) resume: bool,
     pub(super) modes: Vec<Choice>,
     pub(super) mode: Option<String>,
     pub(super) models: Vec<Choice>,
@@ -28,6 +39,18 @@ pub(super) struct Offers {
     /// How modes and models are chosen.
     mode_by: By,
     model_by: By,
+}
+
+/// How a message gets into a running turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Steering {
+    /// The turn is cancelled and begun again.
+    #[default]
+    Restart,
+    /// As a second prompt.
+    Prompt,
+    /// By a request of its own, which Claude's and Codex's adapters offer.
+    Request,
 }
 
 /// How something is chosen.
@@ -66,8 +89,10 @@ impl Actor {
         }
         let Some((method, params)) = self.choice(setting, value) else { return Ok(()) };
         let choosing = self.choosing(setting, value);
-        if let Err(error) = self.call(method, params, SETTING).await? {
-            self.setting_refused(choosing, &rpc_text(&error));
+        match self.call(method, params, SETTING).await? {
+            // It is told with all else that the session offers.
+            Ok(result) => self.offers.take(&result),
+            Err(error) => self.setting_refused(choosing, &rpc_text(&error)),
         }
         Ok(())
     }
@@ -91,6 +116,21 @@ impl Actor {
         Choosing { setting, value: value.to_owned(), before }
     }
 
+    /// The agent took a choice that somebody made while it ran.
+    pub(super) fn setting_taken(&mut self, choosing: Choosing, result: &Value) {
+        self.offers.take(result);
+        let Choosing { setting, value, .. } = choosing;
+        let name = self.offers.name(setting, &value);
+        let text = format!("The agent's {} is now `{name}`.", setting.word());
+        let data = Some(json!({ "id": value }));
+        self.normal.sink.notice_with(NoticeLevel::Info, setting.word(), text, data);
+        self.tell_offers();
+    }
+
+    fn tell_offers(&mut self) {
+        self.normal.sink.output(Output::Offers(self.offers.told()));
+    }
+
     /// The agent did not take a choice.
     pub(super) fn setting_refused(&mut self, choosing: Choosing, why: &str) {
         let Choosing { setting, value, before } = choosing;
@@ -101,6 +141,9 @@ impl Actor {
         let offered = self.offers.named(setting).unwrap_or_default();
         let text = format!("The agent did not take {}: {why}.{offered}", setting.name(&value));
         self.normal.sink.notice(NoticeLevel::Warning, "setting_refused", text);
+        if self.has_session() {
+            self.tell_offers();
+        }
     }
 
     /// Takes what an update tells of the mode and model, and tells of what the agent changed.
@@ -111,6 +154,7 @@ impl Actor {
                 changes.push((Setting::Mode, &update["currentModeId"]));
             }
             Some("config_option_update") => {
+                self.offers.take(update);
                 let options = update["configOptions"].as_array().map(Vec::as_slice);
                 for option in options.unwrap_or_default() {
                     match option["category"].as_str() {
@@ -122,19 +166,28 @@ impl Actor {
             }
             _ => {}
         }
+        let before = self.offers.told();
         for (setting, value) in changes {
             let Some(value) = value.as_str().filter(|value| !value.is_empty()) else { continue };
             let value = prefix(value, 200);
             let before = self.offers.current(setting).replace(value.to_owned());
             // What it was in at first is in the session.
             if before.is_some_and(|before| before != value) {
-                let choice = self.offers.list(setting).iter().find(|choice| choice.id == value);
-                let name = choice.map_or(value, |choice| &choice.name);
+                let name = self.offers.name(setting, value);
                 let text = format!("The agent changed its {} to `{name}`.", setting.word());
                 let data = Some(json!({ "id": value }));
                 self.normal.sink.notice_with(NoticeLevel::Info, setting.word(), text, data);
             }
         }
+        // Before the session is told, all of it is told with it.
+        if self.has_session() && self.offers.told() != before {
+            self.tell_offers();
+        }
+    }
+
+    /// Whether [`Output::Session`] was told of this process.
+    fn has_session(&self) -> bool {
+        self.up
     }
 
     fn choice(&mut self, setting: Setting, value: &str) -> Option<(&'static str, Value)> {
@@ -190,9 +243,18 @@ impl Offers {
         let queues = |meta: &Value| {
             meta.as_object().is_some_and(|m| m.values().any(|v| v["promptQueueing"] == true))
         };
+        let steering = if hello["_meta"]["steering"]["supported"] == true {
+            Steering::Request
+        } else if queues(&can["_meta"]) {
+            Steering::Prompt
+        } else {
+            Steering::Restart
+        };
         let mut offers = Self {
             images: can["promptCapabilities"]["image"] == true,
-            queues_prompts: queues(&can["_meta"]),
+            steering,
+            version: version(&hello["agentInfo"]),
+            resume: !can["sessionCapabilities"]["resume"].is_null() || can["loadSession"] == true,
             ..Self::default()
         };
         let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -225,17 +287,55 @@ impl Offers {
     }
 
     /// All of it, for those who may choose.
-    pub(super) fn told(&self, version: Option<String>, resume: bool) -> AgentOffers {
+    pub(super) fn told(&self) -> AgentOffers {
         AgentOffers {
-            version,
+            version: self.version.clone(),
             modes: self.modes.clone(),
             mode: self.mode.clone(),
             models: self.models.clone(),
             model: self.model.clone(),
             images: self.images,
-            steer: if self.queues_prompts { Steer::Prompt } else { Steer::Restart },
-            resume,
+            steer: match self.steering {
+                Steering::Restart => Steer::Restart,
+                Steering::Prompt | Steering::Request => Steer::Prompt,
+            },
+            resume: self.resume,
         }
+    }
+
+    /// Leaves only what the catalogue's hints allow.
+    pub(super) fn limit(&mut self, hints: &Capabilities) {
+        self.images &= hints.images;
+        self.resume &= hints.resume;
+        self.steering = match (hints.steer, self.steering) {
+            (Steer::Probe, found) => found,
+            (Steer::Prompt, Steering::Restart) => Steering::Prompt,
+            (Steer::Prompt, found) => found,
+            (Steer::Restart, _) => Steering::Restart,
+        };
+    }
+
+    /// Takes the configuration options that come with an answer or an update: what can be chosen may
+    /// depend on what is chosen.
+    pub(super) fn take(&mut self, told: &Value) {
+        for option in told["configOptions"].as_array().map(Vec::as_slice).unwrap_or_default() {
+            let (by, list) = match option["category"].as_str() {
+                Some("mode") => (&self.mode_by, &mut self.modes),
+                Some("model") => (&self.model_by, &mut self.models),
+                _ => continue,
+            };
+            let ours = matches!(by, By::Option(id) if option["id"] == id.as_str());
+            let new = choices(&option["options"], "value");
+            if ours && !new.is_empty() {
+                *list = new;
+            }
+        }
+    }
+
+    /// What people call a choice.
+    fn name(&self, setting: Setting, value: &str) -> String {
+        let choice = self.list(setting).iter().find(|choice| choice.id == value);
+        prefix(choice.map_or(value, |choice| &choice.name), 200).to_owned()
     }
 
     /// Whether this is chosen already; none if it is not known what is.
@@ -271,6 +371,16 @@ impl Offers {
             Setting::Model => &mut self.model,
         }
     }
+}
+
+/// The program's own name and version.
+fn version(info: &Value) -> Option<String> {
+    let name = info["title"].as_str().or(info["name"].as_str())?;
+    let text = match info["version"].as_str() {
+        Some(version) => format!("{name} {version}"),
+        None => name.to_owned(),
+    };
+    Some(prefix(&text, 200).to_owned())
 }
 
 fn choices(list: &Value, key: &str) -> Vec<Choice> {

@@ -11,12 +11,10 @@ use super::{
     Actor, Step, Stop,
     connection::Connection,
     failure::rpc_text,
-    offers::{Offers, Setting},
+    offers::{Offers, SETTING, Setting},
     wire::{Incoming, RpcError},
 };
 use crate::{
-    capture::prefix,
-    catalogue::{Capabilities, Steer},
     driver::{AgentSession, Command, Output, Resumed},
     process::{ProcessSpec, Stdin},
 };
@@ -31,6 +29,23 @@ const SESSION: Duration = Duration::from_secs(120);
 /// it.
 const REPLAY: Duration = Duration::from_secs(2);
 const REPLAY_PAUSE: Duration = Duration::from_millis(300);
+/// All of it: a conversation that can't be taken up is begun again, Gemini waits for the next minute,
+/// and mode and model are chosen.
+pub(crate) const START: Duration = Duration::from_secs(
+    SPAWN.as_secs()
+        + INITIALIZE.as_secs()
+        + MINUTE_MAX
+        + 2 * SESSION.as_secs()
+        + REPLAY.as_secs()
+        + 2 * SETTING.as_secs(),
+);
+/// A minute and [`MINUTE_MARGIN`].
+const MINUTE_MAX: u64 = 61;
+/// A start that takes longer is told.
+const SLOW: Duration = Duration::from_secs(20);
+/// What the agent is told about a conversation that it does not remember.
+const SEED: &str = "This conversation began earlier, in a session that is gone. What was said and done so far, for you to go on from:";
+const SEED_END: &str = "(End of what was said and done so far. The new message:)";
 /// How Gemini names itself.
 const GEMINI: &str = "gemini-cli";
 /// How much longer than to the next minute is waited: clocks are read at different times.
@@ -60,15 +75,9 @@ impl Actor {
             );
             return Err(self.start_error(&text));
         }
-        let (session, resumed) = self.session(&hello).await?;
+        let (session, resumed, seeded) = self.session(&hello).await?;
         self.offers = Offers::read(&hello, &session);
-        let hints = self.launch.program.capabilities;
-        self.offers.images &= hints.images;
-        self.offers.queues_prompts = match hints.steer {
-            Steer::Probe => self.offers.queues_prompts,
-            Steer::Prompt => true,
-            Steer::Restart => false,
-        };
+        self.offers.limit(&self.launch.program.capabilities);
         let choices = [
             (Setting::Mode, self.launch.mode.clone()),
             (Setting::Model, self.launch.model.clone()),
@@ -79,7 +88,7 @@ impl Actor {
             }
         }
         if resumed == Resumed::Lost {
-            let text = if self.seed.is_some() {
+            let text = if seeded {
                 "The agent could not go on with its own record of the conversation; it gets ours with the next prompt."
             } else {
                 "The agent could not go on with its own record of the conversation and begins anew."
@@ -90,8 +99,9 @@ impl Actor {
         self.normal.sink.output(Output::Session(AgentSession {
             id: Some(self.session.clone()),
             resumed,
-            offers: self.offers.told(version(&hello["agentInfo"]), can_resume(&hello, &hints)),
+            offers: self.offers.told(),
         }));
+        self.up = true;
         Ok(())
     }
 
@@ -117,6 +127,7 @@ impl Actor {
                 return Err(Stop::Agent(self.named(&text)));
             }
         };
+        self.up = false;
         self.settings.clear();
         self.normal.no_replay();
         self.session.clear();
@@ -124,9 +135,11 @@ impl Actor {
         Ok(())
     }
 
-    /// Resumes the earlier session where the agent can, else begins one.
-    async fn session(&mut self, hello: &Value) -> Result<(Value, Resumed), Stop> {
-        let mut place = json!({ "cwd": self.launch.cwd, "mcpServers": [] });
+    /// Resumes the earlier session where the agent can, else begins one. Tells as well whether it gets
+    /// what was said before.
+    async fn session(&mut self, hello: &Value) -> Result<(Value, Resumed, bool), Stop> {
+        let servers = self.mcp_servers(hello);
+        let mut place = json!({ "cwd": self.launch.cwd, "mcpServers": servers });
         let meta = &self.launch.program.session_meta;
         if !meta.is_empty() {
             place["_meta"] = Value::Object(meta.clone());
@@ -158,7 +171,7 @@ impl Actor {
                             self.skip_replay().await?;
                         }
                         self.normal.end_replay();
-                        return Ok((session, Resumed::Native));
+                        return Ok((session, Resumed::Native, false));
                     }
                     Err(error) => {
                         tracing::debug!(error = rpc_text(&error), "the session is not resumed");
@@ -172,7 +185,11 @@ impl Actor {
         // What was said before the driver started, and since.
         let before = self.launch.seed.as_deref().unwrap_or_default();
         let seed = format!("{before}\n{}", self.normal.transcript());
-        self.seed = Some(seed.trim().to_owned()).filter(|seed| !seed.is_empty());
+        let seed = Some(seed.trim()).filter(|seed| !seed.is_empty());
+        let seed = seed.map(|seed| format!("{SEED}\n\n{seed}\n\n{SEED_END}"));
+        let seeded = seed.is_some();
+        let instructions = self.launch.instructions.clone().filter(|text| !text.trim().is_empty());
+        self.preface = instructions.into_iter().chain(seed).collect();
         let session = match self.call("session/new", place, SESSION).await? {
             Ok(session) => session,
             Err(error) => {
@@ -185,7 +202,7 @@ impl Actor {
             None => return Err(self.start_error("it began a session without an id")),
         }
         self.born = Some(self.launch.clock.now());
-        Ok((session, resumed))
+        Ok((session, resumed, seeded))
     }
 
     /// Waits until the minute is over in which the session was begun.
@@ -242,15 +259,25 @@ impl Actor {
         limit: Duration,
     ) -> Result<Answer, Stop> {
         let id = self.request(method, params);
-        let deadline = Instant::now() + limit;
+        let begin = Instant::now();
+        let deadline = begin + limit;
+        let mut slow = Some(begin + SLOW).filter(|slow| *slow < deadline);
         loop {
-            match self.step(Some(deadline)).await {
+            match self.step(Some(slow.unwrap_or(deadline))).await {
                 Step::Message(Incoming::Response { id: answered, result })
                     if Some(answered) == id =>
                 {
                     return Ok(result);
                 }
                 Step::Message(message) => self.message(message),
+                Step::Deadline if slow.take().is_some() => {
+                    let text = format!(
+                        "The agent is slow to start: it has not answered `{method}` for {} s; it has {} s.",
+                        SLOW.as_secs(),
+                        limit.as_secs()
+                    );
+                    self.normal.sink.notice(NoticeLevel::Info, "slow_start", text);
+                }
                 Step::Deadline => {
                     let text = format!("it did not answer `{method}` within {} s", limit.as_secs());
                     return Err(self.start_error(&text));
@@ -289,29 +316,17 @@ impl Actor {
     }
 
     fn start_error(&self, reason: &str) -> Stop {
-        Stop::Agent(self.named(&format!("it could not be started: {reason}")))
+        let text = format!(
+            "it could not be started: {reason}\n`boatyard agent check {}` starts it alone and tells more.",
+            self.launch.program.name
+        );
+        Stop::Agent(self.named(&text))
     }
 
     /// An error of the agent, with its name.
     pub(super) fn named(&self, text: &str) -> String {
         format!("Agent `{}`: {text}", self.launch.program.name)
     }
-}
-
-/// Whether it can take up an earlier conversation by itself.
-fn can_resume(hello: &Value, hints: &Capabilities) -> bool {
-    let can = &hello["agentCapabilities"];
-    let offered = !can["sessionCapabilities"]["resume"].is_null() || can["loadSession"] == true;
-    hints.resume && offered
-}
-
-fn version(info: &Value) -> Option<String> {
-    let name = info["title"].as_str().or(info["name"].as_str())?;
-    let text = match info["version"].as_str() {
-        Some(version) => format!("{name} {version}"),
-        None => name.to_owned(),
-    };
-    Some(prefix(&text, 200).to_owned())
 }
 
 /// What we can do: no files, no terminals (an agent works in the workspace itself), but we want to

@@ -239,6 +239,13 @@ impl Tool {
                 told.locations = paths;
             }
         }
+        let parent = &update["_meta"]["claudeCode"]["parentToolUseId"];
+        if let Some(parent) = parent.as_str().filter(|id| !id.is_empty() && id.len() <= ID_LEN)
+            && self.call.parent.is_none()
+        {
+            self.call.parent = Some(parent.to_owned());
+            told.parent = Some(parent.to_owned());
+        }
         let content = update["content"].as_array().map(Vec::as_slice).unwrap_or_default();
         let mut room = DIFFS;
         let diffs = content.iter().filter_map(|part| diff_of(part, &mut room));

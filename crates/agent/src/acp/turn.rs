@@ -4,14 +4,17 @@
 //!  prompt sent ──► running ── answer ─────────────────────────────► judged ──► TurnEnded
 //!                   │  │ ▲                                             ▲
 //!                   │  │ └── second prompt (steer, where it is taken) ─┤ when all are answered
-//!                   │  └── steer otherwise: no tool runs ─► cancel ─► answer ─► prompt again
+//!                   │  └── steer otherwise: see `steer`
 //!                   ├── Cancel ─► cancel ─► answer, or killed after the grace ─► cancelled
 //!                   └── process gone ─► failed, or cancelled if that was wanted
 //! ```
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
-use boatyard_model::{PromptId, TurnOutcome, event::NoticeLevel};
+use boatyard_model::{TurnOutcome, event::NoticeLevel};
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -20,36 +23,28 @@ use super::{
     Actor, Step, Stop,
     connection::Event,
     normal::Verdict,
+    offers::Steering,
+    steer::Message,
     tools::Cancelling,
     wire::{self, Incoming, RpcError},
 };
 use crate::driver::{Command, Input, Output};
 
-/// How long a tool call may go on that a steered message waits for.
-const STEER_WAIT: Duration = Duration::from_secs(120);
-/// How long an agent may take to stop for a steered message.
-const STEER_STOP: Duration = Duration::from_secs(10);
-
 /// A turn under way.
 #[derive(Default)]
-struct Turn {
+pub(super) struct Turn {
     /// Prompts that are not answered yet.
-    open: HashSet<u64>,
+    pub(super) open: HashSet<u64>,
     /// Somebody wants the turn to end; the agent is killed then.
-    kill_at: Option<Instant>,
+    pub(super) kill_at: Option<Instant>,
     /// The driver is to end after the turn.
     close: Option<Duration>,
-    /// Messages that the turn is to be begun again with.
-    restart: Option<Restart>,
-}
-
-struct Restart {
-    prompts: Vec<PromptId>,
-    content: Vec<Input>,
-    /// The agent was told to stop for it.
-    stopping: bool,
-    /// The agent is told to stop, or killed, then.
-    by: Instant,
+    /// Messages that wait for a tool boundary, or for the agent to stop.
+    pub(super) waiting: Option<Message>,
+    /// Messages that the agent was asked to take, by the request; it has until then to answer.
+    pub(super) offered: HashMap<u64, Message>,
+    /// How the turn ended, if a message that was offered is not answered yet.
+    pub(super) ended: Option<Verdict>,
 }
 
 impl Actor {
@@ -73,7 +68,7 @@ impl Actor {
         };
         let answers = self.asks.cancel(&mut self.normal);
         self.send_all(answers);
-        self.refuse(turn.restart.take());
+        self.refuse_all(&mut turn);
         self.normal.end(verdict);
         match (stop, turn.close) {
             (Some(stop), _) => Err(stop),
@@ -106,12 +101,18 @@ impl Actor {
         }
         self.prompt(turn, content);
         loop {
-            let restart_by = turn.restart.as_ref().map(|restart| restart.by);
-            let deadline = [turn.kill_at, restart_by].into_iter().flatten().min();
+            let deadline = turn.next_deadline();
             match self.step(deadline).await {
                 Step::Command(command) => self.turn_command(turn, command),
                 Step::Message(Incoming::Response { id, result }) if turn.open.remove(&id) => {
                     if let Some(verdict) = self.answered(turn, result) {
+                        return Ok(verdict);
+                    }
+                }
+                Step::Message(Incoming::Response { id, result })
+                    if turn.offered.contains_key(&id) =>
+                {
+                    if let Some(verdict) = self.offer_answered(turn, id, result) {
                         return Ok(verdict);
                     }
                 }
@@ -131,11 +132,13 @@ impl Actor {
                         self.link = None;
                         return Ok((TurnOutcome::Cancelled, None));
                     }
-                    self.restart_overdue(turn).await?;
+                    if let Some(verdict) = self.steer_overdue(turn).await? {
+                        return Ok(verdict);
+                    }
                 }
                 Step::Abandoned => return Err(Stop::Abandoned),
             }
-            self.stop_for_restart(turn);
+            self.steer_at_boundary(turn);
         }
     }
 
@@ -149,18 +152,11 @@ impl Actor {
             Command::Steer { prompt, content } => {
                 if turn.kill_at.is_some() {
                     self.normal.sink.output(Output::SteerRefused { prompt });
-                } else if self.offers.queues_prompts {
+                } else if self.offers.steering == Steering::Prompt {
                     self.prompt(turn, content);
                     self.normal.sink.output(Output::Steered { prompt, restarted: false });
                 } else {
-                    let restart = turn.restart.get_or_insert_with(|| Restart {
-                        prompts: Vec::new(),
-                        content: Vec::new(),
-                        stopping: false,
-                        by: Instant::now() + STEER_WAIT,
-                    });
-                    restart.prompts.push(prompt);
-                    restart.content.extend(content);
+                    turn.wait_with(prompt, content);
                 }
             }
             Command::Prompt { .. } => self.backlog.push_back(command),
@@ -172,23 +168,17 @@ impl Actor {
         let at = Instant::now() + grace;
         if turn.kill_at.is_none() {
             self.tell_to_stop();
-            self.refuse(turn.restart.take());
+            self.refuse_all(turn);
         }
         turn.kill_at = Some(turn.kill_at.map_or(at, |before| before.min(at)));
     }
 
-    fn tell_to_stop(&mut self) {
+    pub(super) fn tell_to_stop(&mut self) {
         self.normal.cancelling = Cancelling::Yes;
         let answers = self.asks.cancel(&mut self.normal);
         self.send_all(answers);
         let session = json!({ "sessionId": self.session });
         self.send_all([wire::notification("session/cancel", session)]);
-    }
-
-    fn refuse(&mut self, restart: Option<Restart>) {
-        for prompt in restart.into_iter().flat_map(|restart| restart.prompts) {
-            self.normal.sink.output(Output::SteerRefused { prompt });
-        }
     }
 
     /// A prompt was answered. Gives the verdict when it was the last.
@@ -205,10 +195,10 @@ impl Actor {
             return None;
         }
         if turn.kill_at.is_none()
-            && let Some(restart) = turn.restart.take()
+            && let Some(message) = turn.waiting.take()
         {
             // Either it stopped for the message, or it was done: it gets the message in any case.
-            self.begin_again(turn, restart, result["stopReason"] == "cancelled");
+            self.begin_again(turn, message, result["stopReason"] == "cancelled");
             return None;
         }
         let verdict = self.normal.verdict(&result);
@@ -221,62 +211,29 @@ impl Actor {
                 "The agent ended the turn by itself, as it does when a permission is refused.";
             self.normal.sink.notice(NoticeLevel::Info, "ended_by_agent", text);
         }
-        Some(verdict)
+        if turn.offered.is_empty() {
+            return Some(verdict);
+        }
+        turn.ended = Some(verdict);
+        None
     }
 
-    fn begin_again(&mut self, turn: &mut Turn, restart: Restart, restarted: bool) {
-        self.normal.settle();
-        self.normal.cancelling = Cancelling::No;
-        self.prompt(turn, restart.content);
-        for prompt in restart.prompts {
-            self.normal.sink.output(Output::Steered { prompt, restarted });
-        }
+    pub(super) fn prompt(&mut self, turn: &mut Turn, content: Vec<Input>) {
+        let preface = std::mem::take(&mut self.preface);
+        let preface = preface.into_iter().map(|text| json!({ "type": "text", "text": text }));
+        let blocks: Vec<Value> = preface.chain(self.blocks(content)).collect();
+        let params = json!({ "sessionId": self.session, "prompt": blocks });
+        turn.open.extend(self.request("session/prompt", params));
     }
 
-    /// Tells the agent to stop for a steered message, once no tool runs.
-    fn stop_for_restart(&mut self, turn: &mut Turn) {
-        let at_boundary = self.normal.running_tools() == 0;
-        if let Some(restart) = turn.restart.as_mut().filter(|r| !r.stopping && at_boundary) {
-            restart.stopping = true;
-            restart.by = Instant::now() + STEER_STOP;
-            self.tell_to_stop();
-        }
-    }
-
-    /// A steered message waited too long: for a tool, or for the agent to stop.
-    async fn restart_overdue(&mut self, turn: &mut Turn) -> Result<(), Stop> {
-        let Some(restart) = turn.restart.as_mut() else { return Ok(()) };
-        if !restart.stopping {
-            restart.stopping = true;
-            restart.by = Instant::now() + STEER_STOP;
-            self.tell_to_stop();
-            return Ok(());
-        }
-        let Some(restart) = turn.restart.take() else { return Ok(()) };
-        turn.open.clear();
-        self.link = None;
-        match self.connect().await {
-            Ok(()) => self.begin_again(turn, restart, true),
-            Err(stop) => {
-                // The turn's end gives the message back.
-                turn.restart = Some(restart);
-                return Err(stop);
-            }
-        }
-        Ok(())
-    }
-
-    fn prompt(&mut self, turn: &mut Turn, content: Vec<Input>) {
+    /// What a person says, as the protocol has it.
+    pub(super) fn blocks(&mut self, content: Vec<Input>) -> Vec<Value> {
         for part in &content {
             if let Input::Text(text) = part {
                 self.normal.person_said(text);
             }
         }
         let mut blocks = Vec::new();
-        if let Some(seed) = self.seed.take() {
-            let text = format!("{SEED}\n\n{seed}\n\n{SEED_END}");
-            blocks.push(json!({ "type": "text", "text": text }));
-        }
         for part in content {
             match part {
                 Input::Text(text) => blocks.push(json!({ "type": "text", "text": text })),
@@ -291,11 +248,6 @@ impl Actor {
                 }
             }
         }
-        let params = json!({ "sessionId": self.session, "prompt": blocks });
-        turn.open.extend(self.request("session/prompt", params));
+        blocks
     }
 }
-
-/// What the agent is told about a conversation that it does not remember.
-const SEED: &str = "This conversation began earlier, in a session that is gone. What was said and done so far, for you to go on from:";
-const SEED_END: &str = "(End of what was said and done so far. The new message:)";

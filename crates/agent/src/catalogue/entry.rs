@@ -51,6 +51,15 @@ pub struct Entry {
     /// Its own mode for each autonomy.
     #[serde(default)]
     pub modes: Modes,
+    /// Arguments after those of the command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
+    /// MCP servers that it gets, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mcp_servers: BTreeMap<String, McpServer>,
+    /// Said to it before the first prompt of a conversation.
+    #[serde(default)]
+    pub instructions: Option<String>,
     /// Hints about what it can do.
     #[serde(default)]
     pub capabilities: Capabilities,
@@ -268,6 +277,16 @@ impl Entry {
             || self.home.iter().any(|file| named(&file.content))
     }
 
+    /// What it sets beside what every entry has.
+    pub fn settings(&self) -> AgentSettings {
+        AgentSettings {
+            arguments: (!self.arguments.is_empty()).then(|| self.arguments.clone()),
+            mcp_servers: self.mcp_servers.clone(),
+            instructions: self.instructions.clone(),
+            ..AgentSettings::default()
+        }
+    }
+
     /// Fills the placeholders for a workspace and a model (the entry's own where none is given).
     ///
     /// # Errors
@@ -345,6 +364,7 @@ impl Entry {
                 "`command` must name a program: command = [\"program\", \"argument\"]".into()
             );
         }
+        self.settings().check().map_err(|error| error.to_string())?;
         let everything = self.command.iter().chain(&self.model_args).chain(self.env.values());
         if let Some(text) = everything.clone().find(|text| text.contains('\0')) {
             return Err(format!("`{}` holds a zero byte", text.escape_default()));

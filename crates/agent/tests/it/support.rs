@@ -147,6 +147,8 @@ pub(crate) fn launch(program: Program, folder: &Path) -> Launch {
         model: None,
         mode: None,
         autonomy: Autonomy::Ask,
+        mcp_servers: Default::default(),
+        instructions: None,
         ask_timeout: PATIENCE,
         clock: Arc::new(SystemClock),
     }

@@ -48,6 +48,8 @@ pub(super) fn start(
         model: open.agent.model.clone(),
         mode: open.agent.mode.clone(),
         autonomy: open.agent.autonomy,
+        mcp_servers: open.agent.mcp_servers.clone(),
+        instructions: open.agent.instructions.clone(),
         ask_timeout: Duration::from_secs(open.agent.ask_seconds.unwrap_or(ASK).min(ASK_MAX)),
         clock: context.clock.0.clone(),
     };

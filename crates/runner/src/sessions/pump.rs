@@ -84,6 +84,9 @@ async fn take(session: &Arc<Session>, output: Output) {
             context.record(id, turn, what, &blob.bytes).await;
         }
         Output::Session(agent) => opened(session, agent).await,
+        Output::Offers(offers) => {
+            session.context.record(id, None, RecordKind::Offers(offers), &[]).await;
+        }
         Output::Steered { prompt, restarted } => {
             let content = session.state().steer_content.remove(&prompt).unwrap_or_default();
             let body = EventBody::TurnSteered { prompt, content, restarted };

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use boatyard_agent::driver::{Command, Input};
+use boatyard_agent::driver::{self, Command, Input};
 use boatyard_link::{
     message::{Failure, FailureCode, OpenSession, Reply, SessionStatus},
     spool::SessionEntry,
@@ -34,8 +34,8 @@ const CLOSE_GRACE: Duration = Duration::from_millis(500);
 /// How long killed processes may take to be dead: those in an uninterruptible wait end last.
 const DEATH: Duration = Duration::from_secs(5);
 
-/// How long an agent may take to start: a large one reads its packages from a cold disk.
-const START: Duration = Duration::from_secs(180);
+/// How long an agent may take to start: what its driver gives it, and a little for our own part.
+const START: Duration = driver::START.saturating_add(Duration::from_secs(10));
 
 /// How long a driver may take to take a command; it always does, unless it is stuck.
 const COMMAND: Duration = Duration::from_secs(10);

@@ -21,8 +21,9 @@ use super::HubError;
 
 /// How long a runner has to answer what it can answer at once.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long an agent has to come up: longer than the runner gives it (180 s), which knows why not.
-const OPEN_SESSION: Duration = Duration::from_secs(200);
+/// How long an agent has to come up: longer than the runner gives it, which knows why not.
+const OPEN_SESSION: Duration =
+    boatyard_agent::driver::START.saturating_add(Duration::from_secs(30));
 /// How long a prompt may take to be with the agent: the runner looks at the files first, for 20 s at
 /// most, and then has 10 s to hand it over.
 const PROMPT: Duration = Duration::from_secs(60);

@@ -12,21 +12,22 @@ use boatyard_link::message::{
 };
 use boatyard_model::{
     Autonomy, Content, PromptMode, PromptState, SessionId, SessionState, TurnOutcome,
-    name::{AgentName, EnvironmentName},
+    name::AgentName,
 };
-use boatyard_store::{NewJob, Owner, PromptRow, Restarted, SessionRow, WorkspaceRow};
+use boatyard_store::{NewJob, Owner, PromptRow, Restarted, SessionRow};
 use serde_json::{Value, json};
 
-use super::{Done, attempt::OrderOptions, prepare};
+use super::{Done, attempt::OrderOptions, environments};
 use crate::{
     app::App,
     hub::{Attached, HubError},
+    route::Route,
 };
 
 /// Brings a session's prompts to its agent. Its payload is `{"session"}`.
 pub const JOB: &str = "dispatch";
 /// Where the runner's program lies inside a workspace.
-const RUNNER: &str = "/opt/boatyard/boatyard-runner";
+pub const RUNNER: &str = "/opt/boatyard/boatyard-runner";
 /// The home of what works in a workspace.
 pub const HOME: &str = "/home/agent";
 /// Prompts of a session that are looked at in one go.
@@ -34,8 +35,6 @@ const PROMPTS: u32 = 100;
 /// How much longer than the server's own deadline the runner waits for an answer: it decides only
 /// where no server does.
 const ASK_MARGIN: Duration = Duration::from_secs(600);
-/// How far back copies of copies are followed.
-const FORKS: usize = 100;
 /// Transcript that is handed to an agent that forgot, in bytes.
 const SEED_MAX: usize = 256 << 10;
 
@@ -199,7 +198,7 @@ async fn open_on(
     turn: u32,
 ) -> Result<(), HubError> {
     let workspace = app.store.workspace(session.workspace).await?;
-    let environment = variables(app, &workspace).await?;
+    let environment = environments::of(app, &workspace).await?.variables;
     let chosen = match session.task {
         Some(task) => OrderOptions::of(&app.store.task(task).await?.order).autonomy,
         None => None,
@@ -234,42 +233,6 @@ async fn open_on(
     }
 }
 
-/// The variables of the environment that a workspace was made with: that of its task, or of the task
-/// of the workspace that it is a copy of.
-async fn variables(
-    app: &App,
-    workspace: &WorkspaceRow,
-) -> Result<BTreeMap<String, String>, HubError> {
-    let (Some(repository), Some(commit)) = (workspace.repository, &workspace.base_commit) else {
-        return Ok(BTreeMap::new());
-    };
-    let Ok(commit) = commit.parse() else { return Ok(BTreeMap::new()) };
-    let mut task = workspace.task;
-    let mut origin = workspace.forked_from;
-    for _ in 0..FORKS {
-        let (None, Some(from)) = (task, origin) else { break };
-        let from = match app.store.workspace(from).await {
-            Ok(from) => from,
-            // It was removed since.
-            Err(boatyard_store::Error::NotFound { .. }) => break,
-            Err(error) => return Err(error.into()),
-        };
-        (task, origin) = (from.task, from.forked_from);
-    }
-    let name = match task {
-        Some(task) => prepare::environment_name(&app.store.task(task).await?.order),
-        None => EnvironmentName::default(),
-    };
-    match app.mirrors.environment(repository, &commit, &name).await {
-        Ok(environment) => Ok(environment.variables),
-        // A task would not have come so far; another workspace goes without.
-        Err(error) => {
-            tracing::debug!(error = %crate::chain(&error), "an environment is not valid");
-            Ok(BTreeMap::new())
-        }
-    }
-}
-
 /// An agent as the catalogue has it, for one session; `chosen` for it is how much it may do unasked.
 fn launch(
     app: &App,
@@ -279,15 +242,18 @@ fn launch(
 ) -> Result<AgentLaunch, HubError> {
     let unusable = |error: &dyn std::error::Error| HubError::State(crate::chain(error));
     let name: AgentName = session.agent.parse().map_err(|e| unusable(&e))?;
-    let entry = app.agents.get(&name).map_err(|e| unusable(&e))?;
+    let agents = app.agents.current();
+    let entry = agents.get(&name).map_err(|e| unusable(&e))?;
+    let route = Route::of(app, entry, session.model.as_deref()).map_err(|e| unusable(&e))?;
     let places = Places {
         runner: Some(RUNNER.to_owned()),
         home: Some(HOME.to_owned()),
         cwd: Some(session.cwd.clone()),
+        provider: route.base,
         ..Places::default()
     };
     let program =
-        entry.program(&name, &places, session.model.as_deref()).map_err(|e| unusable(&e))?;
+        entry.program(&name, &places, route.model.as_deref()).map_err(|e| unusable(&e))?;
     let protocol = match (program.protocol, program.text.show) {
         (Protocol::Acp, _) => AgentProtocol::Acp,
         (Protocol::Text, Show::Tool) => AgentProtocol::Script,
@@ -302,7 +268,7 @@ fn launch(
         protocol,
         command: program.argv,
         environment: variables,
-        model: session.model.clone().or_else(|| entry.model.clone()),
+        model: route.model.or_else(|| entry.model.clone()),
         mode: mode.map(str::to_owned),
         prompt: match program.text.prompt {
             catalogue::PromptBy::Argument => PromptBy::Argument,
