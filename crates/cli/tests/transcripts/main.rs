@@ -11,6 +11,8 @@ mod operation;
 mod orders;
 mod served;
 mod workspaces;
+#[path = "../shared/yard.rs"]
+#[expect(dead_code, reason = "the tests of agents need more of it")]
 mod yard;
 
 use yard::Yard;

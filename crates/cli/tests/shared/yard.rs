@@ -1,5 +1,5 @@
-//! A place for transcripts: a folder of its own, an environment without surprises, and a server if
-//! one is wanted.
+//! A place for tests of the whole program: a folder of its own, an environment without surprises,
+//! and a server if one is wanted.
 
 use std::{
     fmt::Write as _,
@@ -42,6 +42,8 @@ pub(crate) struct Yard {
     dir: tempfile::TempDir,
     /// The data folder's name in it.
     data: &'static str,
+    /// What every command of it has in its environment besides.
+    variables: Vec<(String, String)>,
     server: Option<Child>,
 }
 
@@ -55,7 +57,13 @@ impl Yard {
             .permissions(std::fs::Permissions::from_mode(0o755))
             .tempdir()
             .unwrap();
-        Self { dir, data: "data", server: None }
+        Self { dir, data: "data", variables: Vec::new(), server: None }
+    }
+
+    /// The same, with these variables in the environment of its commands.
+    pub(crate) fn with_variables(mut self, variables: Vec<(String, String)>) -> Self {
+        self.variables = variables;
+        self
     }
 
     /// One with a server of its own.
@@ -184,7 +192,8 @@ impl Yard {
             .env("HOME", self.dir.path())
             .env("BOATYARD_DATA", self.path(self.data))
             .env("COLUMNS", "100")
-            .env("GIT_CONFIG_NOSYSTEM", "1");
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
