@@ -57,6 +57,46 @@ pub enum RepositoryKind {
     Sent,
 }
 
+/// The environments that a repository describes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EnvironmentList {
+    /// The commit at which they were read; absent in an empty repository.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub commit: Option<String>,
+    /// The default one first.
+    pub items: Vec<Environment>,
+}
+
+/// An environment of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Environment {
+    /// What `environment` of a task takes.
+    pub name: String,
+    /// Its file in the repository.
+    pub path: String,
+    /// The commands of its setup, as people read them.
+    pub setup: Vec<String>,
+    /// The command that checks an attempt's work.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub check: Option<String>,
+    /// The names of its variables.
+    pub variables: Vec<String>,
+    /// The names of the MCP servers that it gives agents.
+    pub mcp_servers: Vec<String>,
+    /// The mistake in its file, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub problem: Option<String>,
+}
+
+/// Which environments to list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EnvironmentFilter {
+    /// Those of this repository.
+    pub repository: RepositoryId,
+}
+
 /// A reference of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Ref {

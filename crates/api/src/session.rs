@@ -1,8 +1,8 @@
 //! Sessions: conversations with an agent, their prompts, and what waits for a person.
 
 use boatyard_model::{
-    BlobId, Event, MemberId, PermissionId, PromptId, PromptMode, PromptState, QuestionId,
-    SessionId, SessionState, TaskId, Timestamp, WorkspaceId,
+    AgentOffers, AgentSettings, Autonomy, BlobId, Event, MemberId, PermissionId, PromptId,
+    PromptMode, PromptState, QuestionId, SessionId, SessionState, TaskId, Timestamp, WorkspaceId,
     event::{PermissionOption, Usage},
     name::AgentName,
 };
@@ -24,6 +24,13 @@ pub struct NewSession {
     /// The model; the agent's own choice if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// How much the agent may do without asking a person; as the settings say if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autonomy: Option<Autonomy>,
+    /// What is set for the agent in this session alone, over what the repository and the
+    /// organization set. `model` and `autonomy` go before those in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<AgentSettings>,
     /// The agent's folder: relative to `/work` or absolute below it; the checkout if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
@@ -31,6 +38,21 @@ pub struct NewSession {
     /// again, it gives the same session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+}
+
+/// What to change about how a session's agent works. What is absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionChange {
+    /// One of the agent's own modes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// How much it may do without asking a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autonomy: Option<Autonomy>,
 }
 
 /// A conversation with an agent.
@@ -51,6 +73,13 @@ pub struct Session {
     /// The model that was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub model: Option<String>,
+    /// What was set for it alone.
+    #[serde(skip_serializing_if = "AgentSettings::is_empty", default)]
+    pub settings: AgentSettings,
+    /// What its agent was found to offer when it was last started: its version, its modes and
+    /// models, and which it uses.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub offers: Option<AgentOffers>,
     /// The agent's folder.
     pub cwd: String,
     /// Where it stands.

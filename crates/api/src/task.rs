@@ -1,8 +1,8 @@
 //! Tasks: orders, their attempts, and what came of them.
 
 use boatyard_model::{
-    AttemptId, AttemptState, Autonomy, BlobId, MemberId, RepositoryId, SessionId, TaskId,
-    TaskLimits, Timestamp, WorkspaceId, WorkspaceLimits,
+    AgentSettings, AttemptId, AttemptState, Autonomy, BlobId, MemberId, RepositoryId, SessionId,
+    TaskId, TaskLimits, Timestamp, WorkspaceId, WorkspaceLimits,
     event::{DiffFile, Usage},
     name::{AgentName, EnvironmentName},
 };
@@ -33,6 +33,9 @@ pub struct NewTask {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub agent: Option<AgentName>,
+    /// Several agents, each with its own attempts, instead of `agent` and `model`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<AgentChoice>,
     /// Where work begins; the head of the default branch if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Revision>,
@@ -48,10 +51,15 @@ pub struct NewTask {
     /// How much the agent may do without asking a person; as the settings say if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autonomy: Option<Autonomy>,
+    /// What is set for the agents in this task alone, over what the repository and the organization
+    /// set. `model` and `autonomy` above go before those in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<AgentSettings>,
     /// Pictures that were uploaded as blobs, at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<BlobId>,
-    /// How many attempts to make at it, each on its own, 1 to 8; 1 if absent.
+    /// How many attempts to make at it, each on its own; 1 if absent. With several `agents`, so many
+    /// with each; at most 8 in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
     /// A line for lists; the prompt's first line if absent.
@@ -66,6 +74,18 @@ pub struct NewTask {
     /// Whether the result goes to the repository's origin.
     #[serde(default)]
     pub push: Push,
+}
+
+/// An agent, and the model that it is to use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentChoice {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub agent: AgentName,
+    /// The model; as the settings say, else the agent's own choice, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 /// Whether a result is pushed to the origin when an attempt is done.
@@ -151,9 +171,9 @@ pub struct Task {
     pub images: Vec<BlobId>,
     /// The repository.
     pub repository: TaskRepository,
-    /// The agent.
+    /// The agent; `claude, codex` where there are several.
     pub agent: String,
-    /// The model that was asked for.
+    /// The model that was asked for, where all attempts have the same.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub model: Option<String>,
     /// The branch or commit that was asked for.
@@ -165,12 +185,18 @@ pub struct Task {
     /// How much the agent may do unasked, if it was chosen for this task.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub autonomy: Option<Autonomy>,
+    /// What was set for the agents in this task alone.
+    #[serde(skip_serializing_if = "AgentSettings::is_empty", default)]
+    pub settings: AgentSettings,
     /// What each attempt may use.
     pub limits: TaskLimits,
     /// Whether the result goes to the origin.
     pub push: Push,
     /// The attempts, by number.
     pub attempts: Vec<Attempt>,
+    /// The number of the best attempt so far: the first that succeeded and passed the check, else
+    /// the first that succeeded, else the newest that has a result, else the newest.
+    pub best: u32,
     /// Who gave the order.
     pub owner: MemberId,
     /// When it was given.
@@ -205,7 +231,7 @@ pub struct TaskSummary {
     pub state: AttemptState,
     /// The repository's address.
     pub repository: String,
-    /// The agent.
+    /// The agent; `claude, codex` where there are several.
     pub agent: String,
     /// How many attempts it has.
     pub attempts: u32,
@@ -259,6 +285,11 @@ pub struct Attempt {
     /// Why it failed or waits, and what to do next.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<Reason>,
+    /// The agent that it is made with.
+    pub agent: String,
+    /// The model that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub model: Option<String>,
     /// What was done to prepare and end it, with times.
     pub phases: Vec<Phase>,
     /// Where it works.
@@ -297,7 +328,7 @@ pub struct Reason {
 /// A step of an attempt's preparation or end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Phase {
-    /// `repository`, `workspace`, `setup`, `agent`, `result`, `push`.
+    /// `repository`, `workspace`, `setup`, `agent`, `result`, `check`, `push`.
     pub name: String,
     /// When it began.
     pub started: Timestamp,
@@ -337,10 +368,72 @@ pub struct TaskResult {
     pub summary: Option<String>,
     /// What the session used.
     pub usage: Usage,
+    /// What the check that the repository's environment names said of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub check: Option<CheckResult>,
     /// Whether and where it was pushed.
     pub pushed: PushState,
     /// When it was taken.
     pub created: Timestamp,
+}
+
+/// What a check said of an attempt's work. It does not change the attempt's state: it tells which
+/// of several attempts is the best.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CheckResult {
+    /// The command, as people read it.
+    pub command: String,
+    /// How it went.
+    pub state: CheckState,
+    /// What it ended with, if it ended by itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub exit_code: Option<i32>,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+    /// The end of its output, at most 8 KiB; or why it was not started.
+    pub output: String,
+}
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckState {
+    /// It ended with 0.
+    Passed,
+    /// It ended with another code, or by a signal.
+    Failed,
+    /// It took longer than it may.
+    TimedOut,
+    /// There is no such program.
+    NotStarted,
+}
+
+impl CheckState {
+    /// As people read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+            Self::NotStarted => "not started",
+        }
+    }
+}
+
+/// The best of several attempts: the first that succeeded and passed the check, else the first that
+/// succeeded, else the newest that has a result, else the newest.
+pub fn best(attempts: &[Attempt]) -> Option<&Attempt> {
+    let passed = |attempt: &&Attempt| {
+        let check = attempt.result.as_ref().and_then(|result| result.check.as_ref());
+        check.is_some_and(|check| check.state == CheckState::Passed)
+    };
+    let mut succeeded = attempts.iter().filter(|one| one.state == AttemptState::Succeeded);
+    succeeded
+        .clone()
+        .find(passed)
+        .or_else(|| succeeded.next())
+        .or_else(|| attempts.iter().rfind(|attempt| attempt.result.is_some()))
+        .or(attempts.last())
 }
 
 /// Whether and where a result was pushed.
@@ -370,6 +463,8 @@ pub enum PushState {
 pub struct AttemptList {
     /// By number.
     pub items: Vec<Attempt>,
+    /// The number of the best attempt so far.
+    pub best: u32,
 }
 
 /// Which attempt is meant.
@@ -377,7 +472,8 @@ pub struct AttemptList {
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AttemptChoice {
-    /// Its number; the best one if absent: the first that succeeded, else the newest.
+    /// Its number; the best one if absent: the first that succeeded and passed the check, else the
+    /// first that succeeded, else the newest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
 }

@@ -8,6 +8,7 @@
 //! | `finish` | takes the result of an attempt that was cancelled | the cancellation |
 //! | `cost` | ends a turn whose money is spent | what the agent says of its usage |
 //! | `deadline` | ends an attempt whose time is over | its first turn |
+//! | `install` | installs an agent, or the Node that it runs on | a person |
 //! | `idle-reaper`, `gc`, `expire` | housekeeping | the clock, a person |
 //!
 //! Every job is idempotent: a server that dies in the middle of one does it again.
@@ -20,13 +21,17 @@ use tokio::sync::Semaphore;
 use crate::app::App;
 
 pub mod attempt;
+pub mod check;
 mod disk;
 pub mod dispatch;
+pub mod environments;
 pub mod finish;
 pub mod housekeeping;
+pub mod install;
 pub mod missing;
 pub mod prepare;
 pub mod setup;
+pub mod shown;
 
 /// Jobs that are worked on at a time.
 const AT_ONCE: usize = 64;
@@ -133,6 +138,7 @@ async fn perform(app: &App, job: &JobRow) -> anyhow::Result<Done> {
         finish::JOB_CANCELLED => finish::cancelled(app, &job.payload).await,
         attempt::JOB_COST => attempt::cost(app, &job.payload).await,
         attempt::JOB_DEADLINE => attempt::deadline(app, &job.payload).await,
+        install::JOB => install::run(app, &job.payload).await,
         housekeeping::IDLE => housekeeping::idle(app).await,
         housekeeping::GARBAGE => housekeeping::garbage(app).await,
         housekeeping::EXPIRE => housekeeping::expire(app).await,

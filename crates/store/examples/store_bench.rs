@@ -13,8 +13,8 @@ use boatyard_model::{
     event::NoticeLevel,
 };
 use boatyard_store::{
-    BUILT_IN_ORGANIZATION, JobOutcome, NewEvent, NewJob, NewSession, NewTask, NewWorkspace,
-    Options, Owner, Settlement, Store, TaskFilter,
+    BUILT_IN_ORGANIZATION, JobOutcome, NewAttempt, NewEvent, NewJob, NewSession, NewTask,
+    NewWorkspace, Options, Owner, Settlement, Store, TaskFilter,
 };
 use serde_json::json;
 
@@ -276,14 +276,12 @@ async fn list(store: &Store) -> Result<(), boatyard_store::Error> {
                             prompt: vec![Content::Text { text }],
                             repository: None,
                             source: "https://example.com/owner/repository".into(),
-                            agent: "demo".into(),
-                            model: None,
                             base: None,
                             environment: None,
                             limits: TaskLimits::default(),
                             workspace_limits: WorkspaceLimits::default(),
                             options: json!({}),
-                            attempts: 1,
+                            attempts: vec![NewAttempt { agent: "demo".into(), model: None }],
                             idempotency: None,
                         };
                         tx.create_task(new).await?;

@@ -18,6 +18,7 @@
 //! - Each state is checked twice: by the model's table of transitions, and by the database.
 //! - Every row has an [`Owner`], itself or by the session that it belongs to.
 
+mod agent_settings;
 pub mod blobs;
 mod bulk;
 mod conn;
@@ -65,9 +66,9 @@ pub use repositories::{RepositoryKind, RepositoryRow, RepositoryState};
 pub use sessions::{NewSession, SessionFilter, SessionRow, SessionUpdate, TurnRow};
 pub use store::{Before, Options, Store};
 pub use tasks::{
-    AttemptRow, AttemptUpdate, Begin, Created, JOB_ATTEMPT, NewTask, OrderRow, Phase, Reason,
-    TaskDetail, TaskFilter, TaskRow,
+    AttemptRow, AttemptUpdate, Begin, Created, JOB_ATTEMPT, NewAttempt, NewTask, OrderRow, Phase,
+    Reason, TaskDetail, TaskFilter, TaskRow,
 };
-pub use tools::{Again, AgentEntryRow, NewTool, ToolKind, ToolRow, ToolState, Wished};
+pub use tools::{Again, AgentEntryRow, NewTool, ToolKind, ToolMade, ToolRow, ToolState, Wished};
 pub use workspaces::{Begins, NewWorkspace, WorkspaceRow, WorkspaceUpdate};
 pub use writer::Tx;

@@ -65,7 +65,7 @@ record! {
         pub repository: Option<RepositoryId>,
         /// The repository's address.
         pub source: String,
-        /// The agent.
+        /// The agent; `claude, codex` where there are several.
         pub agent: String,
         /// How many attempts it has.
         pub attempts: u32,
@@ -153,10 +153,6 @@ pub struct NewTask {
     pub repository: Option<RepositoryId>,
     /// The repository's address.
     pub source: String,
-    /// The agent.
-    pub agent: String,
-    /// The model that is asked for.
-    pub model: Option<String>,
     /// The branch or commit that is asked for.
     pub base: Option<String>,
     /// The environment that is asked for.
@@ -167,10 +163,39 @@ pub struct NewTask {
     pub workspace_limits: WorkspaceLimits,
     /// What the caller wants to be kept with it: whether to push, …
     pub options: Value,
-    /// How many attempts to make, at least 1.
-    pub attempts: u32,
+    /// The attempts to make, at least one.
+    pub attempts: Vec<NewAttempt>,
     /// The client's name for the request.
     pub idempotency: Option<IdempotencyKey>,
+}
+
+/// Whom an attempt is made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAttempt {
+    /// The agent.
+    pub agent: String,
+    /// The model that is asked for.
+    pub model: Option<String>,
+}
+
+impl NewTask {
+    /// The agents, as lists show them.
+    fn agents(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for attempt in &self.attempts {
+            if !names.contains(&attempt.agent.as_str()) {
+                names.push(&attempt.agent);
+            }
+        }
+        names.join(", ")
+    }
+
+    /// The model, if it is the same in all attempts.
+    fn model(&self) -> Option<&str> {
+        let first = self.attempts.first()?;
+        let same = self.attempts.iter().all(|attempt| attempt.model == first.model);
+        first.model.as_deref().filter(|_| same)
+    }
 }
 
 /// What became of a task that was to be stored.
@@ -230,7 +255,7 @@ impl Tx {
         if let Some(key) = &new.idempotency {
             self.remember(owner, key, &id.to_string()).await?;
         }
-        let attempts = new.attempts.max(1);
+        let (agents, model) = (new.agents(), new.model().map(str::to_owned));
         exec!(
             self,
             "INSERT INTO task (id, organization, owner, state, title, repository, source, agent,
@@ -242,8 +267,8 @@ impl Tx {
             new.title,
             new.repository,
             new.source,
-            new.agent,
-            attempts,
+            agents,
+            new.attempts.len(),
             now,
         )?;
         let (limits, workspace_limits) =
@@ -255,7 +280,7 @@ impl Tx {
                 options, prompt)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             id,
-            new.model,
+            model,
             new.base,
             new.environment,
             limits,
@@ -267,7 +292,7 @@ impl Tx {
         self.hold_blobs(&id.to_string(), &blobs).await?;
         let mut made = Vec::new();
         let mut jobs = Vec::new();
-        for n in 1..=attempts {
+        for (n, with) in (1_u32..).zip(new.attempts) {
             let attempt = AttemptId::new();
             let branch = format!("boatyard/{id}-{n}");
             exec!(
@@ -282,8 +307,8 @@ impl Tx {
                 n,
                 branch,
                 now,
-                new.agent,
-                new.model,
+                with.agent,
+                with.model,
             )?;
             let payload = json!({ "task": id, "attempt": attempt, "n": n });
             let mut job = NewJob::new(JOB_ATTEMPT, payload).about(attempt);

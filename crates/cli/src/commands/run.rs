@@ -107,6 +107,8 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
         prompt,
         repository,
         agent: args.agent,
+        agents: Vec::new(),
+        settings: None,
         base,
         model: args.model,
         environment: args.environment,

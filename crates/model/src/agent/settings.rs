@@ -100,16 +100,19 @@ pub struct SettingsError {
 
 impl AgentSettings {
     /// These settings, with the others from a wider scope. Variables and MCP servers are laid over
-    /// each other by name; anything else is taken whole.
+    /// each other by name; anything else is taken whole. Where an autonomy is chosen, a mode of the
+    /// wider scope is not taken: it would go against it.
     #[must_use]
     pub fn over(self, wider: Self) -> Self {
         let mut environment = wider.environment;
         environment.extend(self.environment);
         let mut mcp_servers = wider.mcp_servers;
         mcp_servers.extend(self.mcp_servers);
+        // A mode was chosen to go with its own scope's autonomy.
+        let mode = if self.autonomy.is_some() { None } else { wider.mode };
         Self {
             model: self.model.or(wider.model),
-            mode: self.mode.or(wider.mode),
+            mode: self.mode.or(mode),
             autonomy: self.autonomy.or(wider.autonomy),
             version: self.version.or(wider.version),
             arguments: self.arguments.or(wider.arguments),
@@ -248,6 +251,9 @@ mod tests {
         assert_eq!((both.environment["A"].as_str(), both.environment["B"].as_str()), ("1", "2"));
         assert!(both.mcp_servers["db"].off && !both.mcp_servers["docs"].off);
         assert_eq!(both.check(), Ok(()));
+        let careful = settings(serde_json::json!({ "autonomy": "ask" }));
+        let wild = settings(serde_json::json!({ "autonomy": "free", "mode": "yolo" }));
+        assert_eq!(careful.over(wild).mode, None);
     }
 
     #[test]

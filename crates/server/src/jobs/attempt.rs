@@ -8,8 +8,8 @@ use std::{
 };
 
 use boatyard_model::{
-    AttemptId, AttemptState, Autonomy, PromptState, SessionId, SessionState, Timestamp,
-    TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceState, event::NoticeLevel,
+    AgentSettings, AttemptId, AttemptState, Autonomy, PromptState, SessionId, SessionState,
+    Timestamp, TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceState, event::NoticeLevel,
 };
 use boatyard_store::{
     AttemptRow, AttemptUpdate, NewJob, NewPrompt, NewSession, NewWorkspace, OrderRow, Owner, Phase,
@@ -53,14 +53,16 @@ impl Places {
         }
     }
 
-    fn begin(&self, attempt: AttemptId) -> CancellationToken {
+    /// Cancelled when the attempt is, until [`Places::end`].
+    pub fn watch(&self, attempt: AttemptId) -> CancellationToken {
         let token = CancellationToken::new();
         let mut preparing = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
         preparing.insert(attempt, token.clone());
         token
     }
 
-    fn end(&self, attempt: AttemptId) {
+    /// The attempt is not watched any more.
+    pub fn end(&self, attempt: AttemptId) {
         self.preparing.lock().unwrap_or_else(PoisonError::into_inner).remove(&attempt);
     }
 }
@@ -102,7 +104,7 @@ async fn begin_all(app: &App, places: u32) -> Result<(), boatyard_store::Error> 
 
 /// Prepares an attempt; whatever happens, it does not stay `preparing`.
 async fn prepared(app: &App, attempt: AttemptRow) {
-    let cancelled = app.places.begin(attempt.id);
+    let cancelled = app.places.watch(attempt.id);
     let id = attempt.id;
     let outcome = tokio::select! {
         outcome = prepare(app, attempt) => Some(outcome),
@@ -178,6 +180,9 @@ pub struct OrderOptions {
     /// How much the agent may do unasked, if somebody chose.
     #[serde(default)]
     pub autonomy: Option<Autonomy>,
+    /// What is set for the agents in this task alone, with the autonomy.
+    #[serde(default)]
+    pub settings: AgentSettings,
 }
 
 impl OrderOptions {
@@ -348,13 +353,13 @@ async fn rows(
         begins: boatyard_store::Begins::Later,
     };
     let new_session = NewSession {
-        settings: boatyard_model::AgentSettings::default(),
+        settings: OrderOptions::of(&task.order).settings,
         id: session,
         owner,
         workspace,
         attempt: Some((task.task.id, attempt.id)),
-        agent: task.task.agent.clone(),
-        model: task.order.model.clone(),
+        agent: attempt.agent.clone(),
+        model: attempt.model.clone(),
         cwd: folder.map_or_else(|| "/work".to_owned(), |folder| format!("/work/{folder}")),
         client_key: None,
     };

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{
     Done,
     attempt::{OrderOptions, Phases},
-    dispatch, prepare,
+    check, dispatch, prepare,
 };
 use crate::{app::App, hub::HubError};
 
@@ -160,6 +160,16 @@ async fn end(
         Err(error) => (None, Some(format!("{error:#}"))),
     };
     phases.end(result.as_ref().map_or_else(String::new, summary_of)).await;
+    let mut result = result;
+    if let (Some(result), AttemptState::Succeeded) = (&mut result, state)
+        && attempt.state != AttemptState::Cancelled
+    {
+        result.check = check::run(app, session, &attempt, turn, &mut phases).await;
+        if app.store.session(session.id).await?.turns != turn {
+            // Somebody said more meanwhile: the end of that turn is what counts.
+            return Ok(());
+        }
+    }
     let error = app.store.turn(session.id, turn).await?.error.or(limit);
     let (state, reason) = match (state, lost) {
         (AttemptState::Succeeded, Some(lost)) => (
@@ -188,14 +198,15 @@ async fn end(
         None => None,
     };
     let result = result.map(serde_json::to_value).transpose()?;
-    let (id, was) = (attempt.id, attempt.state);
+    let id = attempt.id;
     app.store
         .write(move |tx| {
             Box::pin(async move {
                 let known = AttemptUpdate { result, ..AttemptUpdate::default() };
                 tx.update_attempt(id, known).await?;
-                // A later prompt changes the result, never the state.
-                if was.is_terminal() {
+                // A later prompt changes the result, never the state; nor is one that was cancelled
+                // meanwhile anything else.
+                if tx.attempt(id).await?.state.is_terminal() {
                     Ok(())
                 } else {
                     tx.set_attempt_state(id, state, reason).await
@@ -295,6 +306,7 @@ async fn take(
         files,
         summary: last_message(app, session.id).await?,
         usage: app.store.session(session.id).await?.usage.unwrap_or_default(),
+        check: None,
         pushed: PushState::NotPushed,
         created: app.store.now(),
     }))

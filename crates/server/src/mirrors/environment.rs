@@ -12,14 +12,17 @@
 //! It is read from the mirror at the base commit, so that the setup's layer can be found before a
 //! workspace exists. Its content is the repository's: bounded, parsed, and run inside only.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use boatyard_model::{
-    RepositoryId,
+    AgentSettings, RepositoryId,
+    agent::McpServer,
     name::{CommitId, EnvironmentName},
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+
+use crate::{jobs::check, settings::Span};
 
 use super::{
     Mirrors,
@@ -30,6 +33,8 @@ use super::{
 const MAX_BYTES: u64 = 64 << 10;
 /// The longest list of those that a repository has, in bytes.
 const LIST_MAX: u64 = 64 << 10;
+/// The longest that a check may take.
+const CHECK_MAX: Duration = Duration::from_secs(4 * 3600);
 /// How many of them an error names.
 const NAMED: usize = 20;
 
@@ -40,10 +45,23 @@ pub struct Environment {
     pub setup: Vec<Vec<String>>,
     /// Variables for the setup and for everything that runs in the workspace.
     pub variables: BTreeMap<String, String>,
+    /// What checks an attempt's work.
+    pub check: Option<Check>,
+    /// The MCP servers that agents get, by name.
+    pub mcp_servers: BTreeMap<String, McpServer>,
     /// Names this content: the SHA-256 of the file.
     pub hash: String,
     /// The file, in the repository.
     pub path: String,
+}
+
+/// A command that says whether the work is good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The argument vector.
+    pub command: Vec<String>,
+    /// How long it may take.
+    pub time: Duration,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +71,10 @@ struct File {
     setup: Vec<Line>,
     #[serde(default)]
     env: BTreeMap<String, String>,
+    check: Option<Line>,
+    check_time: Option<String>,
+    #[serde(default)]
+    mcp: BTreeMap<String, McpServer>,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +82,18 @@ struct File {
 enum Line {
     Shell(String),
     Vector(Vec<String>),
+}
+
+impl Line {
+    /// As an argument vector; none if it is empty.
+    fn vector(self) -> Option<Vec<String>> {
+        let vector = match self {
+            Self::Shell(line) if line.trim().is_empty() => Vec::new(),
+            Self::Shell(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), line],
+            Self::Vector(vector) => vector,
+        };
+        Some(vector).filter(|vector| vector.first().is_some_and(|program| !program.is_empty()))
+    }
 }
 
 impl Mirrors {
@@ -100,7 +134,10 @@ impl Mirrors {
     }
 
     /// The environments that a repository has at `commit`, the default one first.
-    async fn environments(
+    ///
+    /// # Errors
+    /// When they can't be listed.
+    pub async fn environments(
         &self,
         repository: RepositoryId,
         commit: &CommitId,
@@ -184,15 +221,36 @@ impl Environment {
             .map_err(|error| format!("{path}: {}", error.to_string().trim_end()))?;
         let mut setup = Vec::new();
         for line in file.setup {
-            let vector = match line {
-                Line::Shell(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), line],
-                Line::Vector(vector) => vector,
-            };
-            if vector.first().is_none_or(String::is_empty) {
-                return Err(format!("{path}: `setup` has an empty command"));
-            }
-            setup.push(vector);
+            let empty = || format!("{path}: `setup` has an empty command");
+            setup.push(line.vector().ok_or_else(empty)?);
         }
+        let time = match &file.check_time {
+            None => check::TIME,
+            Some(_) if file.check.is_none() => {
+                return Err(format!("{path}: `check_time` is there without a `check`"));
+            }
+            Some(text) => match Span::parse(text).map(|span| span.duration()) {
+                Some(time) if !time.is_zero() && time <= CHECK_MAX => time,
+                _ => {
+                    return Err(format!(
+                        "{path}: `check_time` must be a span of time such as \"90s\" or \"10min\", \
+                         at most 4h"
+                    ));
+                }
+            },
+        };
+        let check = match file.check {
+            None => None,
+            Some(line) => {
+                let empty = || format!("{path}: `check` is an empty command");
+                Some(Check { command: line.vector().ok_or_else(empty)?, time })
+            }
+        };
+        let mcp = AgentSettings { mcp_servers: file.mcp, ..AgentSettings::default() };
+        mcp.check().map_err(|error| {
+            let field = error.field.replacen("mcp_servers", "mcp", 1);
+            format!("{path}: `{field}` {}", error.reason)
+        })?;
         for name in file.env.keys() {
             let valid = !name.is_empty()
                 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
@@ -202,7 +260,14 @@ impl Environment {
             }
         }
         let hash = crate::hex(&Sha256::digest(bytes));
-        Ok(Self { setup, variables: file.env, hash, path: path.to_owned() })
+        Ok(Self {
+            setup,
+            variables: file.env,
+            check,
+            mcp_servers: mcp.mcp_servers,
+            hash,
+            path: path.to_owned(),
+        })
     }
 }
 
@@ -223,12 +288,27 @@ mod tests {
     }
 
     #[test]
+    fn a_check_has_a_time_and_agents_get_servers() {
+        let file = "check = 'make test'\ncheck_time = '90s'\n[mcp.docs]\ncommand = ['docs', '-v']";
+        let environment = Environment::parse("environment.toml", file.as_bytes()).unwrap();
+        let check = environment.check.unwrap();
+        assert_eq!(check.command, ["/bin/sh", "-c", "make test"]);
+        assert_eq!(check.time, Duration::from_secs(90));
+        assert_eq!(environment.mcp_servers["docs"].command, ["docs", "-v"]);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (text, part) in [
             ("setup = 3", "environment.toml"),
             ("setpu = []", "setpu"),
             ("setup = [[]]", "empty command"),
             ("[env]\n'A B' = 'x'", "not a variable"),
+            ("check = ''", "`check` is an empty"),
+            ("check_time = '5min'", "without a `check`"),
+            ("check = 'x'\ncheck_time = 'soon'", "span of time"),
+            ("[mcp.docs]", "`mcp.docs` needs"),
+            ("[mcp.docs]\nurl = 'ftp://x'", "`mcp.docs.url`"),
         ] {
             let error = Environment::parse("environment.toml", text.as_bytes()).unwrap_err();
             assert!(error.contains(part), "{error}");

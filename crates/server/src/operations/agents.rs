@@ -7,7 +7,15 @@ use boatyard_api::{
 };
 use boatyard_model::{Autonomy, name::AgentName};
 
-use crate::{app::App, auth::Caller};
+use crate::{
+    app::App,
+    auth::Caller,
+    route::{ForModel, NoRoute},
+};
+
+pub mod settings;
+
+pub use settings::settings_for;
 
 /// All known agents, and whether they can be used.
 ///
@@ -16,8 +24,9 @@ use crate::{app::App, auth::Caller};
 pub async fn list_agents(app: &App, _: &Caller) -> Result<Vec<Agent>, Problem> {
     let default = app.default_agent();
     let mut agents = Vec::new();
-    for (name, entry) in app.agents.iter() {
-        let readiness = app.agents.readiness(name, app).map_err(Problem::internal)?;
+    let catalogue = app.agents.current();
+    for (name, entry) in catalogue.iter() {
+        let readiness = catalogue.readiness(name, app).map_err(Problem::internal)?;
         let from_settings = app.settings.agents.contains_key(name.as_str());
         agents.push(Agent {
             name: name.to_string(),
@@ -42,18 +51,50 @@ fn reason(readiness: &Readiness) -> Option<String> {
     }
 }
 
-/// The agent that is wanted, or the default, if it can be used.
+/// Refuses an agent that is not known, with those that are.
+pub(crate) fn known(app: &App, name: &AgentName) -> Result<(), Problem> {
+    let agents = app.agents.current();
+    if agents.get(name).is_ok() {
+        return Ok(());
+    }
+    let known: Vec<&str> = agents.iter().map(|(name, _)| name.as_str()).collect();
+    let detail = format!("there is no agent `{name}`; there is {}", known.join(", "));
+    Err(Problem::agent_unusable(detail).at("agent"))
+}
+
+/// The agent that is wanted, or the default, if it can be used with the model that is wanted.
 ///
 /// # Errors
 /// When it is not known or not ready, with what there is.
-pub(crate) fn usable(app: &App, wanted: Option<AgentName>) -> Result<AgentName, Problem> {
-    let name = wanted.unwrap_or_else(|| app.default_agent());
-    if app.agents.get(&name).is_err() {
-        let known: Vec<&str> = app.agents.iter().map(|(name, _)| name.as_str()).collect();
+pub(crate) fn usable(
+    app: &App,
+    wanted: Option<AgentName>,
+    model: Option<&str>,
+) -> Result<AgentName, Problem> {
+    let facts = ForModel::new(app, model);
+    let agents = app.agents.current();
+    let name = match (wanted, &app.settings.general.default_agent) {
+        (Some(name), _) => name,
+        // The first that there is no key for will do.
+        (None, None) if facts.is_demo() => agents.default_agent(&facts),
+        (None, _) => app.default_agent(),
+    };
+    let Ok(entry) = agents.get(&name) else {
+        let known: Vec<&str> = agents.iter().map(|(name, _)| name.as_str()).collect();
         let detail = format!("there is no agent `{name}`; there is {}", known.join(", "));
         return Err(Problem::agent_unusable(detail).at("agent"));
+    };
+    if entry.provider.is_none() && facts.is_demo() {
+        let detail = format!("agent `{name}`: {}", NoRoute::NoProvider);
+        let with_model = agents.iter().filter(|(_, entry)| entry.provider.is_some());
+        let with_model: Vec<&str> = with_model.map(|(name, _)| name.as_str()).collect();
+        return Err(Problem::invalid("model", detail).with_next(format!(
+            "Leave the model out, or name an agent that uses one ({}); `boatyard agent install \
+             NAME` installs it.",
+            with_model.join(", ")
+        )));
     }
-    match app.agents.readiness(&name, app).map_err(Problem::internal)? {
+    match agents.readiness(&name, &facts).map_err(Problem::internal)? {
         Readiness::Ready => Ok(name),
         Readiness::NotReady { reason, mend } => {
             Err(Problem::agent_unusable(reason).at("agent").with_next(mend))
@@ -70,7 +111,8 @@ pub(crate) fn check_autonomy(
     agent: &AgentName,
     autonomy: Autonomy,
 ) -> Result<(), Problem> {
-    let entry = app.agents.get(agent).map_err(Problem::internal)?;
+    let agents = app.agents.current();
+    let entry = agents.get(agent).map_err(Problem::internal)?;
     if autonomy == Autonomy::Free || entry.protocol == Protocol::Acp {
         return Ok(());
     }

@@ -50,7 +50,10 @@ pub async fn create_session(
     {
         return Err(Problem::invalid("key", format!("it must have 1 to {KEY_MAX} characters")));
     }
-    let agent = agents::usable(app, new.agent)?;
+    let given = new.settings.as_ref().and_then(|settings| settings.model.clone());
+    let model = new.model.or(given);
+    let agent = agents::settings::usable(app, caller, new.agent, model.as_deref()).await?;
+    let settings = agents::settings::chosen(app, &[&agent], new.settings, new.autonomy)?;
     let home = match &workspace.folder {
         Some(folder) => format!("/work/{folder}"),
         None => "/work".to_owned(),
@@ -60,13 +63,13 @@ pub async fn create_session(
         Some(cwd) => confined(&cwd, &home)?,
     };
     let stored = boatyard_store::NewSession {
-        settings: boatyard_model::AgentSettings::default(),
+        settings,
         id: SessionId::new(),
         owner: caller.owner,
         workspace: new.workspace,
         attempt: None,
         agent: agent.to_string(),
-        model: new.model,
+        model,
         cwd,
         client_key: new.key,
     };
@@ -145,6 +148,8 @@ fn session(row: SessionRow, (permissions, questions): OpenDecisions) -> Session 
         task: row.task,
         agent: row.agent,
         model: row.model,
+        settings: row.settings,
+        offers: row.offers,
         cwd: row.cwd,
         state: row.state,
         turns: row.turns,

@@ -4,15 +4,16 @@ use boatyard_api::{
     Cursor, IdempotencyKey, Problem,
     page::limit,
     task::{
-        ATTEMPTS_MAX, Attempt, Diff, IMAGES_MAX, NewTask, PROMPT_MAX, Phase, PushState, Reason,
-        Task, TaskFilter, TaskPage, TaskRepository, TaskResult, TaskSummary,
+        ATTEMPTS_MAX, AgentChoice, Attempt, AttemptList, Diff, IMAGES_MAX, NewTask, PROMPT_MAX,
+        Phase, PushState, Reason, Task, TaskFilter, TaskPage, TaskRepository, TaskResult,
+        TaskSummary, best,
     },
 };
 use boatyard_model::{
-    AttemptState, BlobId, TaskId,
+    BlobId, TaskId,
     name::{Branch, CommitId},
 };
-use boatyard_store::{AttemptRow, AttemptUpdate, TaskDetail};
+use boatyard_store::{AttemptRow, AttemptUpdate, NewAttempt, TaskDetail};
 use bytes::Bytes;
 
 use super::{agents, blobs, own, repositories, store_problem};
@@ -49,15 +50,10 @@ pub async fn create_task(
         }
     }
     check_prompt("prompt", &new.prompt, &new.images)?;
-    let attempts = new.attempts.unwrap_or(1);
-    if !(1..=ATTEMPTS_MAX).contains(&attempts) {
-        let detail = format!("{attempts} is not between 1 and {ATTEMPTS_MAX}");
-        return Err(Problem::invalid("attempts", detail));
-    }
-    let agent = agents::usable(app, new.agent)?;
-    if let Some(autonomy) = new.autonomy {
-        agents::check_autonomy(app, &agent, autonomy)?;
-    }
+    let with = makers(app, caller, &new).await?;
+    let names: Vec<_> = with.iter().map(|choice| &choice.agent).collect();
+    let settings = agents::settings::chosen(app, &names, new.settings, new.autonomy)?;
+    let attempts = attempts(&with, new.attempts)?;
     let repository = repositories::resolve(app, caller, &new.repository).await?;
     let content = blobs::content(app, caller, &new.prompt, &new.images).await?;
     let title = match &new.title {
@@ -73,16 +69,15 @@ pub async fn create_task(
     let limits = new.limits.unwrap_or_default().over(app.settings.limits.task());
     let workspace_limits =
         new.workspace_limits.unwrap_or_default().over(app.settings.limits.workspace());
-    let options = serde_json::to_value(OrderOptions { push: new.push, autonomy: new.autonomy })
-        .map_err(Problem::internal)?;
+    let options =
+        serde_json::to_value(OrderOptions { push: new.push, autonomy: new.autonomy, settings })
+            .map_err(Problem::internal)?;
     let stored = boatyard_store::NewTask {
         owner: caller.owner,
         title,
         prompt: content,
         repository: Some(repository.id),
         source: repository.source.clone(),
-        agent: agent.to_string(),
-        model: new.model,
         base: new.base.map(|base| base.to_string()),
         environment: new.environment.map(|name| name.to_string()),
         limits,
@@ -97,6 +92,66 @@ pub async fn create_task(
         .await
         .map_err(store_problem)?;
     find_task(app, caller, created.id()).await
+}
+
+/// The agents that a task is to be done with, each of which can be used.
+async fn makers(app: &App, caller: &Caller, new: &NewTask) -> Result<Vec<AgentChoice>, Problem> {
+    let given = new.settings.as_ref().and_then(|settings| settings.model.clone());
+    if new.agents.is_empty() {
+        let model = new.model.clone().or(given);
+        let agent = agents::settings::usable(app, caller, new.agent.clone(), model.as_deref());
+        return Ok(vec![AgentChoice { agent: agent.await?, model }]);
+    }
+    for (field, given) in [("agent", new.agent.is_some()), ("model", new.model.is_some())] {
+        if given {
+            let detail = format!("give either `agents` or `{field}`");
+            return Err(Problem::invalid(field, detail));
+        }
+    }
+    let mut makers: Vec<AgentChoice> = Vec::new();
+    for (i, choice) in new.agents.iter().enumerate() {
+        if new.agents[..i].contains(choice) {
+            let detail = format!("`{}` is there twice; `attempts` gives each more", choice.agent);
+            return Err(Problem::invalid(format!("agents[{i}]"), detail));
+        }
+        let model = choice.model.clone().or_else(|| given.clone());
+        let wanted = Some(choice.agent.clone());
+        let agent = agents::settings::usable(app, caller, wanted, model.as_deref()).await;
+        let agent = agent.map_err(|problem| {
+            let field = problem.field.clone().unwrap_or_else(|| "agent".to_owned());
+            problem.at(format!("agents[{i}].{field}"))
+        })?;
+        makers.push(AgentChoice { agent, model });
+    }
+    Ok(makers)
+}
+
+/// So many attempts with each, in turns: where there are few places, each agent has a try before
+/// one has its second.
+fn attempts(with: &[AgentChoice], each: Option<u32>) -> Result<Vec<NewAttempt>, Problem> {
+    let each = each.unwrap_or(1);
+    let most = ATTEMPTS_MAX as usize;
+    let fits = each >= 1 && (each as usize).checked_mul(with.len()).is_some_and(|all| all <= most);
+    if !fits {
+        let (field, detail) = match with.len() {
+            1 => ("attempts", format!("{each} is not between 1 and {ATTEMPTS_MAX}")),
+            n if n > most => ("agents", format!("{n} agents are more than {ATTEMPTS_MAX}")),
+            n => {
+                let detail = format!(
+                    "{each} with each of {n} agents is not between 1 and {} ({ATTEMPTS_MAX} in all)",
+                    most / n
+                );
+                ("attempts", detail)
+            }
+        };
+        return Err(Problem::invalid(field, detail));
+    }
+    let rounds = (0..each).flat_map(|_| with);
+    let attempt = |choice: &AgentChoice| NewAttempt {
+        agent: choice.agent.to_string(),
+        model: choice.model.clone(),
+    };
+    Ok(rounds.map(attempt).collect())
 }
 
 /// Checks a prompt's length and its number of pictures.
@@ -196,7 +251,8 @@ async fn task(app: &App, detail: TaskDetail) -> Result<Task, Problem> {
         None => String::new(),
     };
     let (prompt, images) = blobs::split(&order.prompt);
-    let OrderOptions { push, autonomy } = OrderOptions::of(&order);
+    let OrderOptions { push, autonomy, settings } = OrderOptions::of(&order);
+    let attempts: Vec<Attempt> = attempts.into_iter().map(attempt).collect();
     Ok(Task {
         id: task.id,
         title: task.title,
@@ -214,8 +270,10 @@ async fn task(app: &App, detail: TaskDetail) -> Result<Task, Problem> {
         limits: order.limits,
         environment: order.environment,
         autonomy,
+        settings,
         push,
-        attempts: attempts.into_iter().map(attempt).collect(),
+        best: best(&attempts).map_or(1, |attempt| attempt.n),
+        attempts,
         owner: task.owner.member,
         created: task.created,
         started: task.started,
@@ -228,6 +286,8 @@ fn attempt(row: AttemptRow) -> Attempt {
         id: row.id,
         n: row.n,
         state: row.state,
+        agent: row.agent,
+        model: row.model,
         reason: row.reason.map(|reason| Reason { code: reason.code, text: reason.text }),
         phases: row
             .phases
@@ -288,24 +348,21 @@ pub async fn cancel_task(app: &App, caller: &Caller, id: TaskId) -> Result<Task,
 ///
 /// # Errors
 /// When there is no such task.
-pub async fn list_attempts(
-    app: &App,
-    caller: &Caller,
-    id: TaskId,
-) -> Result<Vec<Attempt>, Problem> {
-    Ok(detail(app, caller, id).await?.attempts.into_iter().map(attempt).collect())
+pub async fn list_attempts(app: &App, caller: &Caller, id: TaskId) -> Result<AttemptList, Problem> {
+    let rows = detail(app, caller, id).await?.attempts;
+    let items: Vec<Attempt> = rows.into_iter().map(attempt).collect();
+    Ok(AttemptList { best: best(&items).map_or(1, |attempt| attempt.n), items })
 }
 
-/// The attempt that is meant: by number, else the first that succeeded, else the newest.
+/// The attempt that is meant: by number, else the best.
 fn choose(detail: &TaskDetail, n: Option<u32>) -> Result<&AttemptRow, Problem> {
     let found = match n {
         Some(n) => detail.attempts.iter().find(|attempt| attempt.n == n),
-        None => detail
-            .attempts
-            .iter()
-            .find(|attempt| attempt.state == AttemptState::Succeeded)
-            .or_else(|| detail.attempts.iter().rfind(|attempt| attempt.result.is_some()))
-            .or_else(|| detail.attempts.last()),
+        None => {
+            let all: Vec<Attempt> = detail.attempts.iter().cloned().map(attempt).collect();
+            let best = best(&all).map(|attempt| attempt.n);
+            detail.attempts.iter().find(|attempt| Some(attempt.n) == best)
+        }
     };
     found.ok_or_else(|| Problem::not_found("attempt", n.unwrap_or_default()).at("query.attempt"))
 }

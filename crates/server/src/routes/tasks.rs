@@ -99,7 +99,7 @@ async fn list_attempts(
     caller: Caller,
     Path(id): Path<TaskId>,
 ) -> Answer<Json<AttemptList>> {
-    Ok(Json(AttemptList { items: tasks::list_attempts(&app, &caller, id).await? }))
+    Ok(Json(tasks::list_attempts(&app, &caller, id).await?))
 }
 
 /// What an attempt changed, file by file and as a patch.

@@ -72,6 +72,19 @@ const KEYS: &[Key] = &[
         "Variables of its environment. They are visible inside the workspace: no secrets here.",
         "{ MY_AGENT_MODE = \"fast\" }",
     ),
+    key("arguments", List, "Arguments at the end of the command.", "[\"--verbose\"]"),
+    key(
+        "mcp_servers",
+        Table,
+        "MCP servers that it gets, by name: a program in the workspace, or an address.",
+        "{ docs = { command = [\"docs-server\", \"--stdio\"] } }",
+    ),
+    key(
+        "instructions",
+        Text,
+        "What is said to it before the first prompt of a conversation.",
+        "\"Answer in English.\"",
+    ),
     key(
         "rank",
         Integer,

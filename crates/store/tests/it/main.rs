@@ -15,7 +15,8 @@ use boatyard_model::{
     WorkspaceState, event::EventBody, time::Clock,
 };
 use boatyard_store::{
-    IdempotencyKey, NewEvent, NewSession, NewTask, NewWorkspace, Options, Origin, Owner, Store,
+    IdempotencyKey, NewAttempt, NewEvent, NewSession, NewTask, NewWorkspace, Options, Origin,
+    Owner, Store,
 };
 use boatyard_testkit::ManualClock;
 
@@ -106,6 +107,10 @@ pub(crate) fn text(text: &str) -> Vec<Content> {
     vec![Content::Text { text: text.into() }]
 }
 
+pub(crate) fn attempts(n: usize) -> Vec<NewAttempt> {
+    vec![NewAttempt { agent: "demo".into(), model: None }; n]
+}
+
 pub(crate) fn task(title: &str) -> NewTask {
     NewTask {
         owner: Owner::BUILT_IN,
@@ -113,14 +118,12 @@ pub(crate) fn task(title: &str) -> NewTask {
         prompt: text(title),
         repository: None,
         source: "https://example.com/a/b".into(),
-        agent: "demo".into(),
-        model: None,
         base: None,
         environment: None,
         limits: TaskLimits::default(),
         workspace_limits: WorkspaceLimits::default(),
         options: serde_json::json!({}),
-        attempts: 1,
+        attempts: attempts(1),
         idempotency: None,
     }
 }

@@ -15,7 +15,7 @@ async fn a_task_lives_from_order_to_result() {
     let world = world().await;
     let store = &world.store;
     let mut new = task("Make it so");
-    new.attempts = 2;
+    new.attempts = crate::attempts(2);
     let created = store.write(move |tx| Box::pin(tx.create_task(new))).await.unwrap();
     let Created::New(id, attempts) = created else { panic!("{created:?}") };
     assert_eq!(attempts.len(), 2);
@@ -94,7 +94,7 @@ async fn cancelling_ends_what_is_alive_and_its_jobs() {
     let world = world().await;
     let store = &world.store;
     let mut new = task("Never mind");
-    new.attempts = 2;
+    new.attempts = crate::attempts(2);
     let created = store.write(move |tx| Box::pin(tx.create_task(new))).await.unwrap();
     let id = created.id();
     let alive = store.write(move |tx| Box::pin(tx.cancel_task(id, None))).await.unwrap();

@@ -87,7 +87,15 @@ impl Watcher {
 pub(super) async fn fanout(server: &Server, effort: Effort) -> Result<Vec<Measured>> {
     let workspace = server.client.create_workspace(&NewWorkspace::default(), None).await?;
     let agent = Some("shell".parse().context("the shell agent has another name")?);
-    let order = NewSession { workspace: workspace.id, agent, model: None, cwd: None, key: None };
+    let order = NewSession {
+        workspace: workspace.id,
+        agent,
+        model: None,
+        autonomy: None,
+        settings: None,
+        cwd: None,
+        key: None,
+    };
     let session = server.client.create_session(&order, None).await?.id;
     // Once, so that what is made at the first time is there.
     count(server, session, open(server, session, 1).await?, 3).await?;
