@@ -208,6 +208,11 @@ fn disk(data: &Path) -> Vec<Check> {
                 Outcome::Blocks,
                 "the data folder needs a local Linux file system: ext4, XFS or btrfs",
             ),
+            _ if options.split(',').any(|option| option == "noexec") => (
+                Outcome::Missing,
+                "agents are started from the data folder's file system: mount it without noexec, \
+                 or choose another folder with --data",
+            ),
             _ => (Outcome::Works, ""),
         };
         checks.push(check("file system", outcome, format!("{kind} ({options})"), hint));

@@ -79,10 +79,12 @@ pub(crate) fn make_private(tree: BorrowedFd<'_>) -> io::Result<()> {
     set_attributes(tree, &attributes, Depth::All)
 }
 
-/// Shows the owners on the detached mount `tree` through the id map of the user namespace.
+/// Shows the owners on the detached mount `tree` through the id map of the user namespace. Whatever
+/// the host mounts it as, programs may be run from it: what is mounted so is seen in sandboxes only.
 pub(crate) fn map_ids(tree: BorrowedFd<'_>, userns: BorrowedFd<'_>) -> io::Result<()> {
     let attributes = MountAttr {
         set: IDMAP | NOSUID | NODEV,
+        clear: NOEXEC,
         userns: userns.as_raw_fd() as u64,
         ..MountAttr::default()
     };

@@ -1,13 +1,13 @@
 //! Installed tools: kept from a workspace, shown in all.
 
-use std::{fs, os::fd::AsFd as _, time::Duration};
+use std::{fs, os::fd::AsFd as _, path::PathBuf, process::Command, time::Duration};
 
 use boatyard_sandbox::{
     Error, client,
     protocol::{FailureKind, Reply, Request},
 };
 
-use crate::harness::{Host, levels, named, new_id};
+use crate::harness::{Host, Who, is_root, levels, named, new_id};
 
 const INSTALL: &str = "cd /work && mkdir -p bin lib/deep && \
     printf '#!/bin/sh\\necho runs as $(id -u)\\n' > bin/tool && chmod 755 bin/tool && \
@@ -126,6 +126,43 @@ fn a_tool_is_whole_or_not_there_whenever_the_spawner_dies() {
             assert_eq!(host.call(&Request::Remove { ws: builder }), Reply::Done);
         }
         assert_eq!(tools(&mut host).len(), 8);
+    }
+}
+
+/// As on machines that are hardened: the file system of the data folder is mounted `noexec`.
+#[test]
+fn tools_run_as_root_wherever_the_data_folder_is() {
+    if !is_root() {
+        return;
+    }
+    let mut host = Host::new(Who::Root);
+    let data = host.config.data.clone();
+    mount(&["--bind", data.to_str().unwrap(), data.to_str().unwrap()]);
+    let _mounted = Mounted(data.clone());
+    mount(&["-o", "remount,bind,noexec", data.to_str().unwrap()]);
+    host.restart(libc::SIGKILL);
+    let builder = host.running();
+    host.sh(builder, INSTALL);
+    host.kill(builder);
+    let tool = new_id();
+    assert_eq!(host.call(&Request::KeepTool { ws: builder, tool }), Reply::Done);
+    let ws = host.running();
+    let program = format!("/opt/boatyard/tools/{}/bin/tool", named("tol", tool));
+    assert_eq!(host.run(ws, &[&program]), "runs as 1000\n");
+}
+
+fn mount(arguments: &[&str]) {
+    let status = Command::new("mount").args(arguments).status().unwrap();
+    assert!(status.success(), "mount {arguments:?}");
+}
+
+/// Taken away in the end, however the test went.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // What is left is seen by whoever removes the folder.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
