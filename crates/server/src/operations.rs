@@ -13,6 +13,7 @@ use crate::{auth::Caller, hub::HubError};
 pub mod agents;
 pub mod blobs;
 pub mod decisions;
+pub mod environments;
 pub mod jobs;
 pub mod maintenance;
 pub mod prompts;

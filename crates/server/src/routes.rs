@@ -18,6 +18,7 @@ use utoipa::openapi::OpenApi;
 use self::described::Routes;
 use crate::{app::App, auth::cookie::Transport, gate::Gate, health::Probe, sse::Watchers};
 
+mod agent_settings;
 mod agents;
 pub mod answer;
 mod blobs;
@@ -90,6 +91,7 @@ fn all() -> Routes {
         .merge(repositories::router())
         .merge(blobs::router())
         .merge(agents::router())
+        .merge(agent_settings::router())
         .merge(jobs::router())
         .merge(identity::router())
         .merge(documents::router())

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use boatyard_model::{
-    BlobId, Event, JobId, PermissionId, PromptId, QuestionId, RepositoryId, SessionId, TaskId,
-    WorkspaceId,
+    AgentSettings, BlobId, Event, JobId, PermissionId, PromptId, QuestionId, RepositoryId,
+    SessionId, TaskId, ToolId, WorkspaceId, name::AgentName,
 };
 use bytes::Bytes;
 use reqwest::{Method, header};
@@ -13,15 +13,19 @@ use serde::Serialize;
 use super::{Client, Follow, Result, follow::Following};
 use crate::{
     IdempotencyKey,
-    agent::AgentList,
+    agent::{Agent, AgentCheck, AgentEntry, AgentList, InstallAgent, Tool, ToolList},
     blob::{Blob, BlobContent},
     feed::FeedEvent,
     identity::{Identity, LoginLink},
     job::{Job, JobFilter, JobPage, NewJob},
-    repository::{NewRepository, Repository, RepositoryFilter, RepositoryPage},
+    repository::{
+        EnvironmentFilter, EnvironmentList, NewRepository, Repository, RepositoryFilter,
+        RepositoryPage,
+    },
     session::{
         NewPrompt, NewSession, PermissionAnswer, Prompt, PromptFilter, PromptPage, PromptUpdate,
-        QuestionAnswer, Session, SessionFilter, SessionPage, Stopped, Transcript, TranscriptQuery,
+        QuestionAnswer, Session, SessionChange, SessionFilter, SessionPage, Stopped, Transcript,
+        TranscriptQuery,
     },
     system::{GarbageReport, GarbageRequest, Health},
     task::{
@@ -47,6 +51,9 @@ const EXEC_MARGIN: Duration = Duration::from_secs(60);
 /// The time of a command that names none.
 const EXEC_DEFAULT: u32 = 60;
 
+/// How long an agent that is tried may take to come up, with its workspace.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
 /// A collection of garbage may have much to remove.
 const GARBAGE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
@@ -55,6 +62,13 @@ struct NoBody {}
 
 fn exec_timeout(request: &ExecRequest) -> Duration {
     EXEC_MARGIN + Duration::from_secs(u64::from(request.timeout.unwrap_or(EXEC_DEFAULT)))
+}
+
+fn settings_path(repository: Option<RepositoryId>, agent: &AgentName) -> String {
+    match repository {
+        Some(id) => format!("api/repositories/{id}/agents/{agent}/settings"),
+        None => format!("api/agents/{agent}/settings"),
+    }
 }
 
 /// Every method fails with an [`Error`](super::Error): the server's problem, no connection, or an
@@ -262,6 +276,11 @@ impl Client {
         self.json(self.call(Method::GET, format!("api/sessions/{id}"))).await
     }
 
+    /// Changes how a session's agent works.
+    pub async fn change_session(&self, id: SessionId, change: &SessionChange) -> Result<Session> {
+        self.json(self.call(Method::PATCH, format!("api/sessions/{id}")).json(change)).await
+    }
+
     /// Ends a session; its log stays.
     pub async fn delete_session(&self, id: SessionId) -> Result<()> {
         self.empty(self.call(Method::DELETE, format!("api/sessions/{id}"))).await
@@ -385,6 +404,40 @@ impl Client {
         self.json(call.raw("application/x-git-bundle", bundle).within(FETCH_TIMEOUT)).await
     }
 
+    /// The environments that a repository describes.
+    pub async fn list_environments(&self, repository: RepositoryId) -> Result<EnvironmentList> {
+        let call = self.call(Method::GET, "api/environments").within(FETCH_TIMEOUT);
+        self.json(call.query(&EnvironmentFilter { repository })).await
+    }
+
+    /// What is set for an agent, in a repository or in the organization.
+    pub async fn find_agent_settings(
+        &self,
+        repository: Option<RepositoryId>,
+        agent: &AgentName,
+    ) -> Result<AgentSettings> {
+        self.json(self.call(Method::GET, settings_path(repository, agent))).await
+    }
+
+    /// Sets it: the whole of it.
+    pub async fn set_agent_settings(
+        &self,
+        repository: Option<RepositoryId>,
+        agent: &AgentName,
+        settings: &AgentSettings,
+    ) -> Result<AgentSettings> {
+        self.json(self.call(Method::PUT, settings_path(repository, agent)).json(settings)).await
+    }
+
+    /// Forgets it.
+    pub async fn clear_agent_settings(
+        &self,
+        repository: Option<RepositoryId>,
+        agent: &AgentName,
+    ) -> Result<()> {
+        self.empty(self.call(Method::DELETE, settings_path(repository, agent))).await
+    }
+
     /// Forgets a repository and removes its mirror.
     pub async fn delete_repository(&self, id: RepositoryId) -> Result<()> {
         self.empty(self.call(Method::DELETE, format!("api/repositories/{id}"))).await
@@ -415,6 +468,48 @@ impl Client {
     /// The agents that the server knows.
     pub async fn list_agents(&self) -> Result<AgentList> {
         self.json(self.call(Method::GET, "api/agents")).await
+    }
+
+    /// An agent.
+    pub async fn find_agent(&self, name: &AgentName) -> Result<Agent> {
+        self.json(self.call(Method::GET, format!("api/agents/{name}"))).await
+    }
+
+    /// Adds an agent to the catalogue, or changes one.
+    pub async fn put_agent(&self, name: &AgentName, entry: &AgentEntry) -> Result<Agent> {
+        self.json(self.call(Method::PUT, format!("api/agents/{name}")).json(entry)).await
+    }
+
+    /// Takes an added agent out of the catalogue again.
+    pub async fn remove_agent(&self, name: &AgentName) -> Result<()> {
+        self.empty(self.call(Method::DELETE, format!("api/agents/{name}"))).await
+    }
+
+    /// Installs an agent, or finds it installed; answers at once.
+    pub async fn install_agent(&self, name: &AgentName, request: &InstallAgent) -> Result<Tool> {
+        let call = self.call(Method::POST, format!("api/agents/{name}/install"));
+        self.json(call.json(request)).await
+    }
+
+    /// Starts an agent once and tells what it takes.
+    pub async fn check_agent(&self, name: &AgentName) -> Result<AgentCheck> {
+        let call = self.call(Method::POST, format!("api/agents/{name}/check"));
+        self.json(call.json(&NoBody {}).within(CHECK_TIMEOUT)).await
+    }
+
+    /// The installed versions of an agent, the newest first.
+    pub async fn list_tools(&self, name: &AgentName) -> Result<ToolList> {
+        self.json(self.call(Method::GET, format!("api/agents/{name}/tools"))).await
+    }
+
+    /// An installed version of an agent, or one on its way.
+    pub async fn find_tool(&self, name: &AgentName, id: ToolId) -> Result<Tool> {
+        self.json(self.call(Method::GET, format!("api/agents/{name}/tools/{id}"))).await
+    }
+
+    /// Removes an installed version of an agent.
+    pub async fn remove_tool(&self, name: &AgentName, id: ToolId) -> Result<()> {
+        self.empty(self.call(Method::DELETE, format!("api/agents/{name}/tools/{id}"))).await
     }
 
     /// A page of jobs, the newest first.

@@ -21,6 +21,10 @@ pub use super::{
 };
 use crate::{app::App, auth::Caller, jobs::finish};
 
+mod change;
+
+pub use change::change_session;
+
 /// The longest key of a client, in characters.
 const KEY_MAX: usize = 200;
 /// Events of a transcript in one answer.

@@ -2,7 +2,8 @@
 
 use axum::{body::Body, extract::State};
 use boatyard_api::repository::{
-    BUNDLE_MAX, NewRepository, Repository, RepositoryFilter, RepositoryPage,
+    BUNDLE_MAX, EnvironmentFilter, EnvironmentList, NewRepository, Repository, RepositoryFilter,
+    RepositoryPage,
 };
 use boatyard_model::RepositoryId;
 use http::StatusCode;
@@ -12,13 +13,18 @@ use super::{
     described::{Routes, routes},
     extract::{self, Path, Query, pieces},
 };
-use crate::{app::App, auth::Caller, operations::repositories};
+use crate::{
+    app::App,
+    auth::Caller,
+    operations::{environments, repositories},
+};
 
 pub(super) fn router() -> Routes {
     Routes::new()
         .routes(routes!(create_repository, list_repositories))
         .routes(routes!(find_repository, delete_repository))
         .routes(routes!(send_bundle))
+        .routes(routes!(list_environments))
 }
 
 /// Registers a repository, or finds it: the same address gives the same one.
@@ -55,6 +61,18 @@ async fn find_repository(
     Path(id): Path<RepositoryId>,
 ) -> Answer<Json<Repository>> {
     Ok(Json(repositories::find_repository(&app, &caller, id).await?))
+}
+
+/// The environments that a repository describes at the head of its default branch.
+#[utoipa::path(get, path = "/api/environments", tag = "repositories", params(EnvironmentFilter),
+    responses((status = 200, description = "The default one first.", body = EnvironmentList)))]
+async fn list_environments(
+    State(app): State<App>,
+    caller: Caller,
+    Query(filter): Query<EnvironmentFilter>,
+) -> Answer<Json<EnvironmentList>> {
+    let found = environments::list_environments(&app, &caller, filter.repository).await?;
+    Ok(Json(found))
 }
 
 /// Forgets a repository and removes its mirror.

@@ -5,7 +5,8 @@ use boatyard_api::{
     Problem,
     session::{
         NewPrompt, NewSession, PermissionAnswer, Prompt, PromptFilter, PromptPage, PromptUpdate,
-        QuestionAnswer, Session, SessionFilter, SessionPage, Stopped, Transcript, TranscriptQuery,
+        QuestionAnswer, Session, SessionChange, SessionFilter, SessionPage, Stopped, Transcript,
+        TranscriptQuery,
     },
 };
 use boatyard_model::{PermissionId, PromptId, QuestionId, SessionId};
@@ -25,7 +26,7 @@ use crate::{
 pub(super) fn router() -> Routes {
     Routes::new()
         .routes(routes!(create_session, list_sessions))
-        .routes(routes!(find_session, delete_session))
+        .routes(routes!(find_session, change_session, delete_session))
         .routes(routes!(create_prompt, list_prompts))
         .routes(routes!(find_prompt, update_prompt, delete_prompt))
         .routes(routes!(stop_session))
@@ -69,6 +70,22 @@ async fn find_session(
     Path(id): Path<SessionId>,
 ) -> Answer<Json<Session>> {
     Ok(Json(sessions::find_session(&app, &caller, id).await?))
+}
+
+/// Changes how a session's agent works: mode, model, autonomy.
+///
+/// It is kept for every later start of the agent. One that runs is told at once; where it can't be
+/// told and no turn is under way, the next prompt starts it anew, with its conversation.
+#[utoipa::path(patch, path = "/api/sessions/{id}", tag = "sessions",
+    request_body = SessionChange, params(("id" = SessionId, Path)),
+    responses((status = 200, description = "The session.", body = Session)))]
+async fn change_session(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<SessionId>,
+    extract::Json(change): extract::Json<SessionChange>,
+) -> Answer<Json<Session>> {
+    Ok(Json(sessions::change_session(&app, &caller, id, change).await?))
 }
 
 /// Ends a session; its log stays.
