@@ -9,6 +9,7 @@ use boatyard_agent::{
     Catalogue,
     catalogue::{Entry, Facts, Install},
 };
+use boatyard_egress::gateway::Provider;
 use boatyard_model::{
     name::AgentName,
     time::{Clock, SystemClock},
@@ -18,11 +19,13 @@ use boatyard_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    agents::{Agents, InstalledTool},
     blobs::Blobs,
     encoded::Lists,
     hub::Hub,
     jobs::attempt::Places,
     mirrors::{Mirrors, fetch::Network},
+    providers::{DEMO_MODEL, Providers},
     settings::Settings,
 };
 
@@ -43,8 +46,8 @@ pub struct App {
     pub lists: Arc<Lists>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
-    /// The known agents.
-    pub agents: Arc<Catalogue>,
+    /// The known agents, and what of them is installed.
+    pub agents: Agents,
     /// Bytes beside the database.
     pub blobs: Blobs,
     /// Repositories.
@@ -69,6 +72,8 @@ pub struct Parts {
     pub settings: Settings,
     /// What makes workspaces.
     pub runtime: Arc<dyn Runtime>,
+    /// Where models come from, with the keys.
+    pub providers: Providers,
 }
 
 impl App {
@@ -77,7 +82,7 @@ impl App {
     /// # Errors
     /// When a setting makes no sense or the data folder can't be used.
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { data, store, settings, runtime } = parts;
+        let Parts { data, store, settings, runtime, providers } = parts;
         let settings = Arc::new(settings);
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -87,10 +92,11 @@ impl App {
             Arc::clone(&runtime),
             blobs.clone(),
             Arc::clone(&settings),
+            providers,
             stopping.clone(),
         )?;
         Ok(Self {
-            agents: Arc::new(Catalogue::with_settings(&settings.agents)?),
+            agents: Agents::new(Catalogue::with_settings(&settings.agents)?),
             mirrors: Mirrors::open(&data)?,
             network: Network::new(Arc::clone(&settings), &data)?,
             places: Places::default(),
@@ -112,15 +118,28 @@ impl App {
     pub fn default_agent(&self) -> AgentName {
         match &self.settings.general.default_agent {
             Some(name) => name.clone(),
-            None => self.agents.default_agent(self),
+            None => self.agents.current().default_agent(self),
         }
+    }
+
+    /// The installed tool that an agent is run from: of this version, or of the one that its entry
+    /// pins.
+    pub fn tool_for(
+        &self,
+        name: &AgentName,
+        entry: &Entry,
+        version: Option<&str>,
+    ) -> Option<InstalledTool> {
+        self.agents.tool_for(name, entry, version)
     }
 }
 
 impl Facts for App {
-    fn installed(&self, _: &AgentName, entry: &Entry) -> bool {
-        // Nothing is installed by Boatyard yet: what needs a package is not ready.
-        matches!(entry.install, Install::BuiltIn | Install::Host { .. })
+    fn installed(&self, name: &AgentName, entry: &Entry) -> bool {
+        match entry.install {
+            Install::BuiltIn | Install::Host { .. } => true,
+            Install::Npm(_) | Install::Pypi(_) => self.tool_for(name, entry, None).is_some(),
+        }
     }
 
     fn has_program(&self, program: &str) -> bool {
@@ -135,7 +154,29 @@ impl Facts for App {
         places.iter().any(|place| place.join(program).exists())
     }
 
-    fn has_key(&self, _: &str) -> bool {
-        false
+    fn has_key(&self, provider: &str) -> bool {
+        self.hub.gateway().provider(provider).is_some_and(Provider::is_ready)
+    }
+
+    fn no_key(&self, provider: &str) -> (String, String) {
+        match self.hub.gateway().provider(provider) {
+            Some(known) => (
+                format!("there is no key for {provider}"),
+                format!("{}; or try it without a key, by `--model {DEMO_MODEL}`", known.remedy()),
+            ),
+            None => {
+                let known: Vec<&str> = crate::providers::names(&self.settings).collect();
+                (
+                    format!(
+                        "there is no model provider `{provider}`; there is {}",
+                        known.join(", ")
+                    ),
+                    format!(
+                        "describe it as [providers.{provider}] in boatyard.toml and start the \
+                         server again"
+                    ),
+                )
+            }
+        }
     }
 }

@@ -16,6 +16,9 @@
 //! - [`lost`]: what is done when a first process is gone.
 //! - `settle`: what is done for the files of one that stopped.
 //! - [`sweep`]: what is looked at now and then.
+//! - `builders`: the ways out of throw-away workspaces.
+//! - `ways`: the ways out of a workspace, served while it runs.
+//! - `models`: the way to models.
 //!
 //! A workspace lives on when its link or the whole server goes: attaching again goes on after the
 //! last record that was stored.
@@ -23,28 +26,34 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use boatyard_egress::{Cidr, Guard, Outgoing, Proxy, Rule, RuleSet, log::Channel, resolve::System};
+use boatyard_egress::{
+    Cidr, Guard, Outgoing, Proxy, Rule, RuleSet, gateway::Gateway, log::Channel, resolve::System,
+};
 use boatyard_link::message::{Failure, FailureCode};
 use boatyard_model::WorkspaceId;
 use boatyard_runtime::Runtime;
 use boatyard_store::{SessionFilter, SessionRow, Store, WorkspaceRow};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{blobs::Blobs, settings::Settings};
+use crate::{blobs::Blobs, providers::Providers, settings::Settings};
 
 pub mod attached;
+mod builders;
 mod denied;
 pub mod events;
 pub mod exec;
 pub mod lost;
+mod models;
 pub mod place;
 mod recover;
 pub mod requests;
 mod settle;
 pub mod sweep;
+mod ways;
 
 pub use attached::Attached;
 use place::Place;
@@ -53,6 +62,9 @@ use place::Place;
 const SESSIONS_MAX: u32 = 1000;
 /// Records of egress that wait to be written; past it they are counted and dropped.
 const EGRESS_RECORDS: usize = 4096;
+
+/// How long requests to models may still go on when all else has ended: they have had time before.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// What the preset `packages` stands for: every kind of package source.
 const PACKAGES: &[&str] = &["npm", "pypi", "crates", "go", "maven", "rubygems", "debian"];
@@ -71,6 +83,9 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) proxy: Proxy,
     pub(crate) rules: watch::Sender<Arc<RuleSet>>,
+    pub(crate) gateway: Gateway,
+    /// Gateways of workspaces: they end in good order when the server does.
+    draining: TaskTracker,
     places: Mutex<HashMap<WorkspaceId, Arc<Place>>>,
     keeper: recover::Keeper,
     settler: settle::Settler,
@@ -132,6 +147,7 @@ impl Hub {
         runtime: Arc<dyn Runtime>,
         blobs: Blobs,
         settings: Arc<Settings>,
+        providers: Providers,
         stopping: CancellationToken,
     ) -> anyhow::Result<Self> {
         let allowed = settings.egress.allow_private.iter().map(|text| text.parse::<Cidr>());
@@ -139,6 +155,7 @@ impl Hub {
             true => Outgoing::offline(),
             false => Outgoing::from_env(|name| std::env::var(name).ok())?,
         };
+        let (gateway, calls) = models::gateway(&settings, providers, outgoing.clone())?;
         let (log, records) = Channel::new(EGRESS_RECORDS);
         let proxy = Proxy::new(
             boatyard_egress::Settings {
@@ -163,12 +180,15 @@ impl Hub {
             stopping,
             proxy,
             rules,
+            gateway,
+            draining: TaskTracker::new(),
             places,
             keeper,
             settler,
         };
         let hub = Self { shared: Arc::new(shared) };
         tokio::spawn(denied::tell(hub.clone(), records));
+        tokio::spawn(models::count(calls));
         tokio::spawn(settle::run(hub.clone(), stopped));
         Ok(hub)
     }
@@ -202,6 +222,11 @@ impl Hub {
         self.places().iter().filter(|place| !place.is_detached()).count()
     }
 
+    /// The gateway to models.
+    pub fn gateway(&self) -> &Gateway {
+        &self.shared.gateway
+    }
+
     /// A workspace's sessions, the newest first.
     ///
     /// # Errors
@@ -214,6 +239,10 @@ impl Hub {
     pub async fn close(&self) {
         for place in self.places() {
             place.detach("the server goes down").await;
+        }
+        self.shared.draining.close();
+        if tokio::time::timeout(DRAIN, self.shared.draining.wait()).await.is_err() {
+            tracing::warn!("answers of models were cut at the end; their agents ask again");
         }
     }
 }
@@ -231,8 +260,14 @@ impl Shared {
 
 /// The rules that hold for every workspace until scopes arrive.
 fn rules(settings: &Settings) -> anyhow::Result<RuleSet> {
-    let allow = settings.egress.allow.iter().map(|text| allowed(text));
-    let allow = allow.collect::<anyhow::Result<Vec<_>>>()?;
+    rules_with(settings, Vec::new())
+}
+
+/// The same with further rules.
+fn rules_with(settings: &Settings, mut allow: Vec<Rule>) -> anyhow::Result<RuleSet> {
+    for text in &settings.egress.allow {
+        allow.push(allowed(text)?);
+    }
     let mut presets: Vec<&str> = Vec::new();
     for name in &settings.egress.presets {
         match name.as_str() {

@@ -11,6 +11,7 @@
 //!                └── jobs ─────┴───────┘
 //! ```
 
+pub mod agents;
 pub mod app;
 pub mod auth;
 pub mod blobs;
@@ -24,7 +25,9 @@ pub mod metrics;
 pub mod mirrors;
 pub mod openapi;
 pub mod operations;
+pub mod providers;
 pub mod request_id;
+pub mod route;
 pub mod routes;
 pub mod serve;
 pub mod settings;

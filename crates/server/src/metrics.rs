@@ -66,6 +66,12 @@ fn describe() {
     metrics::describe_counter!("boatyard_jobs_completed_total", "Jobs done.");
     metrics::describe_counter!("boatyard_jobs_failed_total", "Jobs that failed for good.");
     metrics::describe_counter!("boatyard_jobs_retried_total", "Jobs that are to be tried again.");
+    metrics::describe_counter!(
+        "boatyard_model_requests_total",
+        "Requests to model providers, by the provider, its answer, and how it ended."
+    );
+    metrics::describe_counter!("boatyard_model_bytes_total", "Bytes of bodies to and from them.");
+    metrics::describe_histogram!("boatyard_model_request_seconds", "How long they took in full.");
     metrics::describe_gauge!("boatyard_uptime_seconds", "Seconds since the start.");
     metrics::describe_gauge!("boatyard_build_info", "The version, as a label.");
     metrics::describe_gauge!("process_resident_memory_bytes", "Memory of the server.");

@@ -16,6 +16,8 @@
 //! - [`document`]: the annotated `boatyard.toml` and the page of documentation.
 //! - [`value`]: the types of values: sizes, spans of time, secrets.
 
+use std::collections::BTreeMap;
+
 use boatyard_model::{Autonomy, name::AgentName};
 
 pub mod agents;
@@ -24,6 +26,7 @@ pub mod document;
 pub mod egress;
 pub mod limits;
 pub mod log;
+pub mod providers;
 pub mod repositories;
 pub mod resolve;
 pub mod retention;
@@ -36,6 +39,7 @@ pub use author::Author;
 pub use egress::Egress;
 pub use limits::Limits;
 pub use log::{Level, Log, LogFormat, LogTarget};
+pub use providers::Provider;
 pub use repositories::Repositories;
 pub use resolve::{Error, Origin, Resolved, Sources};
 pub use retention::Retention;
@@ -66,6 +70,8 @@ pub struct Settings {
     pub retention: Retention,
     /// `[author]`
     pub author: Author,
+    /// `[providers.NAME]`, by name.
+    pub providers: BTreeMap<String, Provider>,
     /// `[agents.NAME]`, as the catalogue of agents takes it: a table for each name.
     pub agents: toml::Table,
 }
@@ -106,7 +112,8 @@ const fn info<S: Section>() -> SectionInfo {
     }
 }
 
-/// Every section, in the order of the file. The last one stands for each `[agents.NAME]`.
+/// Every section, in the order of the file. The last ones stand for each `[providers.NAME]` and
+/// each `[agents.NAME]`.
 pub const SECTIONS: &[SectionInfo] = &[
     info::<General>(),
     info::<Server>(),
@@ -117,11 +124,21 @@ pub const SECTIONS: &[SectionInfo] = &[
     info::<Egress>(),
     info::<Retention>(),
     info::<Author>(),
+    info::<Provider>(),
     agents::INFO,
 ];
 
 /// What `[agents.NAME]` is called in [`SECTIONS`].
 const AGENTS: &str = "agents.NAME";
+
+/// What stands for a name in a section of which there may be many.
+const NAME: &str = ".NAME";
+
+/// The sections of which there may be many: what they begin with.
+fn named() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let paths = SECTIONS.iter().map(|section| section.path);
+    paths.filter_map(|path| Some((path.strip_suffix(NAME)?, path)))
+}
 
 impl Settings {
     fn read(layers: &Layers) -> Result<Self, Error> {
@@ -134,6 +151,14 @@ impl Settings {
                 .map_err(|error| layers.error_in(&format!("agents.{name}."), error.to_string()))?;
             agents.insert(name.to_owned(), agent.into());
         }
+        let mut providers = BTreeMap::new();
+        for name in layers.names_below("providers.") {
+            let path = format!("providers.{name}");
+            let provider = Provider::read(layers, &path)?;
+            let below = format!("{path}.");
+            provider.place(name).map_err(|reason| layers.error_in(&below, reason))?;
+            providers.insert(name.to_owned(), provider);
+        }
         Ok(Self {
             general: General::read(layers, "")?,
             server: Server::read(layers, "server")?,
@@ -144,6 +169,7 @@ impl Settings {
             egress: Egress::read(layers, "egress")?,
             retention: Retention::read(layers, "retention")?,
             author: Author::read(layers, "author")?,
+            providers,
             agents,
         })
     }
@@ -167,6 +193,14 @@ impl Settings {
         add(&mut out, "egress", &self.egress);
         add(&mut out, "retention", &self.retention);
         add(&mut out, "author", &self.author);
+        for name in crate::providers::names(self) {
+            let path = format!("providers.{name}");
+            if let Some(provider) = self.providers.get(name) {
+                add(&mut out, &path, provider);
+            }
+            // Not a setting, and not known here; where it comes from is (`Resolved::values`).
+            out.push((format!("{path}.{}", resolve::KEY), None));
+        }
         for (name, agent) in &self.agents {
             let keys = agent.as_table().into_iter().flatten();
             out.extend(

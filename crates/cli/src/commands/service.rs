@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use boatyard_server::providers::Builtin;
 
 use crate::{
     args::Global,
@@ -237,6 +238,17 @@ pub(crate) fn run(command: Command, global: &Global, output: &Output) -> Result<
             // An older one may run by an older unit.
             scope.systemctl(&["restart", UNIT])?;
             done(output, "installed", &path)?;
+            // Nor are they written into the unit, which everybody can read.
+            for builtin in Builtin::ALL {
+                if std::env::var_os(builtin.variable).is_some_and(|value| !value.is_empty()) {
+                    output.warning(format!(
+                        "the service does not get {} of this shell; put the key into a file, and \
+                         the file's path into boatyard.toml as `key_file` in [providers.{}]",
+                        builtin.variable,
+                        builtin.api.as_str()
+                    ));
+                }
+            }
             if survival == Survival::No {
                 output.note(
                     "Workspaces end when the service does: systemd 254 or newer, or a service of \

@@ -22,9 +22,13 @@ use anyhow::{Context as _, Result};
 use boatyard_runtime::native::{
     NativeRuntime, Source,
     launch::SpawnerSettings,
-    supervisor::{Role, Supervised, supervise},
+    supervisor::{Role, Supervised, supervise_without, take_variable},
 };
-use boatyard_server::{Parts, settings::Settings};
+use boatyard_server::{
+    Parts,
+    providers::{Providers, Variables},
+    settings::Settings,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -70,6 +74,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> {
+    // Before anything else is started or looks at the environment.
+    let variables = Variables::take(take_variable)?;
     let mut flags: sources::Flags = Vec::new();
     if let Some(listen) = &args.listen {
         flags.push(("server.listen", listen.as_str().into(), "--listen"));
@@ -77,16 +83,20 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
     if let Some(database) = &args.database {
         flags.push(("server.database", database.as_str().into(), "--database"));
     }
-    let (resolved, data) = sources::resolve(args.config.as_deref(), global.data.as_deref(), flags)?;
+    let (mut resolved, data) =
+        sources::resolve(args.config.as_deref(), global.data.as_deref(), flags)?;
     for warning in &resolved.warnings {
         output.warning(warning);
     }
     if args.print_config {
+        resolved.key_variables = variables.names().collect();
         print_config(&resolved, &data, output)?;
         return Ok(Exit::Done);
     }
     let settings = resolved.settings;
     check_database(&settings)?;
+    // With the rights that we were started with, which the server gives up.
+    let mut providers = Some(read_keys(&settings, variables, output)?);
     let folder = DataFolder::open(&data)?;
     let lock = folder.lock()?;
     // With the rights that we were started with: a low port may need them, and so does finding out
@@ -94,13 +104,17 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
     let listener = bind(settings.server.listen)?;
     let mut spawner = SpawnerSettings::new(folder.path().to_owned());
     spawner.tools.clone_from(&settings.tools.paths);
-    match supervise(&spawner).context("Boatyard can't start")? {
+    // The supervisor lives as long as the server, and has no use for keys.
+    let role = supervise_without(&spawner, || providers = None).context("Boatyard can't start")?;
+    match role {
         Role::Over(code) => {
             drop(lock);
             Ok(Exit::Process(code))
         }
         Role::Server(supervised) => {
-            let server = Server { settings, folder, supervised, listener, open: args.open };
+            let providers = providers.unwrap_or_default();
+            let open = args.open;
+            let server = Server { settings, providers, folder, supervised, listener, open };
             let result = server.run(output);
             drop(lock);
             result
@@ -111,6 +125,7 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
 /// The server's half.
 struct Server {
     settings: Settings,
+    providers: Providers,
     folder: DataFolder,
     supervised: Supervised,
     listener: std::net::TcpListener,
@@ -133,6 +148,7 @@ impl Server {
         let folder = self.folder;
         let plan = Plan {
             settings: self.settings,
+            providers: self.providers,
             folder: &folder,
             supervised: self.supervised,
             listener: self.listener,
@@ -151,6 +167,7 @@ impl Server {
 
 struct Plan<'a> {
     settings: Settings,
+    providers: Providers,
     folder: &'a DataFolder,
     supervised: Supervised,
     listener: std::net::TcpListener,
@@ -161,7 +178,7 @@ struct Plan<'a> {
 async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
     let mut terminate = signal(SignalKind::terminate()).context("signals can't be watched")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals can't be watched")?;
-    let Plan { settings, folder, supervised, listener, open, destination } = plan;
+    let Plan { settings, providers, folder, supervised, listener, open, destination } = plan;
     let address = listener.local_addr().context("the port can't be read")?;
     let source = Source::supervisor(supervised).context("the spawner can't be reached")?;
     let (runtime, trial) =
@@ -177,7 +194,7 @@ async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
     // Held until the process is gone: the supervisor would take the spawner's end for a crash, and
     // start another.
     std::mem::forget(Arc::clone(&runtime));
-    let parts = Parts { data, store, settings, runtime };
+    let parts = Parts { data, store, settings, runtime, providers };
     let listener = TcpListener::from_std(listener).context("the port can't be used")?;
     let serving = boatyard_server::start(parts, listener).await;
     // First what the machine refuses: it explains what the server can't do.
@@ -252,6 +269,22 @@ fn bind(address: SocketAddr) -> Result<std::net::TcpListener> {
     Ok(listener)
 }
 
+/// The providers of models, with their keys.
+fn read_keys(settings: &Settings, variables: Variables, output: &Output) -> Result<Providers> {
+    let providers = Providers::read(settings, variables).map_err(|error| {
+        Failure::usage("the key of a model provider can't be taken")
+            .next(
+                "put the key, alone, into a file of your own (chmod 600), and its path into \
+                 boatyard.toml; docs/providers.md tells how",
+            )
+            .because(error)
+    })?;
+    for warning in &providers.warnings {
+        output.warning(warning);
+    }
+    Ok(providers)
+}
+
 fn check_database(settings: &Settings) -> Result<()> {
     match settings.server.database.as_deref() {
         Some(url) if !url.starts_with("sqlite:") => {
@@ -270,14 +303,10 @@ fn print_config(
 ) -> Result<()> {
     if output.is_json() {
         let values: Vec<_> = resolved
-            .settings
-            .show()
+            .values()
             .into_iter()
-            .map(|(name, value)| {
-                let origin = resolved.origins.get(&name).map(ToString::to_string);
-                serde_json::json!({
-                    "name": name, "value": value, "source": origin.unwrap_or("default".into()),
-                })
+            .map(|(name, value, origin)| {
+                serde_json::json!({ "name": name, "value": value, "source": origin.to_string() })
             })
             .collect();
         return output.json(&serde_json::json!({

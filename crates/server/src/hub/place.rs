@@ -12,9 +12,8 @@ use boatyard_link::GoAwayCode;
 use boatyard_model::{Timestamp, WorkspaceId, WorkspaceLimits, WorkspaceState};
 use boatyard_runtime::{StartSpec, Started};
 use boatyard_store::{Reason, WorkspaceUpdate};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Attached, Hub, HubError, attached::Purpose, events};
+use super::{Attached, Hub, HubError, attached::Purpose, events, ways::Ways};
 
 /// How long a runner has to end its agents in order before a workspace sleeps.
 const QUIESCE: Duration = Duration::from_secs(2);
@@ -25,7 +24,7 @@ pub(crate) struct Place {
     /// Held by whoever starts, attaches, stops or freezes it.
     turn: tokio::sync::Mutex<()>,
     link: Mutex<Option<Arc<Attached>>>,
-    egress: Mutex<Option<CancellationToken>>,
+    pub(super) ways: Ways,
     /// When somebody last asked for it.
     used: AtomicI64,
 }
@@ -36,7 +35,7 @@ impl Place {
             workspace,
             turn: tokio::sync::Mutex::default(),
             link: Mutex::default(),
-            egress: Mutex::default(),
+            ways: Ways::default(),
             used: AtomicI64::new(0),
         }
     }
@@ -71,14 +70,6 @@ impl Place {
             attached.close(GoAwayCode::CLOSING, why).await;
         }
     }
-
-    /// Ends the egress proxy of a workspace that no longer runs.
-    fn stop_egress(&self) {
-        let token = self.egress.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(token) = token {
-            token.cancel();
-        }
-    }
 }
 
 impl Hub {
@@ -105,58 +96,10 @@ impl Hub {
             let connection = self.shared.runtime.connect(workspace).await?;
             Attached::start(connection, Purpose::Workspace).await
         };
-        let (attached, ()) = tokio::try_join!(link, self.serve_egress(place))?;
+        let (attached, ()) = tokio::try_join!(link, self.serve_ways(place))?;
         events::follow(self, &attached, workspace).await?;
         place.set_link(Some(Arc::clone(&attached)));
         Ok(attached)
-    }
-
-    /// Serves the workspace's way out, once for each start of it.
-    async fn serve_egress(&self, place: &Arc<Place>) -> Result<(), HubError> {
-        let token = CancellationToken::new();
-        {
-            let mut egress = place.egress.lock().unwrap_or_else(PoisonError::into_inner);
-            if egress.as_ref().is_some_and(|token| !token.is_cancelled()) {
-                return Ok(());
-            }
-            *egress = Some(token.clone());
-        }
-        let listener = match self.shared.runtime.egress_listener(place.workspace).await {
-            Ok(listener) => listener,
-            Err(error) => {
-                token.cancel();
-                return Err(error.into());
-            }
-        };
-        let proxy = self.shared.proxy.clone();
-        let rules = self.shared.rules.subscribe();
-        let workspace = place.workspace;
-        tokio::spawn(async move {
-            let shutdown = token.clone().cancelled_owned();
-            if let Err(error) = proxy.serve(workspace, listener, rules, shutdown).await {
-                tracing::warn!(workspace.id = %workspace, error = %crate::chain(&error), "the way out of a workspace ended");
-            }
-            token.cancel();
-        });
-        Ok(())
-    }
-
-    /// Serves the way out of a workspace that only makes a layer, until the guard is dropped.
-    ///
-    /// # Errors
-    /// When it doesn't run.
-    pub async fn serve_builder(&self, workspace: WorkspaceId) -> Result<DropGuard, HubError> {
-        let listener = self.shared.runtime.egress_listener(workspace).await?;
-        let token = CancellationToken::new();
-        let proxy = self.shared.proxy.clone();
-        let rules = self.shared.rules.subscribe();
-        let shutdown = token.clone().cancelled_owned();
-        tokio::spawn(async move {
-            if let Err(error) = proxy.serve(workspace, listener, rules, shutdown).await {
-                tracing::warn!(workspace.id = %workspace, error = %crate::chain(&error), "the way out of a builder ended");
-            }
-        });
-        Ok(token.drop_guard())
     }
 
     /// Makes a workspace run, and attaches to it.
@@ -295,7 +238,7 @@ impl Hub {
         if let Some(attached) = place.set_link(None) {
             attached.close(GoAwayCode::CLOSING, "the workspace stops").await;
         }
-        place.stop_egress();
+        place.ways.end();
         self.lost_in_turn(place).await
     }
 
@@ -307,7 +250,7 @@ impl Hub {
         let place = self.place(workspace);
         let _turn = place.turn.lock().await;
         place.set_link(None);
-        place.stop_egress();
+        place.ways.end();
         self.lost_in_turn(&place).await
     }
 

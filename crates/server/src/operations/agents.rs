@@ -1,6 +1,6 @@
 //! Agents.
 
-use boatyard_agent::catalogue::{Protocol, Readiness};
+use boatyard_agent::catalogue::{Install, Package, Protocol, Readiness};
 use boatyard_api::{
     Problem,
     agent::{Agent, AgentOrigin},
@@ -17,41 +17,87 @@ pub mod settings;
 
 pub use settings::settings_for;
 
+pub mod tools;
+
+pub(crate) use tools::check_model;
+
 /// All known agents, and whether they can be used.
 ///
 /// # Errors
 /// None in this release; who may see them is decided here later.
 pub async fn list_agents(app: &App, _: &Caller) -> Result<Vec<Agent>, Problem> {
     let default = app.default_agent();
+    let view = app.agents.view();
     let mut agents = Vec::new();
-    let catalogue = app.agents.current();
-    for (name, entry) in catalogue.iter() {
-        let readiness = catalogue.readiness(name, app).map_err(Problem::internal)?;
-        let from_settings = app.settings.agents.contains_key(name.as_str());
+    for (name, entry) in view.catalogue.iter() {
+        let readiness = view.catalogue.readiness(name, app).map_err(Problem::internal)?;
+        let (reason, mend) = match readiness {
+            Readiness::Ready => (None, None),
+            Readiness::NotReady { reason, mend } => (Some(reason), Some(mend)),
+        };
+        let package = match &entry.install {
+            Install::Npm(package) | Install::Pypi(package) => Some(package),
+            Install::BuiltIn | Install::Host { .. } => None,
+        };
         agents.push(Agent {
             name: name.to_string(),
             title: entry.title.clone(),
+            about: entry.about.clone(),
             protocol: match entry.protocol {
                 Protocol::Acp => "acp".to_owned(),
                 Protocol::Text => "text".to_owned(),
             },
-            origin: if from_settings { AgentOrigin::Settings } else { AgentOrigin::BuiltIn },
-            ready: readiness.is_ready(),
-            reason: reason(&readiness),
+            origin: origin(app, view.added.contains(name), name.as_str()),
+            ready: reason.is_none(),
+            reason,
+            mend,
             default: *name == default,
+            provider: entry.provider.clone(),
+            packages: package.map(Package::specs).unwrap_or_default(),
+            version: package.and_then(Package::version).map(str::to_owned),
+            installed: tools::tools(&view, name, Some(entry)),
+            offers: app.tool_for(name, entry, None).and_then(|tool| tool.offers),
         });
     }
+    for (name, reason) in &view.broken {
+        let broken = Agent {
+            name: name.clone(),
+            title: name.clone(),
+            about: String::new(),
+            protocol: "unknown".to_owned(),
+            origin: AgentOrigin::Added,
+            ready: false,
+            reason: Some(reason.clone()),
+            mend: Some(tools::mend_entry(name)),
+            default: false,
+            provider: None,
+            packages: Vec::new(),
+            version: None,
+            installed: Vec::new(),
+            offers: None,
+        };
+        // One that stands in the settings too is used as it is there, and said to be broken.
+        agents.retain(|agent| agent.name != *name);
+        agents.push(broken);
+    }
+    agents.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(agents)
 }
 
-fn reason(readiness: &Readiness) -> Option<String> {
-    match readiness {
-        Readiness::Ready => None,
-        Readiness::NotReady { reason, mend } => Some(format!("{reason}. {mend}")),
+fn origin(app: &App, is_added: bool, name: &str) -> AgentOrigin {
+    if is_added {
+        AgentOrigin::Added
+    } else if app.settings.agents.contains_key(name) {
+        AgentOrigin::Settings
+    } else {
+        AgentOrigin::BuiltIn
     }
 }
 
-/// Refuses an agent that is not known, with those that are.
+/// Whether there is an agent of this name.
+///
+/// # Errors
+/// When there is none, with those that there are.
 pub(crate) fn known(app: &App, name: &AgentName) -> Result<(), Problem> {
     let agents = app.agents.current();
     if agents.get(name).is_ok() {
@@ -95,7 +141,12 @@ pub(crate) fn usable(
         )));
     }
     match agents.readiness(&name, &facts).map_err(Problem::internal)? {
-        Readiness::Ready => Ok(name),
+        Readiness::Ready => {
+            if let Some(model) = model {
+                check_model(app, &name, model)?;
+            }
+            Ok(name)
+        }
         Readiness::NotReady { reason, mend } => {
             Err(Problem::agent_unusable(reason).at("agent").with_next(mend))
         }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::{AGENTS, SECTIONS, resolve::variable, table::Key};
+use super::{NAME, SECTIONS, resolve::variable, table::Key};
 
 /// The columns of a comment.
 const WIDTH: usize = 96;
@@ -37,8 +37,8 @@ pub fn annotated() -> String {
             comment(&mut out, key.doc);
             let value = match shown(default.as_ref(), key) {
                 Shown::Default(value) => value,
-                // All of an agent is an example.
-                Shown::Example(value) if section.path == AGENTS => value,
+                // All of an agent or a provider is an example.
+                Shown::Example(value) if section.path.ends_with(NAME) => value,
                 Shown::Example(value) => format!("{value}  # an example: not set by default"),
             };
             let _ = writeln!(out, "#{} = {value}", key.name);
@@ -96,7 +96,7 @@ pub fn configuration() -> String {
                     let _ = writeln!(out, "- Default: not set\n- Example: `{value}`");
                 }
             }
-            if section.path != AGENTS && key.kind != super::value::Kind::Table {
+            if !section.path.ends_with(NAME) && key.kind != super::value::Kind::Table {
                 let _ = writeln!(out, "- Variable: `{}`", variable(section.path, key.name));
             }
             out.push('\n');
@@ -172,11 +172,12 @@ mod tests {
             .map(|line| {
                 line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)
             })
-            .map(|line| line.replace("agents.NAME", "agents.name") + "\n")
+            .map(|line| line.replace(".NAME]", ".name]") + "\n")
             .filter(|line| !line.starts_with("tokens"))
             .collect();
         let resolved = with(uncommented).resolve().unwrap();
         assert_eq!(resolved.settings.limits.processes, 512);
         assert_eq!(resolved.settings.agents.len(), 1);
+        assert_eq!(resolved.settings.providers.len(), 1);
     }
 }

@@ -10,12 +10,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use boatyard_egress::gateway::Builtin;
 use toml::{
     Value,
     de::{DeTable, DeValue},
 };
 
-use super::{AGENTS, SECTIONS, SectionInfo, Settings, table::Layers};
+use super::{AGENTS, NAME, SECTIONS, SectionInfo, Settings, named, table::Layers};
+
+/// What the key of a provider is shown as.
+pub(super) const KEY: &str = "key";
 
 /// What `BOATYARD_*` variables that are no settings are for: they are not looked at here.
 const OTHER_VARIABLES: &[&str] =
@@ -125,6 +129,8 @@ pub struct Resolved {
     pub file: Option<PathBuf>,
     /// What is odd but harmless, a sentence each.
     pub warnings: Vec<String>,
+    /// The variables that hold keys of providers: of those only this is known here.
+    pub key_variables: Vec<&'static str>,
 }
 
 impl Sources {
@@ -158,28 +164,53 @@ impl Sources {
         }
         let settings = Settings::read(&layers)?;
         let file = self.file.map(|(path, _)| path);
-        Ok(Resolved { settings, origins: layers.origins(), file, warnings })
+        let key_variables = Vec::new();
+        Ok(Resolved { settings, origins: layers.origins(), file, warnings, key_variables })
     }
 }
 
 impl Resolved {
+    /// Every value by its dotted name with its origin; secrets hidden, and none where a key has no
+    /// value.
+    pub fn values(&self) -> Vec<(String, Option<Value>, Origin)> {
+        let shown = self.settings.show().into_iter();
+        let row = |(name, value): (String, Option<Value>)| {
+            if let Some(key_of) = self.key_of(&name) {
+                let value =
+                    key_of.is_some().then(|| Value::String(super::value::HIDDEN.to_owned()));
+                return (name, value, key_of.unwrap_or(Origin::Default));
+            }
+            let origin = self.origins.get(&name).cloned().unwrap_or(Origin::Default);
+            (name, value, origin)
+        };
+        shown.map(row).collect()
+    }
+
+    /// Where the key of a provider comes from, if this is the name of one.
+    fn key_of(&self, name: &str) -> Option<Option<Origin>> {
+        let provider = name.strip_prefix("providers.")?.strip_suffix(KEY)?.strip_suffix('.')?;
+        let file = self.origins.get(&format!("providers.{provider}.key_file")).cloned();
+        let variable = Builtin::from_name(provider).map(|builtin| builtin.variable);
+        let variable = variable.filter(|variable| self.key_variables.contains(variable));
+        Some(file.or(variable.map(|variable| Origin::Variable(variable.to_owned()))))
+    }
+
     /// Every value with its origin, as lines of TOML with a comment; secrets hidden.
     pub fn show(&self) -> String {
         use fmt::Write as _;
 
         let mut out = String::new();
         let mut section = String::new();
-        let shown = self.settings.show();
-        let rows: Vec<(String, String, String)> = shown
+        let rows: Vec<(String, String, String)> = self
+            .values()
             .into_iter()
-            .map(|(name, value)| {
-                let origin = self.origins.get(&name).unwrap_or(&Origin::Default).to_string();
+            .map(|(name, value, origin)| {
                 let (path, key) = name.rsplit_once('.').unwrap_or(("", &name));
                 let line = match value {
                     Some(value) => format!("{key} = {value}"),
                     None => format!("# {key} is not set"),
                 };
-                (path.to_owned(), line, origin)
+                (path.to_owned(), line, origin.to_string())
             })
             .collect();
         // A comment after a long value would be far away: beyond this column it just follows.
@@ -206,6 +237,11 @@ fn section(path: &str) -> Option<&'static SectionInfo> {
     SECTIONS.iter().find(|section| section.path == path)
 }
 
+/// The section of which there may be many, below this name.
+fn many_of(name: &str) -> Option<&'static str> {
+    named().find(|(prefix, _)| *prefix == name).map(|(_, path)| path)
+}
+
 fn read_file(layers: &mut Layers, path: &Path, text: &str) -> Result<(), Error> {
     let syntax = |error: toml::de::Error| Error::Syntax {
         path: path.to_owned(),
@@ -223,14 +259,15 @@ fn read_file(layers: &mut Layers, path: &Path, text: &str) -> Result<(), Error> 
         let Some(value) = values.get(name) else { continue };
         let line = line_of(text, key.span());
         match (name, value, place.get_ref()) {
-            ("agents", Value::Table(agents), DeValue::Table(places)) => {
-                for (agent, place) in places {
-                    let at = line_of(text, agent.span());
-                    let agent: &str = agent.get_ref();
-                    let path = format!("agents.{agent}");
-                    match (agents.get(agent), place.get_ref()) {
+            (_, Value::Table(many), DeValue::Table(places)) if many_of(name).is_some() => {
+                let declared = many_of(name).unwrap_or_default();
+                for (one, place) in places {
+                    let at = line_of(text, one.span());
+                    let one: &str = one.get_ref();
+                    let path = format!("{name}.{one}");
+                    match (many.get(one), place.get_ref()) {
                         (Some(Value::Table(keys)), DeValue::Table(places)) => {
-                            reader.section(&path, AGENTS, keys, places)?;
+                            reader.section(&path, declared, keys, places)?;
                         }
                         _ => return Err(reader.not_a_table(&path, at)),
                     }
@@ -239,7 +276,7 @@ fn read_file(layers: &mut Layers, path: &Path, text: &str) -> Result<(), Error> 
             (_, Value::Table(keys), DeValue::Table(places)) if section(name).is_some() => {
                 reader.section(name, name, keys, places)?;
             }
-            _ if name == "agents" || section(name).is_some() => {
+            _ if many_of(name).is_some() || section(name).is_some() => {
                 return Err(reader.not_a_table(name, line));
             }
             _ => {
@@ -351,7 +388,7 @@ fn read_variables(
     layers: &mut Layers,
     variables: Vec<(String, String)>,
 ) -> Result<Vec<String>, Error> {
-    let sections = SECTIONS.iter().filter(|section| section.path != AGENTS);
+    let sections = SECTIONS.iter().filter(|section| !section.path.ends_with(NAME));
     let known: BTreeMap<String, _> = sections
         .flat_map(|section| {
             section.keys.iter().map(|key| (variable(section.path, key.name), (section.path, key)))

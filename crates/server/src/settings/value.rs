@@ -419,7 +419,7 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 pub struct Secret(String);
 
 /// What stands where a secret would.
-const HIDDEN: &str = "(hidden)";
+pub(super) const HIDDEN: &str = "(hidden)";
 
 impl Secret {
     /// Wraps a value.

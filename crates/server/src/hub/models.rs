@@ -1,0 +1,74 @@
+//! The gateway to models, as the settings have it; what was asked of it is counted.
+
+use boatyard_egress::{
+    Outgoing,
+    gateway::{Call, Calls, End, Gateway, Settings as GatewaySettings},
+    resolve::System,
+};
+use tokio::sync::mpsc;
+
+use crate::{providers::Providers, settings::Settings};
+
+/// Calls that wait to be counted; past it they are dropped, and that is counted.
+const CALLS: usize = 1024;
+
+/// What a request is counted under that named no provider.
+const UNKNOWN: &str = "unknown";
+
+/// The gateway to these providers and the scripted ones, and what is asked of it.
+///
+/// # Errors
+/// When `[egress] ca_file` can't be read.
+pub(super) fn gateway(
+    settings: &Settings,
+    providers: Providers,
+    outgoing: Outgoing,
+) -> anyhow::Result<(Gateway, mpsc::Receiver<Call>)> {
+    use anyhow::Context as _;
+    let authorities = match &settings.egress.ca_file {
+        Some(file) => std::fs::read(file)
+            .with_context(|| format!("[egress] ca_file: {} can't be read", file.display()))?,
+        None => Vec::new(),
+    };
+    let settings = GatewaySettings { outgoing, authorities, ..GatewaySettings::default() };
+    let (calls, told) = Calls::new(CALLS);
+    let resolver = std::sync::Arc::new(System);
+    Ok((Gateway::new(providers.with_demo()?, settings, resolver, calls)?, told))
+}
+
+/// Counts until the gateway is gone. Nothing that is told of a call is a key: paths come without
+/// their queries, and headers not at all.
+pub(super) async fn count(mut calls: mpsc::Receiver<Call>) {
+    while let Some(call) = calls.recv().await {
+        tracing::debug!(target: "boatyard::gateway", ?call);
+        let provider = match call.provider.as_str() {
+            "" => UNKNOWN.to_owned(),
+            name => name.to_owned(),
+        };
+        let end = match &call.end {
+            End::Complete => "complete",
+            End::Refused(_) => "refused",
+            End::Broken(_) => "broken",
+            End::Cancelled => "cancelled",
+        };
+        let status = match call.status.map(|status| status / 100) {
+            Some(2) => "2xx",
+            Some(3) => "3xx",
+            Some(4) => "4xx",
+            Some(5) => "5xx",
+            _ => "none",
+        };
+        let labels = [
+            ("provider", provider.clone()),
+            ("status", status.to_owned()),
+            ("end", end.to_owned()),
+        ];
+        metrics::counter!("boatyard_model_requests_total", &labels).increment(1);
+        for (direction, bytes) in [("sent", call.sent), ("received", call.received)] {
+            let labels = [("provider", provider.clone()), ("direction", direction.to_owned())];
+            metrics::counter!("boatyard_model_bytes_total", &labels).increment(bytes);
+        }
+        metrics::histogram!("boatyard_model_request_seconds", "provider" => provider)
+            .record(call.duration.as_secs_f64());
+    }
+}

@@ -1,0 +1,167 @@
+//! The ways out of a workspace: the proxy that asks the rules, and the gateway to models.
+//!
+//! ```text
+//! inside: 127.0.0.1:3128 ─ listener ═► egress proxy  ─► hosts that the rules allow
+//!         127.0.0.1:7080 ─ listener ═► model gateway ─► providers, with the keys that are here
+//! ```
+//!
+//! A workspace's first process holds the listeners, and each server that attaches gets duplicates:
+//! connections wait in their backlog while there is no server. A way is served once for each start
+//! of its workspace, until that stops; the gateway also ends with the server, in good order, since
+//! an answer that is cut costs its tokens all the same.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use boatyard_model::WorkspaceId;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Hub, HubError, place::Place};
+
+/// A way out.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// The proxy that asks the rules.
+    Egress,
+    /// The gateway to models.
+    Gateway,
+}
+
+impl Way {
+    const ALL: [Self; 2] = [Self::Egress, Self::Gateway];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Egress => "egress",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// Which ways of a workspace are served: each ends by its token.
+#[derive(Debug, Default)]
+pub(super) struct Ways([Mutex<Option<CancellationToken>>; Way::ALL.len()]);
+
+impl Ways {
+    fn slot(&self, way: Way) -> &Mutex<Option<CancellationToken>> {
+        let Self([egress, gateway]) = self;
+        match way {
+            Way::Egress => egress,
+            Way::Gateway => gateway,
+        }
+    }
+
+    /// A token for serving this way; none if it is served already.
+    fn begin(&self, way: Way) -> Option<CancellationToken> {
+        let mut slot = self.slot(way).lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.as_ref().is_some_and(|token| !token.is_cancelled()) {
+            return None;
+        }
+        Some(slot.insert(CancellationToken::new()).clone())
+    }
+
+    /// Ends the ways of a workspace that no longer runs.
+    pub(super) fn end(&self) {
+        for way in Way::ALL {
+            let token = self.slot(way).lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(token) = token {
+                token.cancel();
+            }
+        }
+    }
+}
+
+impl Hub {
+    /// Serves a workspace's ways out, as far as they are not served already.
+    pub(super) async fn serve_ways(&self, place: &Arc<Place>) -> Result<(), HubError> {
+        let serve = async |way| {
+            let Some(token) = place.ways.begin(way) else { return Ok(()) };
+            match self.listener(place.workspace, way).await {
+                Ok(listener) => {
+                    self.serve_way(place.workspace, way, listener, token);
+                    Ok(())
+                }
+                Err(error) => {
+                    token.cancel();
+                    match error {
+                        // It can be worked in all the same, but for agents that need a model; those
+                        // are told by a refused connection.
+                        boatyard_runtime::Error::NoListener { .. } => {
+                            tracing::warn!(%error, "a workspace has one way out less");
+                            Ok(())
+                        }
+                        error => Err(error.into()),
+                    }
+                }
+            }
+        };
+        tokio::try_join!(serve(Way::Egress), serve(Way::Gateway)).map(|_| ())
+    }
+
+    /// Serves the ways out of a workspace that only makes a layer or a tool, until the guard is
+    /// dropped.
+    ///
+    /// # Errors
+    /// When it doesn't run.
+    pub async fn serve_builder(&self, workspace: WorkspaceId) -> Result<DropGuard, HubError> {
+        let token = CancellationToken::new();
+        for way in Way::ALL {
+            let listener = self.listener(workspace, way).await?;
+            self.serve_way(workspace, way, listener, token.child_token());
+        }
+        Ok(token.drop_guard())
+    }
+
+    async fn listener(
+        &self,
+        workspace: WorkspaceId,
+        way: Way,
+    ) -> Result<OwnedFd, boatyard_runtime::Error> {
+        let runtime = &self.shared.runtime;
+        match way {
+            Way::Egress => runtime.egress_listener(workspace).await,
+            Way::Gateway => runtime.gateway_listener(workspace).await,
+        }
+    }
+
+    fn serve_way(
+        &self,
+        workspace: WorkspaceId,
+        way: Way,
+        listener: OwnedFd,
+        token: CancellationToken,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        let serving = async move {
+            let ended = token.clone().cancelled_owned();
+            let served = match way {
+                Way::Egress => {
+                    let rules = shared.rules.subscribe();
+                    shared.proxy.serve(workspace, listener, rules, ended).await
+                }
+                Way::Gateway => {
+                    let stopping = shared.stopping.clone();
+                    let ended = async move {
+                        tokio::select! {
+                            () = ended => {}
+                            () = stopping.cancelled() => {}
+                        }
+                    };
+                    shared.gateway.serve(workspace, listener, ended).await
+                }
+            };
+            if let Err(error) = served {
+                let (way, error) = (way.name(), crate::chain(&error));
+                tracing::warn!(workspace.id = %workspace, way, %error, "a way out of a workspace ended");
+            }
+            // It is served anew when somebody attaches again.
+            token.cancel();
+        };
+        match way {
+            Way::Egress => drop(tokio::spawn(serving)),
+            Way::Gateway => drop(self.shared.draining.spawn(serving)),
+        }
+    }
+}
