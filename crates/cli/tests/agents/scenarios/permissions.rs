@@ -1,0 +1,67 @@
+//! An agent that asks for everything.
+
+use boatyard_api::session::{Decision, PermissionAnswer};
+use boatyard_model::{
+    AttemptState, EventBody, PermissionId, PromptMode, SessionState, event::PermissionOutcome,
+};
+use serde_json::json;
+
+use crate::{
+    agent::Refused,
+    talk::{LIMIT, Scene, Talk},
+};
+
+pub(super) async fn one_is_refused_and_one_granted(scene: Scene) -> Vec<Talk> {
+    let word = scene.word("end");
+    let (refused, granted) = ("[[write:refused.txt|1\\n]]", "[[write:granted.txt|2\\n]]");
+    let both = format!("{refused} {granted} [[say:{word} {{result}}]]");
+    let mut talk = scene.order(&both, json!({ "autonomy": "ask" })).await;
+    let asked = asked(&mut talk).await;
+    let session = talk.session().await;
+    assert_eq!(session.state, SessionState::Waiting);
+    assert_eq!(session.permissions.iter().map(|one| one.id).collect::<Vec<_>>(), [asked]);
+    answer(&scene, &talk, asked, Decision::Deny).await;
+    resolved(&mut talk, asked, PermissionOutcome::Denied).await;
+    let number = match scene.house.agent.refused {
+        Refused::GoesOn => 1,
+        Refused::Ends => {
+            talk.turn(1).await;
+            let rest = format!("{granted} [[say:{word} {{result}}]]");
+            talk.prompt(&rest, PromptMode::Queue).await;
+            2
+        }
+    };
+    let asked = self::asked(&mut talk).await;
+    assert_eq!(talk.sh("ls refused.txt granted.txt 2>/dev/null || true").await, "");
+    answer(&scene, &talk, asked, Decision::Allow).await;
+    resolved(&mut talk, asked, PermissionOutcome::Allowed).await;
+    let turn = talk.turn(number).await;
+    assert!(turn.completed().said().contains(&word), "{turn:?}");
+    let task = talk.settled().await;
+    assert_eq!(task.state, AttemptState::Succeeded, "{task:?}");
+    let result = task.attempts[0].result.as_ref().unwrap();
+    let files: Vec<&str> = result.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(files, ["granted.txt"]);
+    vec![talk]
+}
+
+async fn asked(talk: &mut Talk) -> PermissionId {
+    let asks = |body: &EventBody| matches!(body, EventBody::PermissionRequested { .. });
+    match talk.until("question for a permission", LIMIT, asks).await {
+        EventBody::PermissionRequested { permission, .. } => permission,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+async fn answer(scene: &Scene, talk: &Talk, asked: PermissionId, decision: Decision) {
+    let answer = PermissionAnswer { option: None, decision: Some(decision) };
+    scene.house.client().answer_permission(talk.session, asked, &answer).await.unwrap();
+}
+
+async fn resolved(talk: &mut Talk, asked: PermissionId, wanted: PermissionOutcome) {
+    let is = |body: &EventBody| {
+        matches!(body, EventBody::PermissionResolved { permission, outcome, .. }
+            if *permission == asked && *outcome == wanted)
+    };
+    talk.until("answer to it", LIMIT, is).await;
+}
