@@ -15,7 +15,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use boatyard_egress::RuleSet;
 use boatyard_model::WorkspaceId;
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Hub, HubError, place::Place};
@@ -36,6 +38,23 @@ impl Way {
         match self {
             Self::Egress => "egress",
             Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// What a way out is served by.
+pub(super) enum Work {
+    /// The proxy, by these rules.
+    Egress(watch::Receiver<Arc<RuleSet>>),
+    /// The gateway.
+    Gateway,
+}
+
+impl Work {
+    const fn way(&self) -> Way {
+        match self {
+            Self::Egress(_) => Way::Egress,
+            Self::Gateway => Way::Gateway,
         }
     }
 }
@@ -80,7 +99,7 @@ impl Hub {
             let Some(token) = place.ways.begin(way) else { return Ok(()) };
             match self.listener(place.workspace, way).await {
                 Ok(listener) => {
-                    self.serve_way(place.workspace, way, listener, token);
+                    self.serve_way(place.workspace, self.work(way), listener, token);
                     Ok(())
                 }
                 Err(error) => {
@@ -100,8 +119,7 @@ impl Hub {
         tokio::try_join!(serve(Way::Egress), serve(Way::Gateway)).map(|_| ())
     }
 
-    /// Serves the ways out of a workspace that only makes a layer or a tool, until the guard is
-    /// dropped.
+    /// Serves the ways out of a workspace that only makes a layer, until the guard is dropped.
     ///
     /// # Errors
     /// When it doesn't run.
@@ -109,9 +127,29 @@ impl Hub {
         let token = CancellationToken::new();
         for way in Way::ALL {
             let listener = self.listener(workspace, way).await?;
-            self.serve_way(workspace, way, listener, token.child_token());
+            self.serve_way(workspace, self.work(way), listener, token.child_token());
         }
         Ok(token.drop_guard())
+    }
+
+    /// Serves one way out of a throw-away workspace, until the guard is dropped.
+    pub(super) async fn serve_one(
+        &self,
+        workspace: WorkspaceId,
+        work: Work,
+    ) -> Result<DropGuard, HubError> {
+        let listener = self.listener(workspace, work.way()).await?;
+        let token = CancellationToken::new();
+        self.serve_way(workspace, work, listener, token.clone());
+        Ok(token.drop_guard())
+    }
+
+    /// What everybody's way out is served by.
+    fn work(&self, way: Way) -> Work {
+        match way {
+            Way::Egress => Work::Egress(self.shared.rules.subscribe()),
+            Way::Gateway => Work::Gateway,
+        }
     }
 
     async fn listener(
@@ -129,19 +167,17 @@ impl Hub {
     fn serve_way(
         &self,
         workspace: WorkspaceId,
-        way: Way,
+        work: Work,
         listener: OwnedFd,
         token: CancellationToken,
     ) {
+        let way = work.way();
         let shared = Arc::clone(&self.shared);
         let serving = async move {
             let ended = token.clone().cancelled_owned();
-            let served = match way {
-                Way::Egress => {
-                    let rules = shared.rules.subscribe();
-                    shared.proxy.serve(workspace, listener, rules, ended).await
-                }
-                Way::Gateway => {
+            let served = match work {
+                Work::Egress(rules) => shared.proxy.serve(workspace, listener, rules, ended).await,
+                Work::Gateway => {
                     let stopping = shared.stopping.clone();
                     let ended = async move {
                         tokio::select! {
