@@ -1,12 +1,14 @@
 //! The organization's feed: what a list or an inbox must know to stay current.
 
 use boatyard_model::{
-    AttemptState, PermissionId, QuestionId, SessionId, SessionState, TaskId, Timestamp,
+    AttemptState, PermissionId, QuestionId, SessionId, SessionState, TaskId, Timestamp, ToolId,
     WorkspaceId, WorkspaceState,
     event::{NoticeLevel, PermissionOutcome},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::agent::ToolState;
 
 /// One entry of the feed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -57,6 +59,24 @@ pub enum FeedBody {
         workspace: WorkspaceId,
         /// Its state.
         state: WorkspaceState,
+    },
+    /// An agent is being installed, or what is installed of it changed.
+    #[serde(rename = "tool.state")]
+    ToolState {
+        /// Which.
+        tool: ToolId,
+        /// The agent's name, or `node` for the Node that agents run on.
+        name: String,
+        /// The version.
+        version: String,
+        /// Its state.
+        state: ToolState,
+        /// What an installation under way does.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        phase: Option<String>,
+        /// Why it failed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
     },
     /// An agent asks to be allowed something.
     #[serde(rename = "permission.requested")]
@@ -119,6 +139,7 @@ impl FeedBody {
             Self::TaskState { .. } => "task.state",
             Self::SessionState { .. } => "session.state",
             Self::WorkspaceState { .. } => "workspace.state",
+            Self::ToolState { .. } => "tool.state",
             Self::PermissionRequested { .. } => "permission.requested",
             Self::PermissionResolved { .. } => "permission.resolved",
             Self::QuestionAsked { .. } => "question.asked",

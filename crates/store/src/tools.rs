@@ -9,7 +9,6 @@
 //! asking twice installs once ([`Tx::install_tool`]). Several versions stand beside each other.
 
 use boatyard_model::{AgentOffers, OrganizationId, Timestamp, ToolId};
-use serde_json::json;
 
 use crate::{
     Error, Owner, Result, Store, Tx,
@@ -90,6 +89,21 @@ pub struct NewTool {
     pub version: String,
     /// All that it is made of.
     pub recipe: String,
+}
+
+/// What came of an installation that went well.
+#[derive(Debug, Clone)]
+pub struct ToolMade {
+    /// The version that it turned out to be.
+    pub version: String,
+    /// The Node that it runs on.
+    pub node: Option<ToolId>,
+    /// What it takes on disk.
+    pub bytes: u64,
+    /// What the agent was found to offer, if it was tried.
+    pub offers: Option<AgentOffers>,
+    /// Why it did not start, when it was tried.
+    pub reason: Option<String>,
 }
 
 /// Whether one that is ready already will do.
@@ -189,30 +203,40 @@ impl Tx {
         self.touched_tool(id, touched).await
     }
 
-    /// Notes that a tool's files are there, which version it turned out to be, and the Node that it
-    /// runs on.
+    /// Notes that a tool's files are there.
     ///
     /// # Errors
     /// [`Error::NotFound`] when it is not under way any more.
-    pub async fn tool_ready(
-        &mut self,
-        id: ToolId,
-        version: String,
-        node: Option<ToolId>,
-        bytes: u64,
-    ) -> Result<()> {
+    pub async fn tool_ready(&mut self, id: ToolId, made: ToolMade) -> Result<()> {
+        let offers = made.offers.as_ref().map(json).transpose()?;
         let touched = exec!(
             self,
-            "UPDATE tool SET state = 'ready', phase = NULL, reason = NULL, version = $2, node = $3,
-                bytes = $4, ready = $5, last_used = $5
+            "UPDATE tool SET state = 'ready', phase = NULL, version = $2, node = $3, bytes = $4,
+                offers = $5, reason = $6, ready = $7, last_used = $7
              WHERE id = $1 AND state = 'installing'",
             id,
-            version,
-            node,
-            bytes,
+            made.version,
+            made.node,
+            made.bytes,
+            offers,
+            made.reason,
             self.now(),
         )?;
         self.touched_tool(id, touched).await
+    }
+
+    /// Notes that a ready tool's files are gone.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    pub async fn tool_lost(&mut self, id: ToolId) -> Result<()> {
+        exec!(
+            self,
+            "UPDATE tool SET state = 'failed', reason = 'Its files are gone.'
+             WHERE id = $1 AND state = 'ready'",
+            id,
+        )?;
+        self.tell_tool(id).await
     }
 
     /// Notes why a tool could not be installed.
@@ -229,12 +253,17 @@ impl Tx {
         self.touched_tool(id, touched).await
     }
 
-    /// Keeps what an agent was found to offer.
+    /// Keeps what an agent was found to offer, now that it starts.
     ///
     /// # Errors
     /// When it can't be stored.
     pub async fn set_tool_offers(&mut self, id: ToolId, offers: &AgentOffers) -> Result<()> {
-        exec!(self, "UPDATE tool SET offers = $2 WHERE id = $1", id, json(offers)?)?;
+        exec!(
+            self,
+            "UPDATE tool SET offers = $2, reason = NULL WHERE id = $1 AND state = 'ready'",
+            id,
+            json(offers)?,
+        )?;
         Ok(())
     }
 
@@ -341,7 +370,7 @@ impl Tx {
     async fn tell_tool(&mut self, id: ToolId) -> Result<()> {
         let sql = format!("SELECT {} FROM tool WHERE id = $1", ToolRow::COLUMNS);
         let Some(row) = find!(self, ToolRow, sql, id)? else { return Ok(()) };
-        let mut body = json!({
+        let mut body = serde_json::json!({
             "tool": row.id, "name": row.name, "version": row.version, "state": row.state,
         });
         if let Some(phase) = row.phase {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{Client, Follow, Result, follow::Following};
 use crate::{
     IdempotencyKey,
-    agent::{Agent, AgentCheck, AgentEntry, AgentList, InstallAgent, Tool, ToolList},
+    agent::{Agent, AgentCheck, AgentEntry, AgentList, InstallAgent, Tool, ToolList, ToolQuery},
     blob::{Blob, BlobContent},
     feed::FeedEvent,
     identity::{Identity, LoginLink},
@@ -53,6 +53,9 @@ const EXEC_DEFAULT: u32 = 60;
 
 /// How long an agent that is tried may take to come up, with its workspace.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// How long news of an installation may take; the server answers in half of it.
+const AWAIT_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// A collection of garbage may have much to remove.
 const GARBAGE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
@@ -505,6 +508,13 @@ impl Client {
     /// An installed version of an agent, or one on its way.
     pub async fn find_tool(&self, name: &AgentName, id: ToolId) -> Result<Tool> {
         self.json(self.call(Method::GET, format!("api/agents/{name}/tools/{id}"))).await
+    }
+
+    /// The same, when it stands elsewhere than here, or after a while.
+    pub async fn await_tool(&self, name: &AgentName, id: ToolId, unlike: String) -> Result<Tool> {
+        let query = ToolQuery { unlike: Some(unlike) };
+        let call = self.call(Method::GET, format!("api/agents/{name}/tools/{id}"));
+        self.json(call.query(&query).within(AWAIT_TIMEOUT)).await
     }
 
     /// Removes an installed version of an agent.

@@ -190,6 +190,7 @@ pub async fn collect(app: &App, dry: Dry) -> anyhow::Result<GarbageReport> {
     }
     if dry == Dry::No {
         remove_layers(app).await?;
+        super::install::tidy(app).await?;
         let before = ago(FRESH);
         let gone = app
             .store
@@ -343,6 +344,7 @@ pub async fn take_up(app: &App) -> anyhow::Result<()> {
         }
     }
     remove_orphans(app, &known, &running).await?;
+    super::install::tidy(app).await?;
     app.places.look();
     Ok(())
 }

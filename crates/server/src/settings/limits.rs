@@ -14,6 +14,8 @@ super::table::section! {
         task_time: Span = Span::hours(4);
         /// How long the setup of an environment may take.
         setup_time: Span = Span::minutes(10);
+        /// How long the installation of an agent may take.
+        install_time: Span = Span::minutes(15);
         /// What one attempt may cost in US dollars, as the agent tells it.
         task_cost: Option<f64> = None, example "5.0";
         /// How long a permission or a question waits for a person. After that it is a no.

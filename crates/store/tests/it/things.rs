@@ -8,8 +8,8 @@ use boatyard_model::{
 };
 use boatyard_store::{
     Again, BUILT_IN_ORGANIZATION, Error, LayerKind, LayerState, NewBlob, NewKey, NewLayer,
-    NewPrompt, NewTool, NewWorkspace, Owner, RepositoryState, ToolKind, ToolState, Wished,
-    WorkspaceUpdate, keys::USE_NOTED,
+    NewPrompt, NewTool, NewWorkspace, Owner, RepositoryState, ToolKind, ToolMade, ToolState,
+    Wished, WorkspaceUpdate, keys::USE_NOTED,
 };
 
 use crate::{World, task, world};
@@ -230,6 +230,10 @@ fn tool(version: &str) -> NewTool {
     }
 }
 
+fn made(version: &str, node: Option<ToolId>, bytes: u64) -> ToolMade {
+    ToolMade { version: version.into(), node, bytes, offers: None, reason: None }
+}
+
 #[tokio::test]
 async fn a_tool_is_installed_once_and_kept_while_something_runs_on_it() {
     let world = world().await;
@@ -244,8 +248,8 @@ async fn a_tool_is_installed_once_and_kept_while_something_runs_on_it() {
         .write(move |tx| {
             Box::pin(async move {
                 tx.tool_phase(first, "packages").await?;
-                tx.tool_ready(first, "1.0.0".into(), None, 7).await?;
-                tx.tool_ready(second, "2.0.0".into(), Some(first), 9).await?;
+                tx.tool_ready(first, made("1.0.0", None, 7)).await?;
+                tx.tool_ready(second, made("2.0.0", Some(first), 9)).await?;
                 tx.set_tool_offers(second, &AgentOffers::default()).await
             })
         })
