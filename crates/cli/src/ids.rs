@@ -4,18 +4,22 @@
 //! `@last` for the newest task. A task may stand for its session: that of its best attempt, or of
 //! the one that `--attempt` names.
 
-use std::str::FromStr;
+use std::{path::Path, str::FromStr};
 
 use anyhow::Result;
 use boatyard_api::{
     Client,
-    model::{AttemptState, SessionId, TaskId, WorkspaceId},
+    model::{RepositoryId, SessionId, TaskId, WorkspaceId},
+    repository::NewRepository,
     session::SessionFilter,
-    task::{Attempt, Task, TaskFilter},
+    task::{Attempt, Task, TaskFilter, best},
     workspace::WorkspaceFilter,
 };
 
-use crate::failure::Failure;
+use crate::{
+    checkout::{Checkout, send},
+    failure::Failure,
+};
 
 /// How many of the newest are looked through for a part of an id.
 const LOOKED_THROUGH: u32 = 200;
@@ -113,15 +117,25 @@ pub(crate) async fn session(
     }
 }
 
-/// The attempt that is meant: that of this number, else the first that succeeded, else the newest.
+/// The repository that is meant: its id, its address, or a checkout here.
+pub(crate) async fn repository(client: &Client, text: &str) -> Result<RepositoryId> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let looks_so = text == "." || text == ".." || text.starts_with(['/', '.']);
+    if looks_so || Path::new(text).is_dir() {
+        let checkout = Checkout::find(Path::new(text)).await?;
+        return Ok(send::registered(client, &checkout).await?.id);
+    }
+    let new = NewRepository { source: text.to_owned() };
+    Ok(client.create_repository(&new).await?.id)
+}
+
+/// The attempt that is meant: that of this number, else the best.
 pub(crate) fn attempt_of(task: &Task, number: Option<u32>) -> Result<&Attempt> {
-    let best = || {
-        let succeeded = |attempt: &&Attempt| attempt.state == AttemptState::Succeeded;
-        task.attempts.iter().find(succeeded).or(task.attempts.last())
-    };
     let found = match number {
         Some(number) => task.attempts.iter().find(|attempt| attempt.n == number),
-        None => best(),
+        None => best(&task.attempts),
     };
     found.ok_or_else(|| {
         let wanted = number.map_or("no attempt".to_owned(), |n| format!("no attempt {n}"));

@@ -27,6 +27,7 @@ mod port;
 mod sources;
 mod text;
 mod watch;
+mod words;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,7 @@
 
 pub(crate) mod ask;
 mod calls;
+pub(crate) mod compare;
 pub(crate) mod phase;
 pub(crate) mod render;
 pub(crate) mod screen;

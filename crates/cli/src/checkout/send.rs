@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use boatyard_api::{
     Client,
     model::{RepositoryId, name::CommitId},
-    repository::{NewRepository, Ref},
+    repository::{NewRepository, Ref, Repository},
 };
 use futures_util::stream;
 use tokio::{
@@ -109,8 +109,7 @@ pub(crate) async fn send(
                 .into());
         }
     };
-    let source = format!("sent:{}", checkout.name());
-    let repository = client.create_repository(&NewRepository { source }).await?;
+    let repository = registered(client, checkout).await?;
     let branch = checkout.git(["symbolic-ref", "--quiet", "--short", "HEAD"]).await.ok();
     let branch = branch.filter(|_| head.as_ref() == Some(&base));
     // A commit that is no branch's head gets a name of its own, so that it is kept.
@@ -129,6 +128,12 @@ pub(crate) async fn send(
     client.send_bundle(repository.id, body).await.context("the repository could not be sent")?;
     output.detail(format!("Sent {}.", text::bytes(bytes.load(Ordering::Relaxed))));
     Ok(Sent { repository: repository.id, base })
+}
+
+/// The repository that a checkout is on the server.
+pub(crate) async fn registered(client: &Client, checkout: &Checkout) -> Result<Repository> {
+    let source = format!("sent:{}", checkout.name());
+    Ok(client.create_repository(&NewRepository { source }).await?)
 }
 
 /// A temporary bare repository with the objects of a checkout.

@@ -12,6 +12,7 @@ use boatyard_api::{
 use super::Context;
 use crate::{
     failure::Exit,
+    ids,
     output::table::Table,
     text::{ago, clean_line},
 };
@@ -24,6 +25,12 @@ pub(crate) enum Command {
         /// At most so many
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: u32,
+    },
+    /// List the environments that a repository describes
+    Environments {
+        /// A folder here, the repository's address or its id
+        #[arg(default_value = ".")]
+        repository: String,
     },
     /// Forget a repository and remove its mirror
     #[command(visible_alias = "rm")]
@@ -55,6 +62,32 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
             }
             if table.is_empty() {
                 output.note("There are no repositories yet.");
+            } else {
+                output.line(table.render(output.out))?;
+            }
+        }
+        Command::Environments { repository } => {
+            let id = ids::repository(client, &repository).await?;
+            let found = client.list_environments(id).await?;
+            if output.is_json() {
+                output.json(&found)?;
+                return Ok(Exit::Done);
+            }
+            let mut table = Table::new(&["ENVIRONMENT", "SETUP", "CHECK", "MCP SERVERS"], 1);
+            for item in &found.items {
+                let setup = match &item.problem {
+                    Some(problem) => output.out.bad(clean_line(problem)),
+                    None => clean_line(&item.setup.join("; ")),
+                };
+                table.row(vec![
+                    clean_line(&item.name),
+                    setup,
+                    item.check.as_deref().map(clean_line).unwrap_or_default(),
+                    clean_line(&item.mcp_servers.join(", ")),
+                ]);
+            }
+            if table.is_empty() {
+                output.note("The server has no commit of it yet; `boatyard run` sends a checkout.");
             } else {
                 output.line(table.render(output.out))?;
             }

@@ -7,10 +7,11 @@ use boatyard_api::{
     Client, IdempotencyKey, Revision,
     blob::BLOB_MAX,
     model::{
-        Autonomy, BlobId,
+        AgentSettings, Autonomy, BlobId,
+        agent::McpServer,
         name::{AgentName, EnvironmentName},
     },
-    task::{IMAGES_MAX, NewTask, PROMPT_MAX, Push, TaskLimitsWanted},
+    task::{AgentChoice, IMAGES_MAX, NewTask, PROMPT_MAX, Push, TaskLimitsWanted},
 };
 use boatyard_server::settings::Span;
 
@@ -23,6 +24,7 @@ use crate::{
     failure::{Exit, Failure},
     text,
     watch::task,
+    words,
 };
 
 /// Gives an agent a task and shows it at work, from order to diff.
@@ -32,7 +34,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     boatyard run \"make hello.txt with a greeting in it\" --repo .\n  \
-    boatyard run \"fix issue 12\" --repo owner/name --agent demo --attempts 2\n  \
+    boatyard run \"fix issue 12\" --repo owner/name --agent claude,codex --attempts 2\n  \
     git diff | boatyard run - --repo . --detach")]
 pub(crate) struct Args {
     /// What is to be done; `-` reads it from standard input
@@ -40,16 +42,26 @@ pub(crate) struct Args {
     /// A folder here, owner/repo, or an https:// or ssh:// address
     #[arg(long, value_name = "REPOSITORY", default_value = ".")]
     repo: String,
-    /// The agent; see `boatyard agent list`
-    #[arg(long)]
-    agent: Option<AgentName>,
-    /// The model; the agent's own choice if absent
+    /// The agent, or several to race, each with its model if you like: claude,codex:gpt-5.5; see
+    /// `boatyard agent list`
+    #[arg(long = "agent", value_name = "AGENT", value_delimiter = ',', value_parser = words::choice)]
+    agents: Vec<AgentChoice>,
+    /// The model of those that have none of their own; as set, or the agent's own choice, if absent
     #[arg(long)]
     model: Option<String>,
+    /// One of the agent's own modes
+    #[arg(long)]
+    mode: Option<String>,
+    /// An MCP server for the agent: NAME=COMMAND, NAME=https://ADDRESS, or NAME=off
+    #[arg(long = "mcp", value_name = "NAME=COMMAND", value_parser = words::server)]
+    mcp: Vec<(String, McpServer)>,
+    /// A file with what is said to the agent before the prompt
+    #[arg(long, value_name = "FILE")]
+    instructions: Option<String>,
     /// A picture to go with the prompt; may be given several times
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
-    /// How many attempts to make, each on its own
+    /// How many attempts to make with each agent, each on its own; at most 8 in all
     #[arg(long, value_name = "N")]
     attempts: Option<u32>,
     /// The branch or commit where work begins; what is checked out, or the default branch
@@ -98,6 +110,13 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
     let (repository, base) = repository(&args, context).await?;
     let images = upload_images(client, &args.images).await?;
     let autonomy = args.autonomy.as_deref().map(str::parse::<Autonomy>).transpose()?;
+    let settings = AgentSettings {
+        mode: args.mode,
+        mcp_servers: args.mcp.into_iter().collect(),
+        instructions: args.instructions.as_deref().map(words::file).transpose()?,
+        ..AgentSettings::default()
+    };
+    let (agent, model, agents) = chosen(args.agents, args.model);
     let limits = TaskLimitsWanted {
         time: args.time_limit,
         setup_time: args.setup_timeout,
@@ -106,11 +125,11 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
     let order = NewTask {
         prompt,
         repository,
-        agent: args.agent,
-        agents: Vec::new(),
-        settings: None,
+        agent,
+        agents,
+        settings: (!settings.is_empty()).then_some(settings),
         base,
-        model: args.model,
+        model,
         environment: args.environment,
         autonomy,
         images,
@@ -152,6 +171,24 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
         output.note(task::next_steps(&done));
     }
     Ok(exit)
+}
+
+/// The agent and its model, or several; `model` is for those that have none of their own.
+fn chosen(
+    mut agents: Vec<AgentChoice>,
+    model: Option<String>,
+) -> (Option<AgentName>, Option<String>, Vec<AgentChoice>) {
+    for choice in &mut agents {
+        choice.model = choice.model.take().or_else(|| model.clone());
+    }
+    match agents.len() {
+        0 => (None, model, agents),
+        1 => {
+            let only = agents.remove(0);
+            (Some(only.agent), only.model, agents)
+        }
+        _ => (None, None, agents),
+    }
 }
 
 /// The prompt as it was typed, or from standard input.
@@ -266,6 +303,18 @@ mod tests {
         assert!(local("https://example.com/a").is_none());
         assert!(local("git@example.com:a/b.git").is_none());
         assert!(local("src").is_some(), "a folder that is there is meant");
+    }
+
+    #[test]
+    fn a_model_is_for_those_that_have_none_of_their_own() {
+        let all = |text: &str| text.split(',').map(|one| words::choice(one).unwrap()).collect();
+        let (agent, model, several) = chosen(all("claude"), Some("m".into()));
+        assert_eq!((agent.unwrap().as_str(), model.as_deref()), ("claude", Some("m")));
+        assert!(several.is_empty());
+        let (agent, model, several) = chosen(all("claude,codex:gpt"), Some("m".into()));
+        assert_eq!((agent, model), (None, None));
+        assert_eq!(several[0].model.as_deref(), Some("m"));
+        assert_eq!(several[1].model.as_deref(), Some("gpt"));
     }
 
     #[test]

@@ -3,15 +3,16 @@
 use anyhow::Result;
 use boatyard_api::{
     model::{
-        SessionState,
+        Autonomy, SessionState,
+        agent::Choice,
         time::{Clock as _, SystemClock},
     },
-    session::{Session, SessionFilter},
+    session::{Session, SessionChange, SessionFilter},
 };
 
 use super::Context;
 use crate::{
-    failure::Exit,
+    failure::{Exit, Failure},
     ids,
     output::table::Table,
     text::{ago, clean_line},
@@ -37,6 +38,23 @@ pub(crate) enum Command {
     Show {
         #[arg(help = ids::HELP)]
         id: String,
+    },
+    /// Change how a session's agent works
+    Set {
+        #[arg(help = ids::HELP)]
+        id: String,
+        /// The model
+        #[arg(long)]
+        model: Option<String>,
+        /// One of the agent's own modes
+        #[arg(long)]
+        mode: Option<String>,
+        /// How much it may do without asking
+        #[arg(long, value_name = "HOW", value_parser = ["ask", "ask_changes", "free"])]
+        autonomy: Option<String>,
+        /// The attempt, where ID is a task
+        #[arg(long, value_name = "N")]
+        attempt: Option<u32>,
     },
     /// End a session; its log stays
     End {
@@ -85,6 +103,22 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
                 output.line(describe(&session))?;
             }
         }
+        Command::Set { id, model, mode, autonomy, attempt } => {
+            let autonomy = autonomy.as_deref().map(str::parse::<Autonomy>).transpose()?;
+            let change = SessionChange { mode, model, autonomy };
+            if change == SessionChange::default() {
+                return Err(Failure::usage("nothing is to be changed")
+                    .next("name it: --model, --mode or --autonomy")
+                    .into());
+            }
+            let id = ids::session(client, &id, attempt).await?;
+            let session = client.change_session(id, &change).await?;
+            if output.is_json() {
+                output.json(&session)?;
+            } else {
+                output.line(describe(&session))?;
+            }
+        }
         Command::End { id } => {
             let id = ids::session(client, &id, None).await?;
             client.delete_session(id).await?;
@@ -98,6 +132,12 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
     Ok(Exit::Done)
 }
 
+/// What else an agent offers.
+fn others(choices: &[Choice]) -> String {
+    let all: Vec<String> = choices.iter().map(|choice| clean_line(&choice.id)).collect();
+    if all.is_empty() { String::new() } else { format!("  (of {})", all.join(", ")) }
+}
+
 fn describe(session: &Session) -> String {
     let mut lines = vec![
         format!("session    {}", session.id),
@@ -107,6 +147,19 @@ fn describe(session: &Session) -> String {
         format!("folder     {}", clean_line(&session.cwd)),
         format!("turns      {}", session.turns),
     ];
+    let offers = session.offers.clone().unwrap_or_default();
+    if let Some(version) = &offers.version {
+        lines.push(format!("version    {}", clean_line(version)));
+    }
+    if let Some(model) = offers.model.as_ref().or(session.model.as_ref()) {
+        lines.push(format!("model      {}{}", clean_line(model), others(&offers.models)));
+    }
+    if let Some(mode) = offers.mode.as_ref().or(session.settings.mode.as_ref()) {
+        lines.push(format!("mode       {}{}", clean_line(mode), others(&offers.modes)));
+    }
+    if let Some(autonomy) = session.settings.autonomy {
+        lines.push(format!("autonomy   {autonomy}"));
+    }
     if let Some(task) = session.task {
         lines.push(format!("task       {task}"));
     }

@@ -15,7 +15,7 @@ use crate::{
     ids,
     output::{Look, table::Table},
     text::{ago, clean_line, duration},
-    watch::{stat, task::mark},
+    watch::{compare, stat, task::mark},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -93,13 +93,20 @@ fn describe(task: &Task, look: Look) -> String {
         format!("repository  {}", clean_line(&task.repository.source)),
         format!("created     {}", task.created),
     ];
+    if task.attempts.len() > 1 {
+        lines.push(format!("best        attempt {}: boatyard apply {}", task.best, task.id));
+        lines.push(String::new());
+        lines.push(compare::table(task, look, SystemClock.now()));
+    }
     for attempt in &task.attempts {
         let took = match (attempt.started, attempt.ended) {
             (Some(started), Some(ended)) => format!("  {}", duration(ended.since(started))),
             _ => String::new(),
         };
         lines.push(String::new());
-        lines.push(look.bold(format!("attempt {}  {}{took}", attempt.n, attempt.state)));
+        let model = attempt.model.as_deref().map(|m| format!(" {}", clean_line(m)));
+        let with = format!("{}{}", clean_line(&attempt.agent), model.unwrap_or_default());
+        lines.push(look.bold(format!("attempt {}  {}{took}  {with}", attempt.n, attempt.state)));
         if let Some(session) = attempt.session {
             lines.push(format!("  session    {session}"));
         }
@@ -120,6 +127,10 @@ fn describe(task: &Task, look: Look) -> String {
         }
         if let Some(result) = &attempt.result {
             lines.push(format!("  {}", stat::sum(result)));
+            if let Some(check) = &result.check {
+                let state = compare::check(attempt, look);
+                lines.push(format!("  check {state}: {}", clean_line(&check.command)));
+            }
             lines.extend(stat::diffstat(&result.files, look).iter().map(|line| format!(" {line}")));
         }
     }

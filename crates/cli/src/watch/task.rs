@@ -9,12 +9,12 @@ use boatyard_api::{
         AttemptState, TaskId, Timestamp,
         time::{Clock as _, SystemClock},
     },
-    task::{Attempt, Phase, PushState, Task},
+    task::{Attempt, CheckState, Phase, PushState, Task},
 };
 use tokio::time::MissedTickBehavior;
 
 use super::{
-    TICK, interrupts,
+    TICK, compare, interrupts,
     phase::{phase_line, phase_under_way},
     screen::Screen,
     session::{self, End, Followed, Until},
@@ -29,6 +29,8 @@ use crate::{
 
 /// How long the server may be away while a task is prepared.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Lines of a failed check's end that are shown.
+const CHECK_LINES: usize = 8;
 
 /// Follows a task to its end. Answers with the task and the code to end with.
 pub(crate) async fn follow(client: &Client, output: &Output, task: Task) -> Result<(Task, Exit)> {
@@ -187,12 +189,17 @@ fn attempt_line(attempt: &Attempt, look: Look, now: Timestamp) -> String {
         _ => attempt
             .phases
             .last()
-            .filter(|_| attempt.state == AttemptState::Preparing)
+            .filter(|phase| phase.millis.is_none())
             .map(|phase| clean_line(&phase.name))
             .unwrap_or_default(),
     };
     let n = attempt.n;
-    format!("  {mark} attempt {n}  {:<9}  {}  {what}", attempt.state, look.dim(time))
+    let agent = match &attempt.model {
+        Some(model) => format!("{} {}", clean_line(&attempt.agent), clean_line(model)),
+        None => clean_line(&attempt.agent),
+    };
+    let agent = look.name(agent);
+    format!("  {mark} attempt {n}  {agent}  {:<9}  {}  {what}", attempt.state, look.dim(time))
 }
 
 /// The sign of a state.
@@ -231,6 +238,10 @@ pub(crate) fn under_way(attempt: &Attempt, look: Look, now: Timestamp) -> Option
 pub(crate) fn ending(task: &Task, look: Look) -> Vec<String> {
     let Ok(attempt) = ids::attempt_of(task, None) else { return Vec::new() };
     let mut lines = Vec::new();
+    if task.attempts.len() > 1 {
+        lines.extend(compare::table(task, look, SystemClock.now()).lines().map(str::to_owned));
+        lines.push(String::new());
+    }
     let time = match (attempt.started, attempt.ended) {
         (Some(started), Some(ended)) => format!(" in {}", duration(ended.since(started))),
         _ => String::new(),
@@ -239,7 +250,7 @@ pub(crate) fn ending(task: &Task, look: Look) -> Vec<String> {
     let state = look.bold(format!("{}{time}", attempt.state));
     let which = match task.attempts.len() {
         0 | 1 => String::new(),
-        all => format!(" (attempt {} of {all})", attempt.n),
+        all => format!(" (attempt {} of {all}, the best)", attempt.n),
     };
     let sum = attempt.result.as_ref().map(|result| format!(": {}", stat::sum(result)));
     lines.push(format!("{mark} {state}{which}{}", sum.unwrap_or_default()));
@@ -259,6 +270,17 @@ pub(crate) fn ending(task: &Task, look: Look) -> Vec<String> {
             }
             PushState::NotPushed => {}
         }
+        if let Some(check) = &result.check {
+            let took = duration(Duration::from_millis(check.millis));
+            let state = compare::check(attempt, look);
+            lines.push(format!("check {state}: {} ({took})", clean_line(&check.command)));
+            if check.state != CheckState::Passed {
+                let output = clean(&check.output);
+                let all: Vec<&str> = output.lines().collect();
+                let end = &all[all.len().saturating_sub(CHECK_LINES)..];
+                lines.extend(end.iter().map(|line| look.dim(format!("  {line}"))));
+            }
+        }
         if let Some(usage) = stat::usage(&result.usage) {
             lines.push(look.dim(usage));
         }
@@ -277,6 +299,9 @@ pub(crate) fn next_steps(task: &Task) -> String {
     if changed {
         lines.push(format!("  boatyard diff {id}            see it"));
         lines.push(format!("  boatyard apply {id}           bring it into your checkout"));
+        if task.attempts.len() > 1 {
+            lines.push(format!("  boatyard apply {id} --attempt N   bring another attempt"));
+        }
     }
     // Where no agent was ever reached, there is nobody to say more to.
     if task.attempts.iter().flat_map(|attempt| &attempt.phases).any(|phase| phase.name == "agent") {

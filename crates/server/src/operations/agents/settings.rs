@@ -82,7 +82,11 @@ pub(crate) async fn usable(
         }
         _ => None,
     };
-    super::usable(app, wanted, model.or(set.as_deref()))
+    let agent = super::usable(app, wanted, model.or(set.as_deref()))?;
+    if let Some(model) = model {
+        super::check_model(app, &agent, model)?;
+    }
+    Ok(agent)
 }
 
 /// What is set for an agent in the organization, or in a repository of it.
