@@ -255,6 +255,29 @@ impl Folder {
         }
     }
 
+    /// Makes a symbolic link at `path` that says `target`, where nothing of that name is. It is not
+    /// followed here: where it leads only those find who use it.
+    ///
+    /// # Errors
+    /// When its place leads outside, or the operating system refuses.
+    pub fn link(&self, path: &str, target: &str) -> Result<(), Error> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
+        if matches!(name, "" | "." | "..") || name.contains('\0') || target.contains('\0') {
+            return Err(Error::Path(shown(path)));
+        }
+        let parent = self.resolve(folder, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let failed = |e| io_error(path, "made", e);
+        match rustix::fs::symlinkat(target, &parent, name) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        }
+        let Some(owner) = self.owner else { return Ok(()) };
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(&parent, name, Some(uid), Some(gid), flags).map_err(failed)
+    }
+
     /// Whether something of this name exists.
     ///
     /// # Errors
@@ -401,6 +424,21 @@ mod tests {
         assert_eq!(text(&folder, "a/file").unwrap(), "inside");
         assert_eq!(text(&folder, "link").unwrap(), "inside");
         assert_eq!(text(&folder, "a/../a/file").unwrap(), "inside");
+    }
+
+    #[test]
+    fn a_link_is_made_where_nothing_is_and_not_followed() {
+        let (dir, folder) = folder();
+        folder.link("a/link", "/etc/passwd").unwrap();
+        folder.link("a/link", "elsewhere").unwrap();
+        folder.link("a/file", "elsewhere").unwrap();
+        let work = dir.path().join("work");
+        assert_eq!(std::fs::read_link(work.join("a/link")).unwrap(), Path::new("/etc/passwd"));
+        assert_eq!(text(&folder, "a/file").unwrap(), "inside");
+        symlink("..", work.join("parent")).unwrap();
+        for path in ["../x", "parent/x", "a/.."] {
+            assert!(folder.link(path, "x").is_err(), "{path}");
+        }
     }
 
     #[test]

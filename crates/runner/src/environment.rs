@@ -10,7 +10,7 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 /// The only way out: the egress listener inside the workspace.
 const PROXY: &str = "http://127.0.0.1:3128";
 
-/// What never goes through it.
+/// What never goes through it: the workspace itself, where the gateway to models is too.
 const NO_PROXY: &str = "localhost,127.0.0.1,::1";
 
 /// Git's system configuration inside, as the sandbox makes it.
@@ -49,7 +49,10 @@ pub fn worker(
     set("PAGER", "cat");
     set("GIT_EDITOR", "true");
     for (name, value) in own {
-        set(name, value);
+        match name.as_str() {
+            "no_proxy" | "NO_PROXY" => set(name, &format!("{NO_PROXY},{value}")),
+            _ => set(name, value),
+        };
     }
     all.into_iter().collect()
 }
@@ -71,4 +74,20 @@ pub fn git(layout: &Layout) -> Vec<(String, String)> {
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateway_is_reached_directly_whatever_the_settings_say() {
+        let own = [("NO_PROXY", "mirror.example"), ("HTTP_PROXY", "")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let all: BTreeMap<_, _> =
+            worker(&Layout::default(), "/home/agent", &own.into()).into_iter().collect();
+        assert_eq!(all["NO_PROXY"], "localhost,127.0.0.1,::1,mirror.example");
+        assert_eq!(all["no_proxy"], "localhost,127.0.0.1,::1");
+        assert_eq!((&*all["HTTP_PROXY"], &*all["https_proxy"]), ("", PROXY));
+    }
 }

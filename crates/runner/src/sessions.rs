@@ -42,6 +42,7 @@ use crate::{
 };
 
 mod coalesce;
+mod home;
 mod launch;
 mod pump;
 mod session;

@@ -172,7 +172,7 @@ impl Actor {
             let value = prefix(value, 200);
             let before = self.offers.current(setting).replace(value.to_owned());
             // What it was in at first is in the session.
-            if before.is_some_and(|before| before != value) {
+            if self.has_session() && before.is_some_and(|before| before != value) {
                 let name = self.offers.name(setting, value);
                 let text = format!("The agent changed its {} to `{name}`.", setting.word());
                 let data = Some(json!({ "id": value }));
@@ -258,18 +258,8 @@ impl Offers {
             ..Self::default()
         };
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        let modes = &session["modes"];
-        if modes["availableModes"].is_array() {
-            offers.modes = choices(&modes["availableModes"], "id");
-            offers.mode = text(&modes["currentModeId"]);
-            offers.mode_by = By::Method;
-        }
-        let models = &session["models"];
-        if models["availableModels"].is_array() {
-            offers.models = choices(&models["availableModels"], "modelId");
-            offers.model = text(&models["currentModelId"]);
-            offers.model_by = By::Method;
-        }
+        // Options came later than the two methods and go before them: Codex takes a model by its bare
+        // name only as an option.
         for option in session["configOptions"].as_array().map(Vec::as_slice).unwrap_or_default() {
             let Some(id) = text(&option["id"]) else { continue };
             let (by, list, current) = match option["category"].as_str() {
@@ -282,6 +272,18 @@ impl Offers {
                 *list = choices(&option["options"], "value");
                 *current = text(&option["currentValue"]);
             }
+        }
+        let modes = &session["modes"];
+        if matches!(offers.mode_by, By::Nothing) && modes["availableModes"].is_array() {
+            offers.modes = choices(&modes["availableModes"], "id");
+            offers.mode = text(&modes["currentModeId"]);
+            offers.mode_by = By::Method;
+        }
+        let models = &session["models"];
+        if matches!(offers.model_by, By::Nothing) && models["availableModels"].is_array() {
+            offers.models = choices(&models["availableModels"], "modelId");
+            offers.model = text(&models["currentModelId"]);
+            offers.model_by = By::Method;
         }
         offers
     }

@@ -330,7 +330,10 @@ impl Actor {
 }
 
 /// What we can do: no files, no terminals (an agent works in the workspace itself), but we want to
-/// hear of failures as claude and codex tell them to those who ask, and we take questions.
+/// hear what commands print, and we take questions.
+///
+/// The capability `jetbrains.air`, by which Claude's and Codex's adapters tell failures, is not for us:
+/// they take who has it for a certain editor and leave out a command's output and who called a tool.
 fn initialize() -> Value {
     json!({
         "protocolVersion": 1,
@@ -338,7 +341,8 @@ fn initialize() -> Value {
             "fs": { "readTextFile": false, "writeTextFile": false },
             "terminal": false,
             "_meta": {
-                "jetbrains": { "air": { "version": 1, "capabilities": ["sessionFailure"] } },
+                // Codex sends what a command prints while it runs to those who ask.
+                "terminal_output_delta": true,
                 "boatyard": { "question": true },
             },
         },

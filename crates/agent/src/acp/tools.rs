@@ -40,6 +40,8 @@ const HELD: usize = 32 << 20;
 /// How much of the end of a content is looked for in the next one: the more is found the surer it is,
 /// but a small window keeps little.
 const SEAMS: [usize; 3] = [1 << 10, 128, 16];
+/// How Claude begins what it tells its model of a tool that was stopped.
+const CLAUDE_STOPPED: &str = "The user doesn't want to proceed with this tool use.";
 /// The largest picture.
 const IMAGE: usize = 16 << 20;
 
@@ -278,7 +280,11 @@ impl Tool {
             return self.output.push(delta, room, now);
         }
         let claude = &update["_meta"]["claudeCode"];
-        if cancelling == Cancelling::Yes && !claude["nonExecutionKind"].is_null() {
+        let stopped = |text: &str| text.starts_with(CLAUDE_STOPPED);
+        let words = update["rawOutput"].as_str().is_some_and(stopped)
+            || content_text(&update["content"])
+                .is_some_and(|text| stopped(text.trim_start_matches("```\n")));
+        if cancelling == Cancelling::Yes && (words || !claude["nonExecutionKind"].is_null()) {
             // Words for the model, not what the command printed.
             return None;
         }
@@ -315,7 +321,7 @@ impl Tool {
     }
 
     /// A command's output without what agents put around it: Claude its exit code before it, Copilot
-    /// after it, Gemini the folder in its place.
+    /// after it, Gemini the folder in its place, Qwen a whole report.
     fn without_frills(&mut self, text: String) -> String {
         if text == "(Bash completed with no output)"
             || (text.starts_with("[current working directory ") && !text.contains('\n'))
@@ -328,6 +334,18 @@ impl Tool {
                 self.exit_code = Some(code);
                 return rest.to_owned();
             }
+        }
+        if let Some(report) = text.strip_prefix("Command: ")
+            && let Some((_, report)) = report.split_once("\nOutput: ")
+            && let Some((output, trailer)) = report.rsplit_once("\nError: ")
+        {
+            // Qwen: a report, with the output in its middle.
+            let code = trailer.split_once("\nExit Code: ").map(|(_, rest)| rest.split('\n').next());
+            if let Some(Some(Ok(code))) = code.map(|code| code.map(str::parse)) {
+                self.exit_code = Some(code);
+            }
+            let output = if output == "(empty)" { "" } else { output };
+            return output.to_owned();
         }
         if let Some((output, trailer)) = text.rsplit_once("<shellId: ")
             && let Some((_, code)) = trailer.split_once(" completed with exit code ")

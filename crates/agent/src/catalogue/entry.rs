@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use boatyard_model::{
-    agent::{Autonomy, Capabilities},
+    AgentSettings,
+    agent::{Autonomy, Capabilities, McpServer},
     name::AgentName,
 };
 use serde::{Deserialize, Serialize};

@@ -10,9 +10,8 @@ use boatyard_agent::{
 use boatyard_link::message::{self, AgentProtocol, Failure, FailureCode, OpenSession};
 use boatyard_model::name::AgentName;
 
-use super::Context;
+use super::{Context, home};
 use crate::{
-    beneath::{self, Executable},
     environment, failure,
     process::{Group, GroupSpawner},
 };
@@ -22,9 +21,6 @@ const ASK: u64 = 24 * 3600;
 
 /// The longest that it does, whatever the server says: a year.
 const ASK_MAX: u64 = 365 * 24 * 3600;
-
-/// The largest file that is laid into a home.
-const HOME_FILE_MAX: u64 = 1 << 20;
 
 /// Lays out the home and starts the driver.
 pub(super) fn start(
@@ -38,7 +34,7 @@ pub(super) fn start(
             return Err(Failure { code: FailureCode::Workspace, message });
         }
     }
-    lay_home(context, open)?;
+    home::lay(context, open)?;
     let launch = Launch {
         program: program(open)?,
         env: environment::worker(&context.layout, &open.home, &open.agent.environment),
@@ -87,27 +83,4 @@ fn program(open: &OpenSession) -> Result<Program, Failure> {
         text: TextStyle { show, prompt },
         home: Vec::new(),
     })
-}
-
-/// Makes the home folder and the quiet settings in it, where they are not there yet.
-fn lay_home(context: &Context, open: &OpenSession) -> Result<(), Failure> {
-    let homes = context.layout.homes();
-    let Some(home) = open.home.strip_prefix(homes).and_then(|rest| rest.strip_prefix('/')) else {
-        let message = format!("`{}` is not below {homes}", open.home);
-        return Err(Failure { code: FailureCode::Workspace, message });
-    };
-    context.homes.make_folder(home)?;
-    for (path, text) in &open.agent.files {
-        let path = format!("{home}/{path}");
-        if context.homes.exists(&path)? {
-            continue;
-        }
-        let write = || -> Result<(), beneath::Error> {
-            let mut file = context.homes.write(&path, Executable::No, HOME_FILE_MAX)?;
-            file.write(text.as_bytes())?;
-            file.commit().map(|_| ())
-        };
-        write()?;
-    }
-    Ok(())
 }

@@ -12,20 +12,24 @@
 use std::{
     convert::Infallible,
     ffi::{CStr, CString},
+    fs::DirBuilder,
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        unix::fs::DirBuilderExt,
+    },
 };
 
-use super::{capabilities, network, seccomp};
+use super::{capabilities, handover, network, seccomp};
 use crate::{
     Error, HOSTNAME, Result,
     error::Step as _,
-    fds::{self, Listener},
+    fds::Listener,
     protocol::Network,
     sys::{
         check,
         mount::{self, Depth, NODEV, NOSUID, RDONLY},
-        process::{close_on_exec_from, prctl},
+        process::prctl,
         socket,
     },
 };
@@ -74,12 +78,12 @@ pub(crate) struct Setup<'a> {
 
 /// What the spawner makes while the child is on its way.
 #[derive(Debug)]
-struct Trees {
+pub(super) struct Trees {
     /// D/sandboxes as the ids inside see it.
     state: OwnedFd,
     /// The link socket, bound.
-    link: OwnedFd,
-    spool: OwnedFd,
+    pub(super) link: OwnedFd,
+    pub(super) spool: OwnedFd,
     mirror: Option<OwnedFd>,
 }
 
@@ -142,11 +146,11 @@ pub(crate) fn run(setup: &Setup<'_>) -> Result<Infallible> {
     check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }).step("cgroup namespace")?;
     limits(setup)?;
     harden(setup.cgroup)?;
-    descriptors(setup, &trees, listeners)?;
+    handover::descriptors(setup, &trees, listeners)?;
     // As above: their numbers are well known, or closed on exec.
     std::mem::forget(trees);
     seccomp::install(setup.filter).step("seccomp")?;
-    exec(setup)
+    handover::exec(setup)
 }
 
 /// Tells the spawner what failed: errno, then the step.
@@ -227,8 +231,8 @@ fn file_systems(setup: &Setup<'_>) -> Result<()> {
     .step("devpts mount")
 }
 
-/// The workspace's files: one overlay, its `work` shown at `/work` and its `home/agent` at
-/// `/home/agent` (not all of `/home`, where tools of the host may be shown).
+/// The workspace's files: one overlay, its `work` shown at `/work`, its `home/agent` and the homes of
+/// its sessions below `/home` (not all of that, where tools of the host may be shown).
 ///
 /// Mounted from inside, since an overlay that the host's root mounts over trees with other ids
 /// is read-only; and from an attached tree, since a detached one can't be a layer.
@@ -238,8 +242,21 @@ fn work(setup: &Setup<'_>, state: &OwnedFd) -> Result<()> {
     mount::mount(c"overlay", OVERLAY_PLACE, flags, setup.overlay).step("overlay mount")?;
     let here = |path: &CStr| mount::copy_absolute(path, Depth::One).step("work bind");
     let (work, home) = (here(c"/overlay/work")?, here(c"/overlay/home/agent")?);
+    // Nothing that works in a workspace sees the folder above: it is a folder, or it is not there
+    // because an earlier version made these files.
+    let sessions = match here(c"/overlay/home/sessions") {
+        Err(error) if error.errno() == Some(libc::ENOENT) => {
+            DirBuilder::new()
+                .mode(0o755)
+                .create("/overlay/home/sessions")
+                .step("sessions mkdir")?;
+            here(c"/overlay/home/sessions")?
+        }
+        result => result?,
+    };
     mount::attach_here(work.as_fd(), c"work").step("work bind")?;
     mount::attach_here(home.as_fd(), c"home/agent").step("home bind")?;
+    mount::attach_here(sessions.as_fd(), c"home/sessions").step("home bind")?;
     tools()
 }
 
@@ -320,81 +337,4 @@ fn landlock(cgroup: Option<BorrowedFd<'_>>) -> Result<()> {
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(|error| failed(&error))?;
     Ok(())
-}
-
-/// Puts the well-known descriptors in their places and marks all others to be closed.
-fn descriptors(setup: &Setup<'_>, trees: &Trees, listeners: Vec<(i32, OwnedFd)>) -> Result<()> {
-    // SAFETY: a constant C string; the result is a new descriptor.
-    let null = unsafe {
-        let fd = check(libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC));
-        OwnedFd::from_raw_fd(fd.step("open /dev/null")?)
-    };
-    let mut wanted = vec![
-        (0, Some(null.as_fd())),
-        (1, Some(null.as_fd())),
-        (2, Some(null.as_fd())),
-        (fds::LINK_LISTENER, Some(trees.link.as_fd())),
-        (fds::SPOOL, Some(trees.spool.as_fd())),
-        (fds::CGROUP, setup.cgroup),
-        (fds::RUNNER, Some(setup.runner)),
-    ];
-    wanted.extend(Listener::ALL.map(|kind| {
-        let made = listeners.iter().find(|(number, _)| *number == kind.fd());
-        (kind.fd(), made.map(|(_, socket)| socket.as_fd()))
-    }));
-    // First all out of the way, since a source may sit on another's place.
-    let mut parked = Vec::with_capacity(wanted.len());
-    for (target, source) in wanted {
-        let copy = match source {
-            None => None,
-            // SAFETY: integers; the result is a new descriptor.
-            Some(source) => Some(unsafe {
-                let fd = check(libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, PARKING));
-                OwnedFd::from_raw_fd(fd.step("descriptors")?)
-            }),
-        };
-        parked.push((target, copy));
-    }
-    for (target, source) in &parked {
-        match source {
-            // SAFETY: what sat at `target` was parked above or is not needed any more.
-            Some(source) => unsafe {
-                check(libc::dup2(source.as_raw_fd(), *target)).step("descriptors")?;
-            },
-            // SAFETY: as above; it may not be open at all.
-            None => unsafe {
-                libc::close(*target);
-            },
-        }
-    }
-    // What is owned here may have been at a number that is well known by now: nothing is closed
-    // but on exec.
-    std::mem::forget((null, listeners, parked));
-    close_on_exec_from(fds::LAST + 1).step("descriptors")
-}
-
-fn exec(setup: &Setup<'_>) -> Result<Infallible> {
-    let ids = match setup.ids {
-        Ids::Range => "range",
-        Ids::Single => "single",
-    };
-    let text = |text: String| CString::new(text).map_err(|_| Error::invalid("zero byte"));
-    let environment = [
-        text(format!("{}={}", fds::ENV_GENERATION, setup.generation))?,
-        text(format!("{}={ids}", fds::ENV_IDS))?,
-    ];
-    let environment = [environment[0].as_ptr(), environment[1].as_ptr(), std::ptr::null()];
-    let arguments = [c"boatyard-runner".as_ptr(), c"init".as_ptr(), std::ptr::null()];
-    // SAFETY: an open descriptor, C strings, null-terminated arrays of such.
-    unsafe {
-        libc::syscall(
-            libc::SYS_execveat,
-            fds::RUNNER,
-            c"".as_ptr(),
-            arguments.as_ptr(),
-            environment.as_ptr(),
-            libc::AT_EMPTY_PATH,
-        );
-    }
-    Err(Error::last("exec of the runner"))
 }

@@ -63,13 +63,14 @@ const ETC_FILES: [&str; 11] = [
 /// The largest copied file in bytes.
 const COPIED_MAX: u64 = 2 << 20;
 /// Folders that must exist to be mounted on, or that programs expect to find.
-const FOLDERS: [&str; 15] = [
+const FOLDERS: [&str; 16] = [
     "proc",
     "dev",
     "tmp",
     "run",
     "work",
     "home/agent",
+    "home/sessions",
     "mirror",
     "mnt",
     "root",
@@ -256,6 +257,7 @@ fn check_tool(tool: &Path, data: &Path) -> Result<()> {
         "/tmp",
         "/work",
         "/home/agent",
+        "/home/sessions",
         "/mirror",
         "/etc",
         "/var",

@@ -4,39 +4,28 @@
 //! runner begins a turn that it has seen only once. So a server that dies in between does this
 //! again, and nothing is lost or doubled.
 
-use std::{collections::BTreeMap, time::Duration};
+mod launch;
+mod seed;
 
-use boatyard_agent::catalogue::{self, Places, Protocol, Show};
-use boatyard_link::message::{
-    AgentLaunch, AgentProtocol, FailureCode, OpenSession, PromptBy, Reply, Request,
-};
-use boatyard_model::{
-    Autonomy, Content, PromptMode, PromptState, SessionId, SessionState, TurnOutcome,
-    name::AgentName,
-};
-use boatyard_store::{NewJob, Owner, PromptRow, Restarted, SessionRow};
+use boatyard_link::message::{FailureCode, OpenSession, Reply, Request};
+use boatyard_model::{Content, PromptMode, PromptState, SessionId, SessionState, TurnOutcome};
+use boatyard_store::{NewJob, Owner, PromptRow, Restarted, SessionRow, SessionUpdate};
 use serde_json::{Value, json};
 
-use super::{Done, attempt::OrderOptions, environments};
+use super::{Done, environments};
 use crate::{
     app::App,
     hub::{Attached, HubError},
-    route::Route,
 };
 
 /// Brings a session's prompts to its agent. Its payload is `{"session"}`.
 pub const JOB: &str = "dispatch";
 /// Where the runner's program lies inside a workspace.
 pub const RUNNER: &str = "/opt/boatyard/boatyard-runner";
-/// The home of what works in a workspace.
+/// The home of what works in a workspace beside agents: commands, the setup, terminals.
 pub const HOME: &str = "/home/agent";
 /// Prompts of a session that are looked at in one go.
 const PROMPTS: u32 = 100;
-/// How much longer than the server's own deadline the runner waits for an answer: it decides only
-/// where no server does.
-const ASK_MARGIN: Duration = Duration::from_secs(600);
-/// Transcript that is handed to an agent that forgot, in bytes.
-const SEED_MAX: usize = 256 << 10;
 
 /// The job for a session.
 pub fn job(owner: Owner, session: SessionId) -> NewJob {
@@ -199,19 +188,22 @@ async fn open_on(
 ) -> Result<(), HubError> {
     let workspace = app.store.workspace(session.workspace).await?;
     let environment = environments::of(app, &workspace).await?.variables;
-    let chosen = match session.task {
-        Some(task) => OrderOptions::of(&app.store.task(task).await?.order).autonomy,
-        None => None,
-    };
     let seed = match session.turns {
         0 | 1 => None,
-        _ => Some(seed(app, session).await?),
+        _ => Some(seed::of(app, session).await?),
     };
+    let launch::Prepared { launch, tool } = launch::prepare(app, session, environment).await?;
+    if tool.is_some() && tool != session.tool {
+        let (id, known) = (session.id, SessionUpdate { tool, ..SessionUpdate::default() });
+        app.store
+            .write(move |tx| Box::pin(async move { tx.update_session(id, known).await }))
+            .await?;
+    }
     let open = OpenSession {
         session: session.id,
-        agent: launch(app, session, chosen, environment)?,
+        agent: launch,
         cwd: session.cwd.clone(),
-        home: HOME.to_owned(),
+        home: launch::home(session.id),
         resume: session.agent_session.clone(),
         seed,
         last_turn: turn.saturating_sub(1),
@@ -233,58 +225,6 @@ async fn open_on(
     }
 }
 
-/// An agent as the catalogue has it, for one session; `chosen` for it is how much it may do unasked.
-fn launch(
-    app: &App,
-    session: &SessionRow,
-    chosen: Option<Autonomy>,
-    environment: BTreeMap<String, String>,
-) -> Result<AgentLaunch, HubError> {
-    let unusable = |error: &dyn std::error::Error| HubError::State(crate::chain(error));
-    let name: AgentName = session.agent.parse().map_err(|e| unusable(&e))?;
-    let agents = app.agents.current();
-    let entry = agents.get(&name).map_err(|e| unusable(&e))?;
-    let route = Route::of(app, entry, session.model.as_deref()).map_err(|e| unusable(&e))?;
-    let places = Places {
-        runner: Some(RUNNER.to_owned()),
-        home: Some(HOME.to_owned()),
-        cwd: Some(session.cwd.clone()),
-        provider: route.base,
-        ..Places::default()
-    };
-    let program =
-        entry.program(&name, &places, route.model.as_deref()).map_err(|e| unusable(&e))?;
-    let protocol = match (program.protocol, program.text.show) {
-        (Protocol::Acp, _) => AgentProtocol::Acp,
-        (Protocol::Text, Show::Tool) => AgentProtocol::Script,
-        (Protocol::Text, Show::Message) => AgentProtocol::Text,
-    };
-    let mut variables = environment;
-    variables.extend(program.env);
-    let (autonomy, mode) = entry.autonomy(chosen, app.settings.general.autonomy);
-    let answer_time = app.settings.limits.answer_time.duration();
-    Ok(AgentLaunch {
-        name: name.to_string(),
-        protocol,
-        command: program.argv,
-        environment: variables,
-        model: route.model.or_else(|| entry.model.clone()),
-        mode: mode.map(str::to_owned),
-        prompt: match program.text.prompt {
-            catalogue::PromptBy::Argument => PromptBy::Argument,
-            catalogue::PromptBy::Stdin => PromptBy::Stdin,
-        },
-        files: program.home.into_iter().map(|file| (file.path, file.content)).collect(),
-        capabilities: program.capabilities,
-        provider: program.provider,
-        session_meta: program.session_meta,
-        autonomy,
-        ask_seconds: Some(answer_time.saturating_add(ASK_MARGIN).as_secs()),
-        mcp_servers: BTreeMap::new(),
-        instructions: None,
-    })
-}
-
 /// Sends the pictures of a prompt ahead of it.
 async fn hand_over_images(
     app: &App,
@@ -299,48 +239,4 @@ async fn hand_over_images(
         }
     }
     Ok(content)
-}
-
-/// The conversation so far, for an agent that can't take it up by itself: the end of it, where it
-/// is long.
-async fn seed(app: &App, session: &SessionRow) -> Result<String, HubError> {
-    use boatyard_model::EventBody::{MessageCompleted, ToolCompleted, TurnStarted, TurnSteered};
-    let mut text = String::new();
-    let mut after = 0;
-    loop {
-        let events = app.store.read_events(session.id, after, 500).await?;
-        let Some(last) = events.last() else { break };
-        after = last.seq;
-        for stored in &events {
-            // What this program doesn't know any more is left out.
-            let Ok(event) = stored.event() else { continue };
-            match event.body {
-                TurnStarted { content, .. } | TurnSteered { content, .. } => {
-                    for piece in content {
-                        if let Content::Text { text: said } = piece {
-                            text.push_str("\n\n[user]\n");
-                            text.push_str(&said);
-                        }
-                    }
-                }
-                MessageCompleted { text: said, .. } => {
-                    text.push_str("\n\n[assistant]\n");
-                    text.push_str(&said);
-                }
-                ToolCompleted { tool, .. } => {
-                    text.push_str("\n\n[tool] ");
-                    text.push_str(tool.title.as_deref().unwrap_or(&tool.tool));
-                }
-                _ => {}
-            }
-        }
-    }
-    if text.len() > SEED_MAX {
-        let mut from = text.len() - SEED_MAX;
-        while !text.is_char_boundary(from) {
-            from += 1;
-        }
-        text.replace_range(..from, "[…]");
-    }
-    Ok(text)
 }
