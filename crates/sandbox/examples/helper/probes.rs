@@ -271,6 +271,7 @@ fn files() {
         "/mirror/x",
         "/opt/boatyard/x",
         "/opt/boatyard/tools/x",
+        "/home/sessions/x",
         "/home/x",
         "/mnt/x",
     ] {
@@ -306,8 +307,9 @@ fn network() {
         say(&format!("connect {address}"), result);
     }
     say("connect 127.0.0.1:22", TcpStream::connect("127.0.0.1:22").map(drop));
-    let result = TcpStream::connect("127.0.0.1:3128").map(drop);
-    say("connect 127.0.0.1:3128", result);
+    for address in ["127.0.0.1:3128", "127.0.0.1:7080"] {
+        say(&format!("connect {address}"), TcpStream::connect(address).map(drop));
+    }
 }
 
 fn descriptors() {

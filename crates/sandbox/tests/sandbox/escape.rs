@@ -19,6 +19,7 @@ const ALLOWED: &[&str] = &[
     "make /tmp/x",
     "make /dev/shm/x",
     "connect 127.0.0.1:3128",
+    "connect 127.0.0.1:7080",
 ];
 
 /// What the only id can do in addition, as documented: it owns the runner's processes and, on
@@ -27,6 +28,8 @@ const ALLOWED_SINGLE: &[&str] = &[
     "setuid 0",
     "setgid 0",
     "signal 1",
+    // The folder is the runner's.
+    "make /home/sessions/x",
     // Their numbers only: none can be opened.
     "list /proc/1/fd",
     "list serve's descriptors",
@@ -61,7 +64,7 @@ fn no_way_out_is_open() {
         assert_eq!(seen["Seccomp"], "2");
         assert_eq!(seen["descriptors beyond the three"], "[]");
         let writable: Vec<&str> = seen["writable mounts"].split(' ').collect();
-        assert_eq!(writable, ["/tmp", "/work", "/home/agent"], "{output}");
+        assert_eq!(writable, ["/tmp", "/work", "/home/agent", "/home/sessions"], "{output}");
         // It is still alive and well.
         assert_eq!(host.ping(ws).unwrap().generation, 1);
     }

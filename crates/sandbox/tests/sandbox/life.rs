@@ -13,7 +13,7 @@ use boatyard_sandbox::{
 };
 use serde_json::json;
 
-use crate::harness::{Host, LIMIT, levels, new_id, plain_start};
+use crate::harness::{Host, LIMIT, levels, name, new_id, plain_start};
 
 #[test]
 fn a_workspace_runs_commands_and_forgets_nothing_when_it_sleeps() {
@@ -25,9 +25,13 @@ fn a_workspace_runs_commands_and_forgets_nothing_when_it_sleeps() {
         host.sh(ws, "echo kept > /work/file; echo mine > ~/dot; echo gone > /tmp/temporary");
         host.kill(ws);
         assert!(UnixStream::connect(host.socket(ws)).is_err());
+        // As an earlier version left it.
+        let changes = host.config.data.join("sandboxes/ws").join(name(ws)).join("u");
+        fs::remove_dir(changes.join("home/sessions")).unwrap();
         host.start(ws, 2);
         assert_eq!(host.ping(ws).unwrap().generation, 2);
         assert_eq!(host.sh(ws, "cat /work/file ~/dot; ls /tmp"), "kept\nmine\n");
+        assert!(changes.join("home/sessions").is_dir());
         host.kill(ws);
         assert_eq!(host.call(&Request::Remove { ws }), Reply::Done);
         let left = host.try_call(&Request::Start(plain_start(ws, 3)));

@@ -68,8 +68,8 @@ fn a_running_workspace_is_copied_as_it_is_at_one_moment() {
         let ws = host.create();
         host.start_with(ws, 1, |start| start.lowers = vec![layer]);
         host.sh(ws, "rm /work/gone; rm -r /work/replaced; mkdir /work/replaced; echo y > /work/replaced/y; echo n > ~/note; ln ~/note ~/again; truncate -s 10M /work/sparse");
-        // Something that writes all the time.
-        host.sh(ws, "(while :; do echo line >> /work/log; done) >/dev/null 2>&1 &");
+        // Something that writes all the time, and has begun.
+        host.sh(ws, "(while :; do echo line >> /work/log; done) >/dev/null 2>&1 & until [ -s /work/log ]; do :; done");
         let copy = new_id();
         let request = Request::Snapshot { ws, layer: copy, mode: SnapshotMode::Copy };
         assert_eq!(host.call(&request), Reply::Done);
