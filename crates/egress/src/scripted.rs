@@ -14,7 +14,7 @@
 //! then says what came of it. A prompt can choose another script, or be one (see `script`).
 //!
 //! Invariants: every text begins with `[scripted]`; an answer depends on its request alone (but for
-//! a fault that is asked for a number of times); what comes in is bounded and never trusted.
+//! a fault that is asked for a number of times, and the ids of one that is given again); what comes in is bounded and never trusted.
 
 mod answer;
 mod anthropic;
@@ -71,8 +71,9 @@ const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// How long a request may take to come in.
 const WITHIN: Duration = Duration::from_secs(120);
 
-/// For how many prompts it is remembered how often they failed; then all of it is forgotten.
-const MOST_FAILED: usize = 1024;
+/// For how many prompts it is remembered how often they were asked and failed; then all of it is
+/// forgotten.
+const MOST_REMEMBERED: usize = 1024;
 
 /// How the provider behaves.
 #[derive(Debug, Clone)]
@@ -120,11 +121,14 @@ struct State {
     settings: Settings,
     /// How often a prompt has failed, by a hash of it.
     failed: Mutex<HashMap<u64, u32>>,
+    /// How often an answer was given, by a hash of where it stands.
+    asked: Mutex<HashMap<u64, u32>>,
 }
 
 /// A scripted provider with these settings.
 pub fn service(settings: Settings) -> Scripted {
-    Scripted(Arc::new(State { settings, failed: Mutex::default() }))
+    let (failed, asked) = Default::default();
+    Scripted(Arc::new(State { settings, failed, asked }))
 }
 
 /// The protocol of a request.
@@ -231,9 +235,20 @@ impl Scripted {
         conversation.bytes = bytes;
         let fault = script::fault(&conversation).filter(|fault| self.is_due(fault, &conversation));
         if let Some(Fault { kind: Kind::Status(status), .. }) = fault {
-            return error(protocol, status, "this fault was asked for by the prompt");
+            // As the providers say it, so that agents take it for what it is.
+            let why = match status {
+                StatusCode::UNAUTHORIZED => "the API key is not valid",
+                StatusCode::TOO_MANY_REQUESTS => "the rate limit is reached",
+                _ => "the server failed",
+            };
+            let why = format!("{why}: this fault was asked for by the prompt");
+            return error(protocol, status, &why);
         }
-        let answer = script::next(&conversation);
+        let mut answer = script::next(&conversation);
+        if let again @ 1.. = self.times_before(&answer) {
+            // Real providers never use an id twice, and agents rely on that.
+            answer.stem.push_str(&format!("again{again}"));
+        }
         let mut pieces = render(protocol, &answer, request);
         let mut end = match answer.delivery {
             Delivery::Whole => End::Document,
@@ -274,11 +289,22 @@ impl Scripted {
         response
     }
 
+    /// How often this was asked before; counts it.
+    fn times_before(&self, answer: &Answer) -> u32 {
+        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.len() >= MOST_REMEMBERED {
+            asked.clear();
+        }
+        let times = asked.entry(fnv(answer.stem.as_bytes())).or_default();
+        *times = times.saturating_add(1);
+        *times - 1
+    }
+
     /// Whether a fault happens this time; counts it.
     fn is_due(&self, fault: &Fault, conversation: &Conversation) -> bool {
         let Some(times) = fault.times else { return true };
         let mut failed = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if failed.len() >= MOST_FAILED {
+        if failed.len() >= MOST_REMEMBERED {
             failed.clear();
         }
         let so_far = failed.entry(fnv(conversation.prompt.as_bytes())).or_default();

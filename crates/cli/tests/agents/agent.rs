@@ -11,8 +11,8 @@ pub(crate) struct Agent {
     pub(crate) paths: &'static [&'static str],
     /// Whether it tells what a command printed, and how it ended.
     pub(crate) output: Told,
-    /// Whether it tells that it tries a request again.
-    pub(crate) retries: Told,
+    /// The faults after which it tells that it tries a request again.
+    pub(crate) retries: &'static [&'static str],
     /// Whether it tells what it used.
     pub(crate) usage: Told,
     /// What it does when a person refuses something.
@@ -44,8 +44,9 @@ pub(crate) enum Refused {
 pub(crate) enum Resume {
     /// The agent finds it again.
     Native,
-    /// The agent is told what was said, and the user of that.
-    Seeded,
+    /// The agent finds it again, or is told what was said and the user of that: which of the two
+    /// depends on the clock.
+    Either,
 }
 
 /// How a fault of the provider ends.
@@ -53,6 +54,8 @@ pub(crate) enum Resume {
 pub(crate) enum Met {
     /// The answer is there in the end, whole and once.
     Answered,
+    /// The answer is there in the end, whole; what had come before the fault may stand before it.
+    Repeated,
     /// The turn fails, and the reason has these words.
     Failed(&'static [&'static str]),
 }
@@ -74,7 +77,7 @@ const USUAL: Agent = Agent {
     provider: "openai",
     paths: &["/v1/responses", "/v1/chat/completions", "/v1/models"],
     output: Told::Yes,
-    retries: Told::No,
+    retries: &[],
     usage: Told::Yes,
     refused: Refused::GoesOn,
     resume: Resume::Native,
@@ -85,13 +88,28 @@ pub(crate) const CLAUDE: Agent = Agent {
     name: "claude",
     provider: "anthropic",
     paths: &["/v1/messages", "/v1/models"],
-    retries: Told::Yes,
+    retries: &["429*2", "500*2"],
     ..USUAL
 };
 
-pub(crate) const CODEX: Agent = Agent { name: "codex", retries: Told::Yes, ..USUAL };
+pub(crate) const CODEX: Agent = Agent {
+    name: "codex",
+    // Of a server's errors it tells when it has tried four times by itself.
+    retries: &["429*2"],
+    // Who says no is asked what to do instead: the turn is over.
+    refused: Refused::Ends,
+    // It has words of its own for it, and keeps the provider's to itself.
+    faults: &[("500", Met::Failed(&["high demand"]))],
+    ..USUAL
+};
 
-pub(crate) const OPENCODE: Agent = Agent { name: "opencode", ..USUAL };
+pub(crate) const OPENCODE: Agent = Agent {
+    name: "opencode",
+    refused: Refused::Ends,
+    // It tries again without a word and goes on in the same message.
+    faults: &[("malformed*1", Met::Repeated), ("cut*1", Met::Repeated)],
+    ..USUAL
+};
 
 pub(crate) const GEMINI: Agent = Agent {
     name: "gemini",
@@ -99,6 +117,10 @@ pub(crate) const GEMINI: Agent = Agent {
     paths: &["/v1beta/models/"],
     // The protocol has no place for it in its hands.
     output: Told::No,
+    // It does not find a conversation in the minute of its beginning.
+    resume: Resume::Either,
+    // What breaks off is not asked for again.
+    faults: &[("cut*1", Met::Failed(&["terminated"]))],
     ..USUAL
 };
 

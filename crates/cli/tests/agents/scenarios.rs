@@ -82,9 +82,13 @@ pub(crate) async fn run(house: Arc<House>) {
             let (name, outcome, took) = ended.unwrap();
             let agent = house.agent.name;
             match outcome {
-                Ok(()) => println!("{agent} {name}: {took:.1?}"),
+                Ok(()) if only.is_some() => eprintln!("{agent} {name}: {took:.1?}"),
+                Ok(()) => {}
                 Err(error) => {
-                    eprintln!("=== {agent} {name} failed after {took:.1?}: {error}");
+                    eprintln!(
+                        "=== {agent} {name} failed after {took:.1?}: {}",
+                        short(&error.to_string())
+                    );
                     report(&house, name).await;
                     failed.push(name);
                 }
@@ -108,6 +112,11 @@ async fn checked(scene: Scene, scenario: Scenario) {
     }
 }
 
+/// The beginning of a text for people.
+fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(2000)]
+}
+
 /// Shows what is known of a scenario that failed.
 async fn report(house: &House, name: &'static str) {
     for session in house.of(name) {
@@ -117,7 +126,7 @@ async fn report(house: &House, name: &'static str) {
             Ok(transcript) => {
                 for event in transcript.events {
                     let shown = serde_json::to_string(&event).unwrap_or_default();
-                    eprintln!("{}", &shown[..shown.floor_char_boundary(2000)]);
+                    eprintln!("{}", short(&shown));
                 }
             }
             Err(error) => eprintln!("no transcript: {error}"),

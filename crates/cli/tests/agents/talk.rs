@@ -1,6 +1,7 @@
 //! A conversation with the agent, followed as a client follows it.
 
 use std::{
+    fmt,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -201,11 +202,28 @@ pub(crate) async fn sh(house: &House, workspace: WorkspaceId, script: &str, stdi
 }
 
 /// A turn that is over.
-#[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) outcome: TurnOutcome,
     pub(crate) error: Option<String>,
     pub(crate) events: Vec<EventBody>,
+}
+
+impl fmt::Debug for Turn {
+    /// Without the pieces of what is whole.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:?} {:?}", self.outcome, self.error)?;
+        for body in &self.events {
+            use EventBody::{MessageDelta, ThoughtDelta, ToolUpdated, Usage};
+            if !matches!(
+                body,
+                MessageDelta { .. } | ThoughtDelta { .. } | ToolUpdated { .. } | Usage { .. }
+            ) {
+                let shown = format!("{body:?}");
+                writeln!(f, "{}", &shown[..shown.floor_char_boundary(400)])?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A tool call that is over.

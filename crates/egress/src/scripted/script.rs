@@ -79,7 +79,7 @@ pub(super) fn next(conversation: &Conversation) -> Answer {
 
 /// Which fault the prompt asks for, if any. A call beside the conversation has none.
 pub(super) fn fault(conversation: &Conversation) -> Option<Fault> {
-    if conversation.aside && conversation.tools.is_empty() {
+    if conversation.schema.is_some() || conversation.aside && conversation.tools.is_empty() {
         return None;
     }
     directives(&conversation.prompt)

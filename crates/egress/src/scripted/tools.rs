@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | Claude Code | `Write {file_path, content}` | `Bash {command, description}` |
 //! | Codex | `apply_patch` (text), or in code mode `exec` (JavaScript) | `exec_command {cmd}`, `exec` |
-//! | OpenCode | `write {filePath, content}` | `bash {command, description}` |
+//! | OpenCode | `write {filePath, content}`, `apply_patch {patchText}` | `bash {command, description}` |
 //! | Gemini, Qwen | `write_file {file_path, content}` | `run_shell_command {command}` |
 //! | Copilot | `create {path, file_text}` | `bash {command, description}` |
 //!
@@ -78,7 +78,7 @@ fn write<'c>(path: &str, text: &str, conversation: &'c Conversation) -> Option<(
         let input = match &tool.input {
             ToolInput::Text => Input::Text(patch),
             ToolInput::Json(schema) => {
-                let name = property(schema, &["input", "patch"])?;
+                let name = property(schema, &["input", "patch", "patchText"])?;
                 Input::Json(arguments(schema, [(name, Value::String(patch))]))
             }
         };

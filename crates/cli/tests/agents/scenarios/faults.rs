@@ -4,7 +4,7 @@ use boatyard_model::{AttemptState, EventBody, TurnOutcome};
 use serde_json::json;
 
 use crate::{
-    agent::{Met, Told},
+    agent::Met,
     talk::{PATIENCE, Scene, Talk},
 };
 
@@ -41,15 +41,20 @@ pub(super) async fn malformed(scene: Scene) -> Vec<Talk> {
 
 async fn meet(scene: Scene, fault: &str) -> Vec<Talk> {
     let word = scene.word("whole");
-    let text = format!("{word}, and more of it: {} the end.", "all of it, ".repeat(40));
+    let text = format!("{word}, and more of it: {} the end.", words(40));
     let mut talk = scene.order(&format!("[[fault:{fault}]] [[say:{text}]]"), json!({})).await;
     let met = scene.house.agent.meets(fault);
     let turn = ended(&mut talk, met, &text).await;
-    let told = fault.starts_with("429") || fault == "500*2";
-    if told && scene.house.agent.retries == Told::Yes {
+    if scene.house.agent.retries.contains(&fault) {
         assert_eq!(turn.notices("retry").len(), 2, "{turn:?}");
     }
     vec![talk]
+}
+
+/// So many words, none of them twice: some agents end a turn that repeats itself.
+pub(super) fn words(count: u32) -> String {
+    let word = |n: u32| format!("{:x} ", (n + 1).wrapping_mul(0x9E37_79B1));
+    (0..count).map(word).collect()
 }
 
 /// The turn is over as it should be, and so is the task.
@@ -57,12 +62,13 @@ pub(super) async fn ended(talk: &mut Talk, met: Met, text: &str) -> crate::talk:
     let turn = talk.turn_within(1, PATIENCE).await;
     let task = talk.settled().await;
     match met {
-        Met::Answered => {
+        Met::Answered | Met::Repeated => {
             turn.completed();
             // Whole and once, whatever came of it before.
             let said = turn.said();
             assert_eq!(said.matches(text).count(), 1, "{turn:?}");
-            assert_eq!(said.matches("[scripted]").count(), 1, "{turn:?}");
+            let begun = said.matches("[scripted]").count();
+            assert!(begun == 1 || met == Met::Repeated && begun == 2, "{turn:?}");
             assert_eq!(task.state, AttemptState::Succeeded, "{task:?}");
             assert!(task.attempts[0].reason.is_none(), "{task:?}");
         }
@@ -97,7 +103,8 @@ pub(super) async fn huge(scene: Scene) -> Vec<Talk> {
     let expected: String = (1..=count).map(|number| format!("{line}{number}\n")).collect();
     assert_eq!(all.trim_end().len(), "[scripted] ".len() + expected.trim_end().len());
     assert!(all.trim_end() == format!("[scripted] {expected}").trim_end(), "not as it was sent");
-    assert!(all.starts_with(text.as_str()), "the beginning is another");
+    let beginning = &text[..text.floor_char_boundary(100 << 10)];
+    assert!(all.starts_with(beginning), "the beginning is another");
     assert_eq!(talk.settled().await.state, AttemptState::Succeeded);
     vec![talk]
 }

@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use boatyard_model::{AttemptState, Event, EventBody};
 use serde_json::json;
 
-use super::stops::{BEGUN, HOLD, RELEASE};
+use super::{
+    faults::{ended, words},
+    stops::{HOLD, RELEASE, holds},
+};
 use crate::talk::{LIMIT, Scene, Talk};
 
 pub(super) async fn the_server_in_mid_turn(scene: Scene) -> Vec<Talk> {
@@ -14,9 +17,10 @@ pub(super) async fn the_server_in_mid_turn(scene: Scene) -> Vec<Talk> {
     let mut runs = scene.order(&prompt, json!({})).await;
     // One is in the middle of an answer.
     let last = scene.word("last");
-    let long = format!("[[pace:10]] [[script:long]] [[say:{last}]]");
+    let text = format!("{} {last}", words(1000));
+    let long = format!("[[pace:10]] [[say:{text}]]");
     let mut says = scene.order(&long, json!({})).await;
-    runs.sh(BEGUN).await;
+    holds(&mut runs).await;
     let begins = |body: &EventBody| matches!(body, EventBody::MessageDelta { .. });
     says.until("word of an answer", LIMIT, begins).await;
     scene.house.kill_server().await;
@@ -35,7 +39,7 @@ pub(super) async fn the_server_in_mid_turn(scene: Scene) -> Vec<Talk> {
 
     // The answer was cut for the agent as well: it asks again.
     let met = scene.house.agent.meets("cut*1");
-    super::faults::ended(&mut says, met, &last).await;
+    ended(&mut says, met, &text).await;
     once(&says.events);
     vec![runs, says]
 }

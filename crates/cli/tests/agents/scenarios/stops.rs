@@ -3,17 +3,23 @@
 use boatyard_model::{EventBody, PromptMode, TurnOutcome, event::ToolStatus};
 use serde_json::json;
 
-use crate::talk::{Scene, Talk};
+use crate::talk::{LIMIT, Scene, Talk};
 
 /// A command that says that it has begun and then waits for a word in a pipe.
 pub(super) const HOLD: &str = "[[run:mkfifo /tmp/hold && touch /tmp/begun && cat /tmp/hold]]";
 
-/// Waits until that command runs.
-pub(super) const BEGUN: &str =
+const BEGUN: &str =
     "i=0; until test -e /tmp/begun; do sleep 0.05; i=$((i+1)); test $i -lt 1000 || exit 1; done";
 
 /// Lets it go on.
 pub(super) const RELEASE: &str = "echo released > /tmp/hold; rm /tmp/begun /tmp/hold";
+
+/// Waits until that command runs.
+pub(super) async fn holds(talk: &mut Talk) {
+    let begins = |body: &EventBody| matches!(body, EventBody::ToolStarted { .. });
+    talk.until("command", LIMIT, begins).await;
+    talk.sh(BEGUN).await;
+}
 
 /// Every process of the worker's but those of this script.
 const OTHERS: &str = "for p in /proc/[0-9]*; do \
@@ -25,7 +31,7 @@ const OTHERS: &str = "for p in /proc/[0-9]*; do \
 pub(super) async fn in_mid_command(scene: Scene) -> Vec<Talk> {
     let word = scene.word("never");
     let mut talk = scene.order(&format!("{HOLD} [[say:{word}]]"), json!({})).await;
-    talk.sh(BEGUN).await;
+    holds(&mut talk).await;
     let ran = talk.sh(OTHERS).await;
     assert!(ran.contains("/tmp/hold"), "the search does not find the command: {ran}");
     let stopped = scene.house.client().stop_session(talk.session).await.unwrap();

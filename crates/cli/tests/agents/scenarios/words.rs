@@ -3,13 +3,13 @@
 use boatyard_model::{EventBody, PromptMode, TurnOutcome};
 use serde_json::json;
 
-use super::stops::{BEGUN, HOLD, RELEASE};
+use super::stops::{HOLD, RELEASE, holds};
 use crate::talk::{LIMIT, Scene, Talk};
 
 pub(super) async fn steered_in_mid_turn(scene: Scene) -> Vec<Talk> {
     let (first, steered) = (scene.word("first"), scene.word("steered"));
     let mut talk = scene.order(&format!("{HOLD} [[say:{first}]]"), json!({})).await;
-    talk.sh(BEGUN).await;
+    holds(&mut talk).await;
     talk.prompt(&format!("[[say:{steered}]]"), PromptMode::Steer).await;
     // At the next tool boundary, so not before the command is done.
     talk.sh(RELEASE).await;
@@ -27,7 +27,7 @@ pub(super) async fn steered_in_mid_turn(scene: Scene) -> Vec<Talk> {
 pub(super) async fn interrupted_in_mid_turn(scene: Scene) -> Vec<Talk> {
     let (first, second) = (scene.word("first"), scene.word("second"));
     let mut talk = scene.order(&format!("{HOLD} [[say:{first}]]"), json!({})).await;
-    talk.sh(BEGUN).await;
+    holds(&mut talk).await;
     talk.prompt(&format!("[[say:{second}]]"), PromptMode::Interrupt).await;
     let turn = talk.turn(1).await;
     assert_eq!(turn.outcome, TurnOutcome::Cancelled, "{turn:?}");

@@ -32,7 +32,7 @@ pub(super) async fn a_file_and_a_command(scene: Scene) -> Vec<Talk> {
     let of = |kind| tools.iter().find(|used| used.tool.kind == Some(kind));
     let wrote = of(ToolKind::Edit).expect("a call that edits");
     assert_eq!(wrote.status, ToolStatus::Completed);
-    let named = format!("{:?}{:?}", wrote.tool.title, wrote.tool.locations);
+    let named = format!("{:?}{:?}", wrote.tool.locations, wrote.tool.diffs);
     assert!(named.contains("made.txt"), "{wrote:?}");
     let ran = of(ToolKind::Execute).expect("a call that runs");
     let shown = format!("{:?}{:?}", ran.tool.title, ran.tool.input);
