@@ -7,12 +7,13 @@
 mod disk;
 mod killed;
 mod limits;
+mod models;
 mod operation;
 mod orders;
+mod race;
 mod served;
 mod workspaces;
 #[path = "../shared/yard.rs"]
-#[expect(dead_code, reason = "the tests of agents need more of it")]
 mod yard;
 
 use yard::Yard;

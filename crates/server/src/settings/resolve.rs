@@ -16,7 +16,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{AGENTS, NAME, SECTIONS, SectionInfo, Settings, named, table::Layers};
+use super::{
+    AGENTS, NAME, SECTIONS, SectionInfo, Settings, named,
+    table::{Key, Layers},
+};
 
 /// What the key of a provider is shown as.
 pub(super) const KEY: &str = "key";
@@ -341,6 +344,14 @@ fn nearest(declared: &str, name: &str) -> Option<String> {
     };
     if let Some(key) = close(&mut in_section.iter().map(|key| key.name)) {
         return Some(format!("`{key}`"));
+    }
+    // A secret, where a file with it is wanted.
+    let file_of = |known: &&Key| {
+        let stem = known.name.strip_suffix("_file");
+        stem.is_some_and(|stem| name.split('_').any(|word| word == stem))
+    };
+    if let Some(key) = in_section.iter().find(file_of) {
+        return Some(format!("`{}`", key.name));
     }
     if declared.is_empty() {
         let sections = SECTIONS.iter().map(|section| section.path).filter(|path| !path.is_empty());
