@@ -15,7 +15,7 @@ pub async fn nothing_of_the_host_is_seen(suite: &Suite) {
     let unwanted: Vec<_> =
         seen.lines().filter(|line| !matches!(*line, "/root/." | "/root/..")).collect();
     assert!(unwanted.is_empty(), "{unwanted:?}");
-    assert_eq!(inside.sh("ls -A /home /tmp").await.ok(), "/home:\nagent\n\n/tmp:\n");
+    assert_eq!(inside.sh("ls -A /home /tmp").await.ok(), "/home:\nagent\nsessions\n\n/tmp:\n");
     assert_eq!(inside.sh("cat /proc/sys/kernel/hostname").await.ok(), "boatyard\n");
     // Only its own processes.
     let pids = inside.sh("ls /proc | grep -c '^[0-9]'").await.ok();
