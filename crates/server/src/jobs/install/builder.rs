@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -30,6 +31,8 @@ const KEPT: usize = 16 << 10;
 const LINES: usize = 40;
 /// Where programs are looked for in every workspace, after a Node of our own.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The authorities that this machine trusts, which every workspace sees.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// How much longer than its own deadline a command is waited for.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -201,6 +204,15 @@ fn environment(node: Option<ToolId>) -> BTreeMap<String, String> {
         ("CI".to_owned(), "1".to_owned()),
         ("PYTHONPATH".to_owned(), PLACE.to_owned()),
     ]);
+    let mut set = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
+    // Three tries within seconds: a source that does not answer is told soon.
+    set("npm_config_fetch_retry_mintimeout", "1000");
+    // npm and pip bring authorities of their own; those that this machine trusts may be more.
+    if Path::new(AUTHORITIES).exists() {
+        for name in ["npm_config_cafile", "NODE_EXTRA_CA_CERTS", "PIP_CERT", "SSL_CERT_FILE"] {
+            set(name, AUTHORITIES);
+        }
+    }
     if let Some(node) = node {
         variables.insert("PATH".to_owned(), format!("{}:{PATH}", agents::node_folder(node)));
     }
