@@ -30,7 +30,8 @@ pub async fn list_agents(app: &App, _: &Caller) -> Result<Vec<Agent>, Problem> {
     let view = app.agents.view();
     let mut agents = Vec::new();
     for (name, entry) in view.catalogue.iter() {
-        let readiness = view.catalogue.readiness(name, app).map_err(Problem::internal)?;
+        let facts = ForModel::new(app, entry.model.as_deref());
+        let readiness = view.catalogue.readiness(name, &facts).map_err(Problem::internal)?;
         let (reason, mend) = match readiness {
             Readiness::Ready => (None, None),
             Readiness::NotReady { reason, mend } => (Some(reason), Some(mend)),
@@ -130,6 +131,8 @@ pub(crate) fn usable(
         let detail = format!("there is no agent `{name}`; there is {}", known.join(", "));
         return Err(Problem::agent_unusable(detail).at("agent"));
     };
+    // What the settings say goes where nobody chose.
+    let facts = ForModel::new(app, model.or(entry.model.as_deref()));
     if entry.provider.is_none() && facts.is_demo() {
         let detail = format!("agent `{name}`: {}", NoRoute::NoProvider);
         let with_model = agents.iter().filter(|(_, entry)| entry.provider.is_some());

@@ -14,6 +14,7 @@ use crate::{
     auth::Caller,
     hub::HubError,
     operations::{agents, hub_problem, store_problem},
+    providers::DEMO_MODEL,
 };
 
 /// Changes mode, model or autonomy. It is kept for every later start of the agent; an agent that runs
@@ -74,8 +75,22 @@ async fn check(
     }
     if let Some(model) = &change.model {
         agents::settings::usable(app, caller, Some(agent), Some(model)).await?;
+        let is_busy = matches!(session.state, SessionState::Running | SessionState::Waiting);
+        if is_busy && leads_elsewhere(app, session, model).await.map_err(hub_problem)? {
+            let detail = "the model `demo` is another provider: it can't be changed to, or from, in \
+                          the middle of a turn";
+            return Err(Problem::conflict(detail)
+                .at("model")
+                .with_next("Wait until the turn is over, or stop it."));
+        }
     }
     Ok(())
+}
+
+/// Whether the agent must be told another provider for a model: one of the two is the scripted one.
+async fn leads_elsewhere(app: &App, session: &SessionRow, model: &str) -> Result<bool, HubError> {
+    let before = agents::settings_for(app, session).await?.model;
+    Ok((before.as_deref() == Some(DEMO_MODEL)) != (model == DEMO_MODEL))
 }
 
 fn offered(field: &str, wanted: Option<&str>, choices: &[Choice]) -> Result<(), Problem> {
@@ -103,7 +118,13 @@ async fn tell(app: &App, session: &SessionRow, change: &SessionChange) -> Result
     let offers = session.offers.clone().unwrap_or_default();
     let is_offered = |model: &String| offers.models.iter().any(|choice| choice.id == *model);
     // What no request tells it takes a new start, which must not break a turn off.
-    let anew = change.autonomy.is_some() || change.model.as_ref().is_some_and(|m| !is_offered(m));
+    let elsewhere = match &change.model {
+        Some(model) => leads_elsewhere(app, session, model).await?,
+        None => false,
+    };
+    let anew = elsewhere
+        || change.autonomy.is_some()
+        || change.model.as_ref().is_some_and(|model| !is_offered(model));
     let idle = matches!(session.state, SessionState::Idle | SessionState::Starting);
     let requests = if anew && idle {
         vec![Request::CloseSession { session: id }]
