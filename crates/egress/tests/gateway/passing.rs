@@ -22,13 +22,13 @@ async fn a_request_arrives_as_it_was_but_for_its_credential() {
             "{CALLERS}anthropic-beta: x,y\r\nContent-Type: application/json\r\n\
              X-Private: 1\r\nConnection: x-private, x-api-key\r\nTE: trailers\r\n"
         );
-        let line = "POST /mine/v1/a%20b:stream?beta=true&key=callers&alt=sse";
+        let line = "POST /mine/v1beta/a%20b:stream?beta=true&key=callers&alt=sse";
         let answer = fixture.ask(line, &headers, "{\"say\": \"hé\"}").await;
         assert_eq!(answer.status(), 200, "{answer:?}");
         assert!(answer.head.contains("x-request-id: 7\r\n"), "{}", answer.head);
         assert!(!answer.head.contains("set-cookie"), "{}", answer.head);
         let seen = answer.body;
-        assert!(seen.starts_with("POST /base/v1/a%20b:stream?beta=true&alt=sse HTTP/1.1\r\n"));
+        assert!(seen.starts_with("POST /base/v1beta/a%20b:stream?beta=true&alt=sse HTTP/1.1\r\n"));
         assert!(seen.contains(&format!("\r\nhost: 127.0.0.1:{port}\r\n")), "{seen}");
         assert!(seen.contains("\r\nanthropic-beta: x,y\r\n"), "{seen}");
         assert!(seen.contains("\r\ncontent-type: application/json\r\n"), "{seen}");
@@ -42,7 +42,7 @@ async fn a_request_arrives_as_it_was_but_for_its_credential() {
         let call = fixture.call().await;
         assert_eq!(call.workspace, fixture.workspace);
         assert_eq!((call.provider.as_str(), call.method.as_str()), ("mine", "POST"));
-        assert_eq!(call.path, "/v1/a%20b:stream");
+        assert_eq!(call.path, "/v1beta/a%20b:stream");
         assert_eq!((call.status, call.end), (Some(200), End::Complete));
         assert_eq!((call.sent, call.received), (14, seen.len() as u64));
     };
