@@ -31,6 +31,15 @@ pub(crate) enum Kind {
     Thought,
 }
 
+/// What of a text that is said anew tells it from one that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Anew {
+    /// Its id is another.
+    OtherId,
+    /// Nothing: the agent never goes on.
+    Always,
+}
+
 #[derive(Debug)]
 struct Open {
     kind: Kind,
@@ -47,8 +56,8 @@ pub(crate) struct Speech {
     used: HashMap<String, u32>,
     order: VecDeque<String>,
     count: u64,
-    /// The agent began to answer anew: another id takes the place of the open text.
-    retried: bool,
+    /// The agent began to answer anew: what comes next takes the place of the open text.
+    retried: Option<Anew>,
     /// The ends of the messages that were completed since it was taken last.
     said: String,
 }
@@ -59,10 +68,11 @@ impl Speech {
         let id = id.filter(|id| !id.is_empty() && id.len() <= ID_LEN);
         let continues = self.open.as_ref().is_some_and(|open| {
             open.kind == kind
+                && self.retried != Some(Anew::Always)
                 && (id.is_none() || open.agent_id.is_none() || open.agent_id.as_deref() == id)
         });
         if !continues {
-            let replaced = self.retried
+            let replaced = self.retried.is_some()
                 && self.open.as_ref().is_some_and(|o| o.kind == kind && o.agent_id.is_some());
             if replaced {
                 self.withdraw(sink);
@@ -78,7 +88,7 @@ impl Speech {
                 total: 0,
             });
         }
-        self.retried = false;
+        self.retried = None;
         let Some(open) = &mut self.open else { return };
         open.total += text.len();
         let mut rest = prefix(text, WHOLE - open.text.len());
@@ -123,10 +133,10 @@ impl Speech {
         sink.event(body);
     }
 
-    /// The agent's provider failed in mid-answer and is asked again: what comes next under another
-    /// id takes the place of what came so far.
-    pub(crate) fn retry(&mut self) {
-        self.retried = self.open.is_some();
+    /// The agent's provider failed in mid-answer and is asked again: what comes next takes the place
+    /// of what came so far.
+    pub(crate) fn retry(&mut self, anew: Anew) {
+        self.retried = self.open.as_ref().map(|_| anew);
     }
 
     /// The messages since the last time, the latest 16 KiB of them.

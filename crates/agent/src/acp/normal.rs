@@ -21,11 +21,13 @@ use crate::{
     catalogue::UsageScope,
     driver::Output,
     sink::Sink,
-    speech::{Kind, Speech},
+    speech::{Anew, Kind, Speech},
 };
 
 /// How many ids of things told again are kept.
 const REPLAYED: usize = 4096;
+/// A title that begins as what the agent was told before the prompt, for so many bytes, is made of it.
+const SAME: usize = 12;
 /// How much of the conversation is kept for a seed.
 const TRANSCRIPT: usize = 64 << 10;
 
@@ -52,6 +54,8 @@ pub(crate) struct Normal {
     /// The agent tells again what we have already.
     replay: Option<Replay>,
     title: Option<String>,
+    /// What the agent was told before the person's first words, in one line: no title is made of it.
+    preface: String,
     /// What was said since the driver started, for an agent that forgets it.
     transcript: String,
 }
@@ -367,8 +371,26 @@ impl Normal {
         }
     }
 
+    /// Notes what the agent is told before the person's first words.
+    pub(crate) fn prefaced(&mut self, texts: &[String]) {
+        let words = texts.iter().flat_map(|text| text.split_whitespace());
+        self.preface = words.collect::<Vec<_>>().join(" ");
+    }
+
+    /// A title without what the person did not say; none if nothing is left.
+    fn own_title<'a>(&self, title: &'a str) -> Option<&'a str> {
+        let title = title.trim();
+        if self.preface.is_empty() {
+            return Some(title).filter(|title| !title.is_empty());
+        }
+        let rest = title.strip_prefix(&self.preface).map(str::trim);
+        let begun = title.trim_end_matches(['.', '…', ' ']);
+        let cut = rest.is_none() && begun.len() > SAME && self.preface.starts_with(begun);
+        rest.or(Some(title)).filter(|title| !title.is_empty() && !cut)
+    }
+
     fn set_title(&mut self, update: &Value) {
-        if let Some(title) = update["title"].as_str().filter(|title| !title.is_empty()) {
+        if let Some(title) = update["title"].as_str().and_then(|title| self.own_title(title)) {
             let title = prefix(title, 200).to_owned();
             if self.title.as_ref() != Some(&title) {
                 self.title = Some(title.clone());
@@ -428,10 +450,11 @@ impl Normal {
             message["max_retries"].as_u64().unwrap_or_default(),
         );
         self.retry(&text, "", Some(Value::Object(figures.collect())));
+        self.speech.retry(Anew::Always);
     }
 
     fn retry(&mut self, message: &str, details: &str, data: Option<Value>) {
-        self.speech.retry();
+        self.speech.retry(Anew::OtherId);
         let attempt = attempt_of(message);
         if attempt.is_some() && self.attempt == attempt {
             return;

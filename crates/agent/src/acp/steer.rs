@@ -101,13 +101,15 @@ impl Actor {
         result: Result<Value, RpcError>,
     ) -> Option<Verdict> {
         let mut message = turn.offered.remove(&id)?;
-        let taken = result.is_ok_and(|result| result["outcome"] == "injected");
-        if taken {
+        let outcome = result.ok().and_then(|result| result["outcome"].as_str().map(str::to_owned));
+        if outcome.as_deref() == Some("injected") {
             self.told(message.prompts, false);
         } else if turn.ended.is_some() || turn.kill_at.is_some() {
             self.refuse(message);
         } else {
             message.refused = true;
+            // Its turn is over then: the answer to the prompt is on its way.
+            message.stopping = outcome.as_deref() == Some("promptRequired");
             match &mut turn.waiting {
                 // One that came later goes the same way.
                 Some(waiting) => {
@@ -116,6 +118,7 @@ impl Actor {
                     waiting.prompts = message.prompts;
                     waiting.content = message.content;
                     waiting.refused = true;
+                    waiting.stopping = message.stopping;
                 }
                 None => turn.waiting = Some(message),
             }

@@ -220,6 +220,9 @@ impl Actor {
 
     pub(super) fn prompt(&mut self, turn: &mut Turn, content: Vec<Input>) {
         let preface = std::mem::take(&mut self.preface);
+        if !preface.is_empty() {
+            self.normal.prefaced(&preface);
+        }
         let preface = preface.into_iter().map(|text| json!({ "type": "text", "text": text }));
         let blocks: Vec<Value> = preface.chain(self.blocks(content)).collect();
         let params = json!({ "sessionId": self.session, "prompt": blocks });

@@ -288,3 +288,190 @@ async fn gemini_takes_up_a_conversation_only_after_its_first_minute() {
         |output: &Output| matches!(output, Output::Session(s) if s.resumed == Resumed::Native);
     assert!(turn.outputs.iter().any(native));
 }
+
+/// A driver whose agent gets these instructions and MCP servers, and its agent.
+fn start_with(change: impl FnOnce(&mut Launch)) -> (Driver, Agent) {
+    let (ours, agent) = duplex();
+    let mut launch = launch(program(Protocol::Acp, &["played"], ""), Path::new("/"));
+    change(&mut launch);
+    (Driver::start(launch, Played::new(vec![ours])), agent)
+}
+
+#[tokio::test]
+async fn instructions_and_what_was_forgotten_come_before_the_first_prompt_alone() {
+    let (mut driver, mut agent) = start_with(|launch| {
+        launch.instructions = Some("Be brief and kind.".into());
+        launch.resume = Some("gone".into());
+        launch.seed = Some("[tool] make test\n3 failures".into());
+    });
+    prompt(&driver, 1, "Mend it").await;
+    let first = agent.begin(json!({})).await;
+    let texts: Vec<&str> = first["params"]["prompt"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|b| b["text"].as_str().unwrap())
+        .collect();
+    assert_eq!((texts.len(), texts[0], texts[2]), (3, "Be brief and kind.", "Mend it"));
+    assert!(texts[1].contains("[tool] make test\n3 failures"));
+    // An agent that makes its title of what it was told first shows none of it.
+    for title in ["Be brief and kind. This conv…", "Mending"] {
+        let update = json!({ "sessionUpdate": "session_info_update", "title": title });
+        agent.update(update).await;
+    }
+    let turn = end(&mut driver, &mut agent, &first).await;
+    let titles: Vec<_> = turn
+        .outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Title(title) => Some(title.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(titles, ["Mending"]);
+    prompt(&driver, 2, "And now").await;
+    let second = agent.expect("session/prompt").await;
+    assert_eq!(second["params"]["prompt"], json!([{ "type": "text", "text": "And now" }]));
+}
+
+#[tokio::test]
+async fn mcp_servers_come_with_the_session_and_those_not_taken_are_told() {
+    let (mut driver, mut agent) = start_with(|launch| {
+        launch.mcp_servers = serde_json::from_value(json!({
+            "files": { "command": ["serve-files", "--all"] },
+            "old": { "url": "http://127.0.0.1/x", "transport": "sse" },
+        }))
+        .unwrap();
+    });
+    let new = offer(&mut agent, json!({})).await;
+    assert_eq!(
+        new["params"]["mcpServers"],
+        json!([{ "name": "files", "command": "serve-files", "args": ["--all"], "env": [] }])
+    );
+    let mut told = false;
+    loop {
+        match crate::support::next(&mut driver).await.unwrap() {
+            Output::Event { body: EventBody::Notice { code, text, .. }, .. } => {
+                told |= code == "mcp_left_out" && text.contains("`old` (sse)");
+            }
+            Output::Session(_) => break,
+            _ => {}
+        }
+    }
+    assert!(told);
+}
+
+#[tokio::test]
+async fn a_message_is_injected_between_tools_where_the_agent_takes_it_so() {
+    for outcome in ["injected", "promptRequired"] {
+        let (mut driver, mut agent) = start("", Autonomy::Free);
+        prompt(&driver, 1, "x").await;
+        let hello = agent.expect("initialize").await;
+        let meta = json!({ "steering": { "supported": true } });
+        agent.answer(&hello, json!({ "protocolVersion": 1, "_meta": meta })).await;
+        let new = agent.expect("session/new").await;
+        agent.answer(&new, json!({ "sessionId": "s" })).await;
+        let first = agent.expect("session/prompt").await;
+        let tool = |status: &str| {
+            json!({
+                "sessionUpdate": "tool_call_update", "toolCallId": "t", "title": "T", "status": status
+            })
+        };
+        agent.update(tool("in_progress")).await;
+        let id = boatyard_model::PromptId::new();
+        let content = vec![boatyard_agent::Input::Text("more".into())];
+        send(&driver, Command::Steer { prompt: id, content }).await;
+        // While the tool runs it waits.
+        agent.update(chunk("still")).await;
+        agent.update(tool("completed")).await;
+        let steering = agent.expect("_session/steering").await;
+        assert_eq!(steering["params"]["prompt"][0]["text"], "more");
+        agent.answer(&steering, json!({ "outcome": outcome })).await;
+        let last = if outcome == "injected" {
+            first
+        } else {
+            // It was over for the agent: it gets the message as a prompt, in the same turn.
+            agent.answer(&first, json!({ "stopReason": "end_turn" })).await;
+            agent.expect("session/prompt").await
+        };
+        let turn = end(&mut driver, &mut agent, &last).await;
+        let steered = turn.outputs.iter().find_map(|output| match output {
+            Output::Steered { prompt, restarted } => Some((*prompt, *restarted)),
+            _ => None,
+        });
+        assert_eq!(steered, Some((id, false)), "{outcome}");
+        assert_eq!(turn.outcome, TurnOutcome::Completed);
+    }
+}
+
+#[tokio::test]
+async fn a_choice_in_mid_session_is_confirmed_or_refused() {
+    let (mut driver, mut agent) = start("", Autonomy::Free);
+    let option = |current: &str| {
+        json!([{
+            "id": "model", "category": "model", "currentValue": current,
+            "options": [{ "value": "a", "name": "A" }, { "value": "b", "name": "B" }],
+        }])
+    };
+    // The older way to offer them goes after the newer.
+    let models =
+        json!({ "availableModels": [{ "modelId": "a[low]" }], "currentModelId": "a[low]" });
+    offer(&mut agent, json!({ "configOptions": option("a"), "models": models })).await;
+    while !matches!(crate::support::next(&mut driver).await.unwrap(), Output::Session(_)) {}
+    for (wanted, taken) in [("b", true), ("c", false)] {
+        send(&driver, Command::SetModel(wanted.into())).await;
+        let request = agent.expect("session/set_config_option").await;
+        let error = json!({ "jsonrpc": "2.0", "id": request["id"], "error": { "code": -32602, "message": "no" } });
+        match taken {
+            true => agent.answer(&request, json!({ "configOptions": option(wanted) })).await,
+            false => agent.say(error).await,
+        }
+        let mut notice = String::new();
+        let offers = loop {
+            match crate::support::next(&mut driver).await.unwrap() {
+                Output::Event { body: EventBody::Notice { code, .. }, .. } => notice = code,
+                Output::Offers(offers) => break offers,
+                _ => {}
+            }
+        };
+        assert_eq!(notice, if taken { "model" } else { "setting_refused" });
+        assert_eq!(offers.model.as_deref(), Some("b"));
+    }
+}
+
+#[tokio::test]
+async fn a_call_of_a_sub_agent_names_the_call_that_it_belongs_to() {
+    let (mut driver, mut agent) = start("", Autonomy::Free);
+    prompt(&driver, 1, "x").await;
+    let request = agent.begin(json!({})).await;
+    let meta = json!({ "claudeCode": { "parentToolUseId": "task" } });
+    agent.update(json!({
+        "sessionUpdate": "tool_call", "toolCallId": "inner", "title": "T", "status": "pending", "_meta": meta
+    })).await;
+    let turn = end(&mut driver, &mut agent, &request).await;
+    let parents = turn.events().filter_map(|event| match event {
+        EventBody::ToolStarted { tool } => Some(tool.parent.as_deref()),
+        _ => None,
+    });
+    assert_eq!(parents.collect::<Vec<_>>(), [Some("task")]);
+}
+
+#[tokio::test]
+async fn what_claude_says_anew_under_the_same_id_takes_the_place_of_the_first() {
+    let (mut driver, mut agent) = start("", Autonomy::Free);
+    prompt(&driver, 1, "x").await;
+    let request = agent.begin(json!({})).await;
+    let part = |text: &str| {
+        let mut update = chunk(text);
+        update["messageId"] = json!("a");
+        update
+    };
+    agent.update(part("Hello, w")).await;
+    let message =
+        json!({ "type": "system", "subtype": "api_retry", "attempt": 1, "max_retries": 4 });
+    let params = json!({ "sessionId": "s", "message": message });
+    agent.say(json!({ "jsonrpc": "2.0", "method": "_claude/sdkMessage", "params": params })).await;
+    agent.update(part("Hello, world")).await;
+    let turn = end(&mut driver, &mut agent, &request).await;
+    assert_eq!(turn.said(), "|Hello, world");
+}
