@@ -120,7 +120,7 @@ pub(crate) const GEMINI: Agent = Agent {
     // It does not find a conversation in the minute of its beginning.
     resume: Resume::Either,
     // What breaks off is not asked for again.
-    faults: &[("cut*1", Met::Failed(&["terminated"]))],
+    faults: &[("cut*1", Met::Failed(&["terminated"])), ("malformed*1", Met::Failed(&["JSON"]))],
     ..USUAL
 };
 

@@ -85,15 +85,17 @@ impl Provider {
         let mut told = String::new();
         for seen in self.about(text) {
             let body = String::from_utf8_lossy(&seen.body);
-            let end = &body[body.floor_char_boundary(body.len().saturating_sub(TAIL))..];
-            let _ = writeln!(told, "{} {} … {end}", seen.method, seen.uri);
+            let last = body.rfind(text).unwrap_or_default();
+            let from = body.floor_char_boundary(last.saturating_sub(SHOWN));
+            let to = body.floor_char_boundary(last + SHOWN);
+            let _ = writeln!(told, "{} {} … {} …", seen.method, seen.uri, &body[from..to]);
         }
         told
     }
 }
 
-/// How much of a request's end is shown, in bytes.
-const TAIL: usize = 1500;
+/// How much of a request is shown on either side of what it is about, in bytes.
+const SHOWN: usize = 600;
 
 /// Whether bytes have this text in them.
 pub(crate) fn has(bytes: &[u8], text: &str) -> bool {

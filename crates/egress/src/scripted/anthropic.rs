@@ -36,16 +36,14 @@ pub(super) fn read(body: &Value) -> Conversation {
             "assistant" => conversation.assistant(),
             "system" => texts(content).into_iter().for_each(|text| conversation.background(text)),
             _ => {
-                let mut results = list(message, "content")
+                for result in list(message, "content")
                     .iter()
                     .filter(|block| text(block, "type") == "tool_result")
-                    .peekable();
-                if results.peek().is_none() {
-                    conversation.user(&texts(content));
-                }
-                for result in results {
+                {
                     conversation.result(texts(&result["content"]).join("\n"));
                 }
+                // What a person said while a tool ran stands beside what the tool said.
+                conversation.user(&texts(content));
             }
         }
     }

@@ -42,7 +42,9 @@ pub(super) async fn malformed(scene: Scene) -> Vec<Talk> {
 async fn meet(scene: Scene, fault: &str) -> Vec<Talk> {
     let word = scene.word("whole");
     let text = format!("{word}, and more of it: {} the end.", words(40));
-    let mut talk = scene.order(&format!("[[fault:{fault}]] [[say:{text}]]"), json!({})).await;
+    // Slowly, so that what comes before a fault in mid-stream has arrived.
+    let prompt = format!("[[fault:{fault}]] [[pace:50]] [[say:{text}]]");
+    let mut talk = scene.order(&prompt, json!({})).await;
     let met = scene.house.agent.meets(fault);
     let turn = ended(&mut talk, met, &text).await;
     if scene.house.agent.retries.contains(&fault) {

@@ -13,9 +13,11 @@ use crate::{
     talk::{Scene, Talk, sh},
 };
 
-/// The processes of the agent: their numbers, lowest first.
-const PROCESSES: &str = "for p in /proc/[0-9]*; do \
-    grep -qza placeholder $p/environ 2>/dev/null && echo ${p#/proc/}; done | sort -n";
+/// The processes of the worker, but for this script: their numbers, lowest first.
+const PROCESSES: &str = "for p in /proc/[0-9]*; do n=${p#/proc/}; \
+    test \"$(stat -c %u $p 2>/dev/null)\" = \"$(id -u)\" || continue; \
+    test $n = $$ || test \"$(cut -d' ' -f4 $p/stat 2>/dev/null)\" = $$ || echo $n; \
+    done | sort -n";
 
 pub(super) async fn a_file_and_a_command(scene: Scene) -> Vec<Talk> {
     let (house, word) = (&scene.house, scene.word("said"));
@@ -76,8 +78,10 @@ pub(super) async fn a_file_and_a_command(scene: Scene) -> Vec<Talk> {
 /// That the search for what must not be there would find it: in a workspace of its own.
 async fn controls(scene: &Scene, talk: &Talk) {
     let house = &scene.house;
-    let found = sh(house, talk.workspace, "grep -la placeholder /proc/[0-9]*/environ || true", "");
-    assert!(found.await.contains("/environ"), "the agent's own variables are not seen");
+    // What stands in the key's place is in the agent's variables, or in its settings.
+    let search = "grep -rla placeholder /home /proc/[0-9]*/environ 2>/dev/null; true";
+    let found = sh(house, talk.workspace, search, "").await;
+    assert!(!found.is_empty(), "what stands in the key's place is not found");
     let same = ForkRequest::default();
     let fork = house.client().fork_workspace(talk.workspace, &same, None).await.unwrap().id;
     let leave = "timeout 5 bash -c 'exec 3<>/dev/tcp/192.0.2.1/80' 2>/dev/null; true";
