@@ -209,7 +209,7 @@ impl View {
             recipe::node_of(entry).is_none()
                 || self.tools.iter().any(|node| Some(node.id) == row.node && is_ready(&node))
         };
-        let found = self.of(name).filter(is_ready).filter(fits).filter(node_is_there).next_back();
+        let found = self.of(name).filter(is_ready).filter(fits).rfind(node_is_there);
         found.map(InstalledTool::of)
     }
 

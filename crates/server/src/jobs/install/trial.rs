@@ -84,7 +84,6 @@ fn launch(
         home: Some(dispatch::HOME.to_owned()),
         cwd: Some(super::builder::PLACE.to_owned()),
         provider: route.base,
-        ..Places::default()
     };
     let program = entry
         .program(name, &places, route.model.as_deref())
