@@ -5,6 +5,7 @@
 //! before it is compared. `INSTA_UPDATE=always` records anew.
 
 mod disk;
+mod install;
 mod killed;
 mod limits;
 mod models;

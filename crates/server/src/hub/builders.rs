@@ -6,7 +6,10 @@
 
 use std::sync::Arc;
 
-use boatyard_egress::{RuleSet, rules::Preset};
+use boatyard_egress::{
+    Rule, RuleSet,
+    rules::{Ports, Preset},
+};
 use boatyard_model::WorkspaceId;
 use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
@@ -15,6 +18,19 @@ use super::{Hub, HubError, ways::Work};
 
 /// Where agents come from.
 const SOURCES: [&str; 2] = ["npm", "pypi"];
+
+/// The host and port of a source that the settings name under this key.
+fn at(key: &str, address: &str) -> anyhow::Result<Rule> {
+    let wrong =
+        || anyhow::anyhow!("[egress] {key} in boatyard.toml is no http:// or https:// address");
+    let url = url::Url::parse(address).map_err(|_| wrong())?;
+    let (Some(host), Some(port), "http" | "https") =
+        (url.host_str(), url.port_or_known_default(), url.scheme())
+    else {
+        return Err(wrong());
+    };
+    Ok(Rule::new(format!("[egress] {key}"), host.parse()?, Ports::from([port].as_slice())))
+}
 
 impl Hub {
     /// What every workspace may reach, and the package sources.
@@ -26,6 +42,13 @@ impl Hub {
         let mut allow = Vec::new();
         for source in SOURCES {
             allow.extend(Preset::rules(source)?);
+        }
+        let egress = &settings.egress;
+        let own = [("npm_registry", &egress.npm_registry), ("pypi_index", &egress.pypi_index)];
+        for (key, address) in own {
+            if let Some(address) = address {
+                allow.push(at(key, address)?);
+            }
         }
         super::rules_with(settings, allow)
     }

@@ -17,6 +17,11 @@ super::table::section! {
         /// Networks with private addresses that an allowed name may lead to. Others are refused,
         /// whatever a name says.
         allow_private: Vec<String> = Vec::new(), example "[\"10.2.0.0/16\"]";
+        /// Where agents from npm are installed from, if not from its own registry: an `http://` or
+        /// `https://` address. Installations may reach its host.
+        npm_registry: Option<String> = None, example "\"https://npm.example.com/\"";
+        /// The same for PyPI: the address of a simple index.
+        pypi_index: Option<String> = None, example "\"https://pypi.example.com/simple\"";
         /// Certificates of authorities that the server's own fetches trust beside those of the
         /// system, as one PEM file.
         ca_file: Option<PathBuf> = None, example "\"/etc/ssl/certs/company.pem\"";

@@ -59,6 +59,12 @@ pub(crate) struct Args {
     /// The program that the packages bring, below the folder they are installed in
     #[arg(long, value_name = "PATH")]
     bin: Option<String>,
+    /// Arguments with which it tells its version, once it is installed
+    #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
+    check: Option<String>,
+    /// What it must print then
+    #[arg(long, value_name = "TEXT", requires = "check")]
+    prints: Option<String>,
     /// The major version of Node that it needs
     #[arg(long, value_name = "VERSION", requires = "npm")]
     node: Option<String>,
@@ -145,6 +151,12 @@ fn typed(args: &Args) -> Result<Vec<(AgentName, Map<String, Value>)>> {
         let mut install = json!({ "from": from, "packages": packages, "bin": bin });
         if let Some(node) = &args.node {
             install["node"] = node.clone().into();
+        }
+        if let Some(check) = &args.check {
+            install["check"] = split(check)?.into();
+        }
+        if let Some(prints) = &args.prints {
+            install["prints"] = prints.clone().into();
         }
         install
     } else {

@@ -21,6 +21,8 @@ use crate::{
     agents,
     app::App,
     hub::{Attached, attached::Purpose, exec::Piece},
+    jobs::dispatch,
+    settings::egress::Egress,
 };
 
 /// Where packages are put; what is below becomes the tool's folder.
@@ -124,7 +126,7 @@ impl<'a> Builder<'a> {
         let left = deadline.saturating_duration_since(Instant::now());
         let request = ExecRequest {
             command: argv.to_vec(),
-            environment: environment(node),
+            environment: environment(&self.app.settings.egress, node),
             cwd: Some(PLACE.to_owned()),
             deadline_millis: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)),
             stdin: false,
@@ -199,7 +201,7 @@ async fn clear(app: &App, workspace: WorkspaceId) {
 
 /// What an installation and its check get beside what every command gets: a Node of our own goes
 /// before the system's, and what pip put there is found.
-fn environment(node: Option<ToolId>) -> BTreeMap<String, String> {
+fn environment(egress: &Egress, node: Option<ToolId>) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::from([
         ("CI".to_owned(), "1".to_owned()),
         ("PYTHONPATH".to_owned(), PLACE.to_owned()),
@@ -207,6 +209,14 @@ fn environment(node: Option<ToolId>) -> BTreeMap<String, String> {
     let mut set = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
     // Three tries within seconds: a source that does not answer is told soon.
     set("npm_config_fetch_retry_mintimeout", "1000");
+    // pip unpacks there first; `/tmp` is a small piece of memory.
+    set("TMPDIR", dispatch::HOME);
+    if let Some(address) = &egress.npm_registry {
+        set("npm_config_registry", address);
+    }
+    if let Some(address) = &egress.pypi_index {
+        set("PIP_INDEX_URL", address);
+    }
     // npm and pip bring authorities of their own; those that this machine trusts may be more.
     if Path::new(AUTHORITIES).exists() {
         for name in ["npm_config_cafile", "NODE_EXTRA_CA_CERTS", "PIP_CERT", "SSL_CERT_FILE"] {
