@@ -16,6 +16,7 @@ use crate::{IdempotencyKey, Problem, idempotency, problem};
 
 mod endpoints;
 mod follow;
+mod settings;
 mod sse;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 /** What the page asks for and keeps, by name, and what it changes. */
 import { QueryClient, queryOptions } from "@tanstack/react-query";
 import { api, Problem, remember, unwrap } from "./client";
-import type { AttemptState, Identity, NewTask, PromptMode } from "./types";
+import type { AttemptState, Identity, NewTask, PromptMode, SessionChange } from "./types";
 
 /** How often a task is read again while its workspace is made: its phases have no events. */
 const PREPARING_EVERY = 1000;
@@ -124,6 +124,10 @@ export function withdrawPrompt(id: string, prompt: string) {
   return unwrap(
     api.DELETE("/api/sessions/{id}/prompts/{prompt}", { params: { path: { id, prompt } } }),
   );
+}
+
+export function changeSession(id: string, body: SessionChange) {
+  return unwrap(api.PATCH("/api/sessions/{id}", { params: { path: { id } }, body }));
 }
 
 export function stopSession(id: string) {

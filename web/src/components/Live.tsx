@@ -44,6 +44,7 @@ export function Live({
   useEffect(() => {
     const again = () => {
       void client.invalidateQueries({ queryKey: ["prompts", session] });
+      void client.invalidateQueries({ queryKey: ["session", session] });
       if (task) void client.invalidateQueries({ queryKey: ["task", task] });
     };
     again();

@@ -5,10 +5,11 @@ import { Button, Card, Failure } from "../ui/controls";
 import { Prose } from "../ui/Prose";
 import { count } from "../util/format";
 import { files } from "../util/paths";
+import { CheckOutput } from "./Check";
 import { Diffstat, Patch } from "./Patch";
 
 /** What an attempt hands back. */
-export function Result({ result }: { result: TaskResult }) {
+export function Result({ result, attempts }: { result: TaskResult; attempts: number }) {
   const push = useMutation({
     mutationFn: () => pushAttempt(result.task, result.attempt),
     onSuccess: (task) => client.setQueryData(taskQuery(result.task).queryKey, task),
@@ -39,11 +40,17 @@ export function Result({ result }: { result: TaskResult }) {
           </a>
         )}
       </div>
+      {result.check && <CheckOutput check={result.check} />}
       {result.summary && <Prose text={result.summary} />}
       {changed && (
         <>
           <Diffstat list={result.files} />
-          <Pushed result={result} busy={push.isPending} onPush={() => push.mutate()} />
+          <Pushed
+            result={result}
+            attempts={attempts}
+            busy={push.isPending}
+            onPush={() => push.mutate()}
+          />
           {push.isError && <Failure cause={push.error} />}
           <details className="min-w-0">
             <summary className="mb-3 text-sm font-medium">Patch</summary>
@@ -55,13 +62,24 @@ export function Result({ result }: { result: TaskResult }) {
   );
 }
 
-function Pushed({ result, busy, onPush }: { result: TaskResult; busy: boolean; onPush(): void }) {
+function Pushed({
+  result,
+  attempts,
+  busy,
+  onPush,
+}: {
+  result: TaskResult;
+  attempts: number;
+  busy: boolean;
+  onPush(): void;
+}) {
   const { pushed } = result;
   const here = (
     <>
       Bring it into your checkout with{" "}
       <code className="rounded bg-sunken px-1 py-0.5 font-mono text-xs">
         boatyard apply {result.task}
+        {attempts > 1 && ` --attempt ${result.attempt}`}
       </code>
     </>
   );

@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
 import { useEffect } from "react";
 import { session as sessionQuery } from "../api/queries";
+import { AgentBar } from "../components/AgentBar";
 import { Live } from "../components/Live";
 import { State } from "../components/State";
 import { Failure } from "../ui/controls";
@@ -30,6 +31,7 @@ export function Session() {
           <h1 className="min-w-0 flex-1 text-xl font-semibold">Session with {session.agent}</h1>
           <State state={session.state} />
         </div>
+        <AgentBar id={id} />
         <p className="font-mono text-xs text-faint">
           {session.workspace} {session.cwd}
         </p>

@@ -3,6 +3,8 @@ import { Link, useParams } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 import { cancelTask, client, OVER, task as taskQuery } from "../api/queries";
 import type { Attempt, Task as TaskType } from "../api/types";
+import { AgentBar } from "../components/AgentBar";
+import { Attempts } from "../components/Attempts";
 import { Live } from "../components/Live";
 import { Phases } from "../components/Phases";
 import { Result } from "../components/Result";
@@ -23,8 +25,9 @@ export function Task() {
 
 function Shown({ task }: { task: TaskType }) {
   const [chosen, setChosen] = useState<number | null>(null);
-  const attempt = task.attempts.find((one) => one.n === chosen) ?? task.attempts.at(-1);
   const over = OVER.includes(task.state);
+  const first = over ? task.best : task.attempts.at(-1)?.n;
+  const attempt = task.attempts.find((one) => one.n === (chosen ?? first)) ?? task.attempts.at(-1);
   const now = useNow(!over);
   const cancel = useMutation({
     mutationFn: () => cancelTask(task.id),
@@ -61,18 +64,7 @@ function Shown({ task }: { task: TaskType }) {
         {cancel.isError && <Failure cause={cancel.error} />}
       </div>
       {task.attempts.length > 1 && (
-        <nav aria-label="Attempts" className="flex flex-wrap gap-2">
-          {task.attempts.map((one) => (
-            <Button
-              key={one.n}
-              aria-pressed={one.n === attempt?.n}
-              look={one.n === attempt?.n ? "main" : "plain"}
-              onClick={() => setChosen(one.n)}
-            >
-              Attempt {one.n}: {one.state}
-            </Button>
-          ))}
-        </nav>
+        <Attempts task={task} shown={attempt?.n ?? 1} now={now} onShow={setChosen} />
       )}
       {attempt && <Try key={attempt.id} task={task} attempt={attempt} />}
     </div>
@@ -87,9 +79,12 @@ function Try({ task, attempt }: { task: TaskType; attempt: Attempt }) {
       {attempt.reason && (
         <Note tone={attempt.state === "failed" ? "bad" : "warn"}>{attempt.reason.text}</Note>
       )}
-      {attempt.result && <Result result={attempt.result} />}
+      {attempt.result && <Result result={attempt.result} attempts={task.attempts.length} />}
       {attempt.session ? (
-        <Live session={attempt.session} task={task.id} />
+        <>
+          <AgentBar id={attempt.session} />
+          <Live session={attempt.session} task={task.id} />
+        </>
       ) : (
         <article aria-label="Prompt" className="rounded-xl bg-accent-wash px-4 py-3">
           <p className="whitespace-pre-wrap">{task.prompt}</p>

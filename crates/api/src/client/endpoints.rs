@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use boatyard_model::{
-    AgentSettings, BlobId, Event, JobId, PermissionId, PromptId, QuestionId, RepositoryId,
-    SessionId, TaskId, ToolId, WorkspaceId, name::AgentName,
+    BlobId, Event, JobId, PermissionId, PromptId, QuestionId, RepositoryId, SessionId, TaskId,
+    ToolId, WorkspaceId, name::AgentName,
 };
 use bytes::Bytes;
 use reqwest::{Method, header};
@@ -65,13 +65,6 @@ struct NoBody {}
 
 fn exec_timeout(request: &ExecRequest) -> Duration {
     EXEC_MARGIN + Duration::from_secs(u64::from(request.timeout.unwrap_or(EXEC_DEFAULT)))
-}
-
-fn settings_path(repository: Option<RepositoryId>, agent: &AgentName) -> String {
-    match repository {
-        Some(id) => format!("api/repositories/{id}/agents/{agent}/settings"),
-        None => format!("api/agents/{agent}/settings"),
-    }
 }
 
 /// Every method fails with an [`Error`](super::Error): the server's problem, no connection, or an
@@ -411,34 +404,6 @@ impl Client {
     pub async fn list_environments(&self, repository: RepositoryId) -> Result<EnvironmentList> {
         let call = self.call(Method::GET, "api/environments").within(FETCH_TIMEOUT);
         self.json(call.query(&EnvironmentFilter { repository })).await
-    }
-
-    /// What is set for an agent, in a repository or in the organization.
-    pub async fn find_agent_settings(
-        &self,
-        repository: Option<RepositoryId>,
-        agent: &AgentName,
-    ) -> Result<AgentSettings> {
-        self.json(self.call(Method::GET, settings_path(repository, agent))).await
-    }
-
-    /// Sets it: the whole of it.
-    pub async fn set_agent_settings(
-        &self,
-        repository: Option<RepositoryId>,
-        agent: &AgentName,
-        settings: &AgentSettings,
-    ) -> Result<AgentSettings> {
-        self.json(self.call(Method::PUT, settings_path(repository, agent)).json(settings)).await
-    }
-
-    /// Forgets it.
-    pub async fn clear_agent_settings(
-        &self,
-        repository: Option<RepositoryId>,
-        agent: &AgentName,
-    ) -> Result<()> {
-        self.empty(self.call(Method::DELETE, settings_path(repository, agent))).await
     }
 
     /// Forgets a repository and removes its mirror.

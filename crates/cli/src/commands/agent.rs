@@ -41,7 +41,7 @@ pub(crate) enum Command {
     /// Add an agent to those that the server knows, or change one
     Add(Box<add::Args>),
     /// Remove an agent that was added, or what is installed of one
-    #[command(visible_alias = "rm")]
+    #[command(visible_alias = "rm", disable_version_flag = true)]
     Remove {
         /// The agent
         name: AgentName,

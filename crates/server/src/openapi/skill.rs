@@ -37,6 +37,8 @@ curl -s $BOATYARD_SERVER/api/tasks -H \"Authorization: Bearer $BOATYARD_API_KEY\
 4. `GET /api/tasks/{id}/result` and `/diff` tell what came of it; `/bundle` is the branch for `git fetch`.
 5. `POST /api/sessions/{id}/prompts` says more, with `mode` `queue`, `steer` or `interrupt`.
 
+Several agents race at one task: `\"agents\": [{\"agent\": \"claude\"}, {\"agent\": \"codex\", \"model\": \"gpt-5.5\"}]`, with `\"attempts\"` of each. `GET /api/tasks/{id}/attempts` puts them side by side: state, change, time, tokens, cost, the outcome of the repository's check, and which is `best`. Result, diff, patch, bundle and push are those of the best one unless `attempt` says otherwise.
+
 On the command line: `boatyard run \"PROMPT\" --repo R`, `boatyard logs ID`, `boatyard diff ID`, `boatyard apply ID`.
 
 ## Everything

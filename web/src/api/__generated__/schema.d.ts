@@ -21,6 +21,124 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/agents/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An agent. */
+        get: operations["find_agent"];
+        /**
+         * Adds an agent to the catalogue, or changes one that is there, key by key.
+         * @description The body holds the keys of `[agents.NAME]` in boatyard.toml. Sent twice, it is the same.
+         */
+        put: operations["put_agent"];
+        post?: never;
+        /** Takes an added agent out of the catalogue again, with what is installed of it. */
+        delete: operations["remove_agent"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/{name}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Starts an agent once, without a model, and tells what it takes. */
+        post: operations["check_agent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/{name}/install": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Installs an agent in a throw-away workspace, or finds it installed.
+         * @description Answers at once; the installation goes on. Its tool, and `tool.state` of the feed, tell where it
+         *     stands.
+         */
+        post: operations["install_agent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/{name}/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the organization sets for an agent; empty where nothing is. */
+        get: operations["find_agent_settings"];
+        /**
+         * Sets what holds for an agent in the organization: the whole of it.
+         * @description It holds from the next start of an agent on. What a repository, a task or a session sets goes
+         *     before it.
+         */
+        put: operations["set_agent_settings"];
+        post?: never;
+        /** Forgets what the organization sets for an agent. */
+        delete: operations["clear_agent_settings"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/{name}/tools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The installed versions of an agent. */
+        get: operations["list_tools"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/{name}/tools/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An installed version of an agent, or one on its way. */
+        get: operations["find_tool"];
+        put?: never;
+        post?: never;
+        /** Removes an installed version of an agent that nothing uses. */
+        delete: operations["remove_tool"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/auth/links": {
         parameters: {
             query?: never;
@@ -115,6 +233,23 @@ export interface paths {
         };
         /** A blob's bytes, under their own `Content-Type`. */
         get: operations["read_blob"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/environments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The environments that a repository describes at the head of its default branch. */
+        get: operations["list_environments"];
         put?: never;
         post?: never;
         delete?: never;
@@ -245,6 +380,25 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/repositories/{id}/agents/{name}/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is set for an agent in a repository; empty where nothing is. */
+        get: operations["find_repository_agent_settings"];
+        /** Sets what holds for an agent in a repository: the whole of it. */
+        put: operations["set_repository_agent_settings"];
+        post?: never;
+        /** Forgets what is set for an agent in a repository. */
+        delete: operations["clear_repository_agent_settings"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/repositories/{id}/bundle": {
         parameters: {
             query?: never;
@@ -295,7 +449,12 @@ export interface paths {
         delete: operations["delete_session"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Changes how a session's agent works: mode, model, autonomy.
+         * @description It is kept for every later start of the agent. One that runs is told at once; where it can't be
+         *     told and no turn is under way, the next prompt starts it anew, with its conversation.
+         */
+        patch: operations["change_session"];
         trace?: never;
     };
     "/api/sessions/{id}/events": {
@@ -820,33 +979,157 @@ export interface components {
     schemas: {
         /** @description An agent. */
         Agent: {
+            /** @description In a line, for people. */
+            about?: string;
             /** @description Whether it is taken when nobody names one. */
             default: boolean;
+            /** @description What is installed, or on its way, the newest first. */
+            installed?: components["schemas"]["Tool"][];
+            /** @description What mends that: a command, or a setting. */
+            mend?: string | null;
             /** @description Its name. */
             name: string;
+            offers?: components["schemas"]["AgentOffers"] | null;
             /** @description Where it is described. */
             origin: components["schemas"]["AgentOrigin"];
-            /** @description How it speaks: `acp`, `script`, `text`. */
+            /** @description What Boatyard installs for it: `name@version` each. Empty if it needs nothing installed. */
+            packages?: string[];
+            /** @description How it speaks: `acp`, `text`; `unknown` where its entry is broken. */
             protocol: string;
+            /** @description Whose models it uses. */
+            provider?: string | null;
             /** @description Whether it can run here. */
             ready: boolean;
-            /** @description Why it can't, and what to do about it. */
+            /** @description Why it can't. */
             reason?: string | null;
             /** @description For people. */
             title: string;
+            /** @description The version that these are. */
+            version?: string | null;
         };
+        /** @description What came of starting an agent once. */
+        AgentCheck: {
+            /** @description The agent. */
+            agent: string;
+            /** @description What it was found to take. */
+            offers: components["schemas"]["AgentOffers"];
+            /** @description The installed version that was started; none for one that is not installed by Boatyard. */
+            version?: string | null;
+        };
+        /** @description An agent, and the model that it is to use. */
+        AgentChoice: {
+            /** @description Its name. */
+            agent: string;
+            /** @description The model; as the settings say, else the agent's own choice, if absent. */
+            model?: string | null;
+        };
+        /**
+         * @description An agent's entry of the catalogue, or changes to one: the keys that stand in `[agents.NAME]` of
+         *     boatyard.toml.
+         */
+        AgentEntry: Record<string, never>;
         /** @description The agents that this server knows. */
         AgentList: {
             /** @description By name. */
             items: components["schemas"]["Agent"][];
         };
+        /** @description What an agent was found to offer when it was last started: probed, not assumed. */
+        AgentOffers: {
+            /**
+             * @description Whether it takes pictures.
+             * @default false
+             */
+            images: boolean;
+            /**
+             * @description The mode it is in.
+             * @default null
+             */
+            mode: string | null;
+            /**
+             * @description The model it uses.
+             * @default null
+             */
+            model: string | null;
+            /**
+             * @description The models that it offers.
+             * @default []
+             */
+            models: components["schemas"]["Choice"][];
+            /**
+             * @description The modes that it offers.
+             * @default []
+             */
+            modes: components["schemas"]["Choice"][];
+            /**
+             * @description Whether it can go on with an earlier conversation by itself.
+             * @default false
+             */
+            resume: boolean;
+            /**
+             * @description How a message gets into a running turn.
+             * @default probe
+             */
+            steer: components["schemas"]["Steer"];
+            /**
+             * @description The program's own name and version, where it tells.
+             * @default null
+             */
+            version: string | null;
+        };
         /**
          * @description Where an agent is described.
          * @enum {string}
          */
-        AgentOrigin: "built_in" | "settings";
+        AgentOrigin: "built_in" | "settings" | "added";
+        /** @description What people set for an agent. What is absent is left to the next wider scope. */
+        AgentSettings: {
+            /**
+             * @description Arguments after those of the catalogue.
+             * @default null
+             */
+            arguments: string[] | null;
+            /** @default null */
+            autonomy: components["schemas"]["Autonomy"] | null;
+            /**
+             * @description Variables, laid over those of the catalogue; never a secret: what stands here is in the
+             *     workspace.
+             * @default {}
+             */
+            environment: {
+                [key: string]: string;
+            };
+            /**
+             * @description Said to it before the first prompt of a conversation.
+             * @default null
+             */
+            instructions: string | null;
+            /**
+             * @description MCP servers that it gets, by name.
+             * @default {}
+             */
+            mcp_servers: {
+                [key: string]: components["schemas"]["McpServer"];
+            };
+            /**
+             * @description One of the agent's own modes.
+             * @default null
+             */
+            mode: string | null;
+            /**
+             * @description The model.
+             * @default null
+             */
+            model: string | null;
+            /**
+             * @description Which of the installed versions is used; the pinned one if absent.
+             * @default null
+             */
+            version: string | null;
+        };
         /** @description One try at a task: a session in a workspace of its own. */
         Attempt: {
+            /** @description The agent that it is made with. */
+            agent: string;
             /** @description The commit that the branch began at. */
             base_commit?: string | null;
             /** @description The branch that its work is on: `boatyard/<task>-<n>`. */
@@ -856,6 +1139,8 @@ export interface components {
             ended?: components["schemas"]["Timestamp"] | null;
             /** @description Its id. */
             id: components["schemas"]["AttemptId"];
+            /** @description The model that was asked for. */
+            model?: string | null;
             /**
              * Format: int32
              * @description Its number, from 1.
@@ -875,6 +1160,11 @@ export interface components {
         AttemptId: string;
         /** @description The attempts at a task. */
         AttemptList: {
+            /**
+             * Format: int32
+             * @description The number of the best attempt so far.
+             */
+            best: number;
             /** @description By number. */
             items: components["schemas"]["Attempt"][];
         };
@@ -909,6 +1199,40 @@ export interface components {
         };
         /** @example blb_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
         BlobId: string;
+        /**
+         * @description What a check said of an attempt's work. It does not change the attempt's state: it tells which
+         *     of several attempts is the best.
+         */
+        CheckResult: {
+            /** @description The command, as people read it. */
+            command: string;
+            /**
+             * Format: int32
+             * @description What it ended with, if it ended by itself.
+             */
+            exit_code?: number | null;
+            /**
+             * Format: int64
+             * @description How long it took, in milliseconds.
+             */
+            millis: number;
+            /** @description The end of its output, at most 8 KiB; or why it was not started. */
+            output: string;
+            /** @description How it went. */
+            state: components["schemas"]["CheckState"];
+        };
+        /**
+         * @description How a check went.
+         * @enum {string}
+         */
+        CheckState: "passed" | "failed" | "timed_out" | "not_started";
+        /** @description One of several things that an agent offers. */
+        Choice: {
+            /** @description What it is chosen by. */
+            id: string;
+            /** @description For people. */
+            name: string;
+        };
         /** @description A commit. */
         Commit: {
             /** @description Who wrote it. */
@@ -998,6 +1322,30 @@ export interface components {
              * @description Lines removed; none for a binary file.
              */
             removed?: number | null;
+        };
+        /** @description An environment of a repository. */
+        Environment: {
+            /** @description The command that checks an attempt's work. */
+            check?: string | null;
+            /** @description The names of the MCP servers that it gives agents. */
+            mcp_servers: string[];
+            /** @description What `environment` of a task takes. */
+            name: string;
+            /** @description Its file in the repository. */
+            path: string;
+            /** @description The mistake in its file, if there is one. */
+            problem?: string | null;
+            /** @description The commands of its setup, as people read them. */
+            setup: string[];
+            /** @description The names of its variables. */
+            variables: string[];
+        };
+        /** @description The environments that a repository describes. */
+        EnvironmentList: {
+            /** @description The commit at which they were read; absent in an empty repository. */
+            commit?: string | null;
+            /** @description The default one first. */
+            items: components["schemas"]["Environment"][];
         };
         /** @description One entry of a session's append-only log. */
         Event: components["schemas"]["EventBody"] & {
@@ -1326,6 +1674,21 @@ export interface components {
             /** @description Which. */
             workspace: components["schemas"]["WorkspaceId"];
         } | {
+            /** @description The agent's name, or `node` for the Node that agents run on. */
+            name: string;
+            /** @description What an installation under way does. */
+            phase?: string | null;
+            /** @description Why it failed. */
+            reason?: string | null;
+            /** @description Its state. */
+            state: components["schemas"]["ToolState"];
+            /** @description Which. */
+            tool: components["schemas"]["ToolId"];
+            /** @enum {string} */
+            type: "tool.state";
+            /** @description The version. */
+            version: string;
+        } | {
             /** @description No answer by then is a no. */
             deadline: components["schemas"]["Timestamp"];
             /** @description Answer under this id. */
@@ -1514,6 +1877,19 @@ export interface components {
             /** @description The organization. */
             organization: components["schemas"]["OrganizationId"];
         };
+        /** @description How an agent is to be installed. */
+        InstallAgent: {
+            /**
+             * @description Install it anew although it is there.
+             * @default false
+             */
+            force: boolean;
+            /**
+             * @description Other versions of its packages, or further ones: `name@version` each.
+             * @default []
+             */
+            packages: string[];
+        };
         /** @description A unit of durable background work. */
         Job: {
             /** @description When it was ordered. */
@@ -1569,6 +1945,48 @@ export interface components {
             /** @description Open it in a browser; it works once. */
             url: string;
         };
+        /** @description An MCP server: a program in the workspace, or an address. */
+        McpServer: {
+            /**
+             * @description The program and its arguments, started in the workspace by the agent.
+             * @default []
+             */
+            command: string[];
+            /**
+             * @description Variables of the program; never a secret.
+             * @default {}
+             */
+            environment: {
+                [key: string]: string;
+            };
+            /**
+             * @description What is sent to the address with each request; never a secret.
+             * @default {}
+             */
+            headers: {
+                [key: string]: string;
+            };
+            /**
+             * @description Takes away the server that a wider scope gives under this name.
+             * @default false
+             */
+            off: boolean;
+            /**
+             * @description How the address is spoken to.
+             * @default http
+             */
+            transport: components["schemas"]["McpTransport"];
+            /**
+             * @description Its address, instead of a program.
+             * @default null
+             */
+            url: string | null;
+        };
+        /**
+         * @description How an MCP server's address is spoken to.
+         * @enum {string}
+         */
+        McpTransport: "http" | "sse";
         /** @example mem_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
         MemberId: string;
         /** @description A maintenance job to run now. */
@@ -1598,6 +2016,7 @@ export interface components {
         NewSession: {
             /** @description The agent; the server's default if absent. */
             agent?: string | null;
+            autonomy?: components["schemas"]["Autonomy"] | null;
             /** @description The agent's folder: relative to `/work` or absolute below it; the checkout if absent. */
             cwd?: string | null;
             /**
@@ -1607,6 +2026,7 @@ export interface components {
             key?: string | null;
             /** @description The model; the agent's own choice if absent. */
             model?: string | null;
+            settings?: components["schemas"]["AgentSettings"] | null;
             /** @description Where it works. */
             workspace: components["schemas"]["WorkspaceId"];
         };
@@ -1614,9 +2034,12 @@ export interface components {
         NewTask: {
             /** @description The agent; the server's default if absent. */
             agent?: string | null;
+            /** @description Several agents, each with its own attempts, instead of `agent` and `model`. */
+            agents?: components["schemas"]["AgentChoice"][];
             /**
              * Format: int32
-             * @description How many attempts to make at it, each on its own, 1 to 8; 1 if absent.
+             * @description How many attempts to make at it, each on its own; 1 if absent. With several `agents`, so many
+             *     with each; at most 8 in all.
              */
             attempts?: number | null;
             autonomy?: components["schemas"]["Autonomy"] | null;
@@ -1641,6 +2064,7 @@ export interface components {
              *     (below a configured root), or the id of a repository that is known.
              */
             repository: string;
+            settings?: components["schemas"]["AgentSettings"] | null;
             /** @description A line for lists; the prompt's first line if absent. */
             title?: string | null;
             workspace_limits?: components["schemas"]["WorkspaceLimitsWanted"] | null;
@@ -1733,7 +2157,7 @@ export interface components {
              * @description How long it took, in milliseconds; absent while it runs.
              */
             millis?: number | null;
-            /** @description `repository`, `workspace`, `setup`, `agent`, `result`, `push`. */
+            /** @description `repository`, `workspace`, `setup`, `agent`, `result`, `check`, `push`. */
             name: string;
             /** @description When it began. */
             started: components["schemas"]["Timestamp"];
@@ -1953,12 +2377,15 @@ export interface components {
             last_seq: number;
             /** @description The model that was asked for. */
             model?: string | null;
+            offers?: components["schemas"]["AgentOffers"] | null;
             /** @description Whose it is. */
             owner: components["schemas"]["MemberId"];
             /** @description Permissions that wait for a person. */
             permissions?: components["schemas"]["PendingPermission"][];
             /** @description Questions that wait for a person. */
             questions?: components["schemas"]["PendingQuestion"][];
+            /** @description What was set for it alone. */
+            settings?: components["schemas"]["AgentSettings"];
             /** @description Where it stands. */
             state: components["schemas"]["SessionState"];
             task?: components["schemas"]["TaskId"] | null;
@@ -1973,6 +2400,14 @@ export interface components {
             usage: components["schemas"]["Usage"];
             /** @description Where it works. */
             workspace: components["schemas"]["WorkspaceId"];
+        };
+        /** @description What to change about how a session's agent works. What is absent stays as it is. */
+        SessionChange: {
+            autonomy?: components["schemas"]["Autonomy"] | null;
+            /** @description One of the agent's own modes. */
+            mode?: string | null;
+            /** @description The model. */
+            model?: string | null;
         };
         /** @example ses_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
         SessionId: string;
@@ -2001,6 +2436,11 @@ export interface components {
             /** @description The workspace that it was taken of. */
             workspace: components["schemas"]["WorkspaceId"];
         };
+        /**
+         * @description How a message gets into a running turn.
+         * @enum {string}
+         */
+        Steer: "probe" | "prompt" | "restart";
         /** @description What came of a stop. */
         Stopped: {
             /**
@@ -2013,13 +2453,19 @@ export interface components {
         };
         /** @description A task, with its attempts. */
         Task: {
-            /** @description The agent. */
+            /** @description The agent; `claude, codex` where there are several. */
             agent: string;
             /** @description The attempts, by number. */
             attempts: components["schemas"]["Attempt"][];
             autonomy?: components["schemas"]["Autonomy"] | null;
             /** @description The branch or commit that was asked for. */
             base?: string | null;
+            /**
+             * Format: int32
+             * @description The number of the best attempt so far: the first that succeeded and passed the check, else
+             *     the first that succeeded, else the newest that has a result, else the newest.
+             */
+            best: number;
             /** @description When it was given. */
             created: components["schemas"]["Timestamp"];
             ended?: components["schemas"]["Timestamp"] | null;
@@ -2031,7 +2477,7 @@ export interface components {
             images?: components["schemas"]["BlobId"][];
             /** @description What each attempt may use. */
             limits: components["schemas"]["TaskLimits"];
-            /** @description The model that was asked for. */
+            /** @description The model that was asked for, where all attempts have the same. */
             model?: string | null;
             /** @description Who gave the order. */
             owner: components["schemas"]["MemberId"];
@@ -2041,6 +2487,8 @@ export interface components {
             push: components["schemas"]["Push"];
             /** @description The repository. */
             repository: components["schemas"]["TaskRepository"];
+            /** @description What was set for the agents in this task alone. */
+            settings?: components["schemas"]["AgentSettings"];
             started?: components["schemas"]["Timestamp"] | null;
             /** @description Its attempts' states taken together. */
             state: components["schemas"]["AttemptState"];
@@ -2122,6 +2570,7 @@ export interface components {
             base: string;
             /** @description The branch that the work is on. */
             branch: string;
+            check?: components["schemas"]["CheckResult"] | null;
             /**
              * Format: int32
              * @description Commits on the branch since `base`.
@@ -2151,7 +2600,7 @@ export interface components {
         };
         /** @description A task in a list. */
         TaskSummary: {
-            /** @description The agent. */
+            /** @description The agent; `claude, codex` where there are several. */
             agent: string;
             /**
              * Format: int32
@@ -2174,6 +2623,36 @@ export interface components {
         };
         /** Format: date-time */
         Timestamp: string;
+        /** @description An installed version of an agent, or one on its way. */
+        Tool: {
+            /** @description The agent. */
+            agent: string;
+            /**
+             * Format: int64
+             * @description What it takes on disk, in bytes.
+             */
+            bytes: number;
+            /** @description When it was asked for. */
+            created: components["schemas"]["Timestamp"];
+            /** @description Its id. */
+            id: components["schemas"]["ToolId"];
+            /** @description The version of the Node that it brings along. */
+            node?: string | null;
+            offers?: components["schemas"]["AgentOffers"] | null;
+            /** @description What it was made of: `name@version` each. */
+            packages: string[];
+            /** @description What an installation under way does: `node`, `packages`, `check`, `keep`, `try`. */
+            phase?: string | null;
+            ready?: components["schemas"]["Timestamp"] | null;
+            /** @description Why it could not be installed, or why it did not start when it was tried. */
+            reason?: string | null;
+            /** @description Where it stands. */
+            state: components["schemas"]["ToolState"];
+            /** @description Whether it is the version that is used where nobody names one. */
+            used: boolean;
+            /** @description Its version. */
+            version: string;
+        };
         /** @description One use of a tool by the agent. Fields that are not known yet are absent. */
         ToolCall: {
             /** @description Edits of files that it proposes or made. */
@@ -2187,6 +2666,8 @@ export interface components {
             locations?: string[];
             /** @description Text that it printed; in `tool.updated` only what is new, cut at 64 KiB in `tool.completed`. */
             output?: string | null;
+            /** @description The call of a sub-agent that made this one. */
+            parent?: string | null;
             /** @description In a line: the command, the path, the search. */
             title?: string | null;
             /** @description The agent's id for it, unique in the session. */
@@ -2201,11 +2682,23 @@ export interface components {
             /** @description As the agent names it. */
             path: string;
         };
+        /** @example tol_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
+        ToolId: string;
         /**
          * @description What a tool does, roughly (ACP's kinds).
          * @enum {string}
          */
         ToolKind: "read" | "edit" | "delete" | "move" | "search" | "execute" | "think" | "fetch" | "switch_mode" | "other";
+        /** @description The installed versions of an agent. */
+        ToolList: {
+            /** @description The newest first. */
+            items: components["schemas"]["Tool"][];
+        };
+        /**
+         * @description Where an installation stands.
+         * @enum {string}
+         */
+        ToolState: "installing" | "ready" | "failed" | "deleted";
         /**
          * @description How a tool call ended.
          * @enum {string}
@@ -2436,6 +2929,361 @@ export interface operations {
             };
         };
     };
+    find_agent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The agent. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Agent"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_agent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AgentEntry"];
+            };
+        };
+        responses: {
+            /** @description The agent. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Agent"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_agent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_agent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What it takes. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentCheck"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    install_agent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InstallAgent"];
+            };
+        };
+        responses: {
+            /** @description The tool, ready or on its way. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tool"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_agent_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The settings. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentSettings"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_agent_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AgentSettings"];
+            };
+        };
+        responses: {
+            /** @description As they are now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentSettings"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    clear_agent_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Forgotten. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_tools: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The newest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ToolList"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_tool: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Answer when it stands elsewhere than here (`installing`, `installing:packages`, …), or after
+                 *     25 s; at once if absent.
+                 */
+                unlike?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+                id: components["schemas"]["ToolId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The tool. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tool"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_tool: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                id: components["schemas"]["ToolId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     create_login_link: {
         parameters: {
             query?: never;
@@ -2605,6 +3453,38 @@ export interface operations {
                 };
                 content: {
                     "application/octet-stream": components["schemas"]["Binary"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_environments: {
+        parameters: {
+            query: {
+                /** @description Those of this repository. */
+                repository: components["schemas"]["RepositoryId"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The default one first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EnvironmentList"];
                 };
             };
             /** @description Why it could not be done. */
@@ -2951,6 +3831,104 @@ export interface operations {
             };
         };
     };
+    find_repository_agent_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["RepositoryId"];
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The settings. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentSettings"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_repository_agent_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["RepositoryId"];
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AgentSettings"];
+            };
+        };
+        responses: {
+            /** @description As they are now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentSettings"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    clear_repository_agent_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["RepositoryId"];
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Forgotten. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     send_bundle: {
         parameters: {
             query?: never;
@@ -3108,6 +4086,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SessionChange"];
+            };
+        };
+        responses: {
+            /** @description The session. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
             };
             /** @description Why it could not be done. */
             default: {
@@ -3612,7 +4625,10 @@ export interface operations {
     read_attempt_bundle: {
         parameters: {
             query?: {
-                /** @description Its number; the best one if absent: the first that succeeded, else the newest. */
+                /**
+                 * @description Its number; the best one if absent: the first that succeeded and passed the check, else the
+                 *     first that succeeded, else the newest.
+                 */
                 attempt?: number;
             };
             header?: never;
@@ -3713,7 +4729,10 @@ export interface operations {
     read_attempt_patch: {
         parameters: {
             query?: {
-                /** @description Its number; the best one if absent: the first that succeeded, else the newest. */
+                /**
+                 * @description Its number; the best one if absent: the first that succeeded and passed the check, else the
+                 *     first that succeeded, else the newest.
+                 */
                 attempt?: number;
             };
             header?: never;
@@ -3747,7 +4766,10 @@ export interface operations {
     push_attempt: {
         parameters: {
             query?: {
-                /** @description Its number; the best one if absent: the first that succeeded, else the newest. */
+                /**
+                 * @description Its number; the best one if absent: the first that succeeded and passed the check, else the
+                 *     first that succeeded, else the newest.
+                 */
                 attempt?: number;
             };
             header?: never;
@@ -3781,7 +4803,10 @@ export interface operations {
     find_task_result: {
         parameters: {
             query?: {
-                /** @description Its number; the best one if absent: the first that succeeded, else the newest. */
+                /**
+                 * @description Its number; the best one if absent: the first that succeeded and passed the check, else the
+                 *     first that succeeded, else the newest.
+                 */
                 attempt?: number;
             };
             header?: never;

@@ -19,10 +19,13 @@ use crate::{
 /// What is not named stays as it is. The narrowest wins: a task before a repository before the
 /// organization before boatyard.toml. It holds from the agent's next start on.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    disable_version_flag = true,
+    after_help = "Examples:\n  \
     boatyard agent set claude --model sonnet --autonomy ask_changes\n  \
     boatyard agent set codex --repo owner/name --mcp docs='npx -y docs-server'\n  \
-    boatyard agent set claude --unset model --unset mcp.docs")]
+    boatyard agent set claude --unset model --unset mcp.docs"
+)]
 pub(crate) struct SetArgs {
     /// The agent; see `boatyard agent list`
     name: AgentName,
