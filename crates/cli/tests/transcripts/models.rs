@@ -319,6 +319,33 @@ fn a_killed_server_is_waited_for() {
     assert_eq!(task["state"], "succeeded", "{task:#}\n{said}");
 }
 
+#[test]
+fn a_server_that_is_stopped_lets_answers_end() {
+    let provider = Provider::start();
+    let mut yard = yard(&provider, "");
+    yard.repository("app");
+    // It takes a second or so to be told.
+    let question = QUESTION
+        .replace("[[say:", "[[pace:100]][[say:")
+        .replace("\"max_tokens\"", "\"stream\":true,\"max_tokens\"");
+    let script = format!(
+        "curl -sSNf -d '{question}' http://127.0.0.1:7080/anthropic/v1/messages > answer && \
+         grep message_stop answer"
+    );
+    let ordered = yard.command(&["run", &script, "--repo", "app", "--agent", "shell", "--detach"]);
+    let ordered = { ordered }.output().unwrap();
+    assert!(ordered.status.success(), "{ordered:?}");
+    let task = String::from_utf8(ordered.stdout).unwrap().trim().to_owned();
+    provider.wait_for(1);
+    yard.stop_server();
+    yard.start_server();
+    let ended = yard.command(&["attach", &task]).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let task = yard.json(&["task", "show", &task]);
+    assert_eq!(task["state"], "succeeded", "{task:#}\n{said}");
+    assert_eq!(provider.seen().len(), 1, "asked once");
+}
+
 /// Agents that are a single request, each to its provider.
 fn askers() -> String {
     let asker = |name: &str, provider: &str| {
