@@ -53,6 +53,10 @@ const OUTSIDE: [&str; 10] = [
     "npm_config_registry",
 ];
 
+/// While it is installed: the names of package sources may lead to where this machine's resolver
+/// says, which is a private address where it has a mirror.
+const INSTALLS: &str = "[egress]\nallow_private = [\"0.0.0.0/0\", \"::/0\"]\n";
+
 /// Nothing leaves a workspace.
 const QUIET: &str = "[egress]\npresets = []\n\n";
 
@@ -159,7 +163,7 @@ fn furnish(agent: Agent, base_url: &str) -> Yard {
             let quiet = format!("{settings}{QUIET}{}", host(agent, tools));
             yard.write("data/boatyard.toml", &quiet);
         }
-        None => yard.write("data/boatyard.toml", &settings),
+        None => yard.write("data/boatyard.toml", &format!("{settings}{INSTALLS}")),
     }
     yard.start_server();
     if tools.is_none() {
