@@ -1,6 +1,6 @@
 //! A conversation that goes on in a new process.
 
-use boatyard_model::PromptMode;
+use boatyard_model::{Event, EventBody, PromptMode};
 use serde_json::json;
 
 use crate::{
@@ -27,8 +27,9 @@ pub(super) async fn in_a_new_process(scene: Scene) -> Vec<Talk> {
         has(&seen.body, &second) && has(&seen.body, &answered)
     };
     house.provider.request("with the conversation before", LIMIT, is).await;
-    // Taken up natively; or told anew, and the user told of that.
-    let lost = turn.notices("resume_lost");
+    // Taken up natively; or told anew, and the user told of that: between two turns.
+    let is_lost = |event: &&Event| matches!(&event.body, EventBody::Notice { code, .. } if code == "resume_lost");
+    let lost: Vec<&Event> = talk.events.iter().filter(is_lost).collect();
     match house.agent.resume {
         Resume::Native => {
             assert!(lost.is_empty(), "{lost:?}");
