@@ -292,8 +292,10 @@ impl Tx {
         self.hold_blobs(&id.to_string(), &blobs).await?;
         let mut made = Vec::new();
         let mut jobs = Vec::new();
-        for (n, with) in (1_u32..).zip(new.attempts) {
-            let attempt = AttemptId::new();
+        // In the order of their numbers: that is how they are begun.
+        let mut ids: Vec<AttemptId> = new.attempts.iter().map(|_| AttemptId::new()).collect();
+        ids.sort_unstable();
+        for ((n, attempt), with) in (1_u32..).zip(ids).zip(new.attempts) {
             let branch = format!("boatyard/{id}-{n}");
             exec!(
                 self,
