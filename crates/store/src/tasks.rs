@@ -39,7 +39,7 @@ pub struct Reason {
 /// A step of an attempt's preparation or end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phase {
-    /// `repository`, `workspace`, `setup`, `agent`, `result`, `push`.
+    /// `repository`, `workspace`, `setup`, `agent`, `result`, `check`, `push`.
     pub name: String,
     /// When it began.
     pub started: Timestamp,
