@@ -378,20 +378,21 @@ impl Normal {
     }
 
     /// A title without what the person did not say; none if nothing is left.
-    fn own_title<'a>(&self, title: &'a str) -> Option<&'a str> {
-        let title = title.trim();
+    fn own_title(&self, title: &str) -> Option<String> {
+        let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
         if self.preface.is_empty() {
             return Some(title).filter(|title| !title.is_empty());
         }
         let rest = title.strip_prefix(&self.preface).map(str::trim);
         let begun = title.trim_end_matches(['.', '…', ' ']);
         let cut = rest.is_none() && begun.len() > SAME && self.preface.starts_with(begun);
-        rest.or(Some(title)).filter(|title| !title.is_empty() && !cut)
+        let own = rest.unwrap_or(&title);
+        (!own.is_empty() && !cut).then(|| own.to_owned())
     }
 
     fn set_title(&mut self, update: &Value) {
         if let Some(title) = update["title"].as_str().and_then(|title| self.own_title(title)) {
-            let title = prefix(title, 200).to_owned();
+            let title = prefix(&title, 200).to_owned();
             if self.title.as_ref() != Some(&title) {
                 self.title = Some(title.clone());
                 self.sink.output(Output::Title(title));
