@@ -99,7 +99,7 @@ pub async fn find_settings(
     repository: Option<RepositoryId>,
     agent: &AgentName,
 ) -> Result<AgentSettings, Problem> {
-    known(app, agent).map_err(|problem| problem.at("path.name"))?;
+    known(app, agent).map_err(|_| super::tools::unknown(app, agent))?;
     theirs(app, caller, repository).await?;
     let organization = caller.owner.organization;
     let found = app.store.agent_settings(organization, repository, agent.as_str()).await;
@@ -117,7 +117,7 @@ pub async fn set_settings(
     agent: AgentName,
     settings: AgentSettings,
 ) -> Result<AgentSettings, Problem> {
-    known(app, &agent).map_err(|problem| problem.at("path.name"))?;
+    known(app, &agent).map_err(|_| super::tools::unknown(app, &agent))?;
     theirs(app, caller, repository).await?;
     check(app, &[&agent], &settings, "")?;
     let owner = caller.owner;

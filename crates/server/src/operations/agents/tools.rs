@@ -326,7 +326,7 @@ pub(super) fn mend_entry(name: &str) -> String {
     format!("run `boatyard agent add {name}` with a valid entry, or `boatyard agent remove {name}`")
 }
 
-fn unknown(app: &App, name: &AgentName) -> Problem {
+pub(super) fn unknown(app: &App, name: &AgentName) -> Problem {
     let catalogue = app.agents.current();
     let known: Vec<&str> = catalogue.iter().map(|(name, _)| name.as_str()).collect();
     Problem::not_found("agent", name)
