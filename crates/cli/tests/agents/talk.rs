@@ -243,11 +243,11 @@ impl Turn {
 
     /// The messages of the agent, whole ones only.
     pub(crate) fn messages(&self) -> Vec<&str> {
-        let of = |body| match body {
-            &EventBody::MessageCompleted { ref text, .. } => Some(text.as_str()),
+        let texts = self.events.iter().filter_map(|body| match body {
+            EventBody::MessageCompleted { text, .. } => Some(text.as_str()),
             _ => None,
-        };
-        self.events.iter().filter_map(of).collect()
+        });
+        texts.collect()
     }
 
     /// All that the agent said.
@@ -257,23 +257,21 @@ impl Turn {
 
     /// The tool calls that are over.
     pub(crate) fn tools(&self) -> Vec<Used<'_>> {
-        let of = |body| match body {
-            &EventBody::ToolCompleted { ref tool, status, exit_code, .. } => {
-                Some(Used { tool, status, exit_code })
+        let used = self.events.iter().filter_map(|body| match body {
+            EventBody::ToolCompleted { tool, status, exit_code, .. } => {
+                Some(Used { tool, status: *status, exit_code: *exit_code })
             }
             _ => None,
-        };
-        self.events.iter().filter_map(of).collect()
+        });
+        used.collect()
     }
 
     /// The texts of the notices of this code.
     pub(crate) fn notices(&self, code: &str) -> Vec<&str> {
-        let of = |body| match body {
-            &EventBody::Notice { code: ref found, ref text, .. } if found == code => {
-                Some(text.as_str())
-            }
+        let texts = self.events.iter().filter_map(|body| match body {
+            EventBody::Notice { code: found, text, .. } if found == code => Some(text.as_str()),
             _ => None,
-        };
-        self.events.iter().filter_map(of).collect()
+        });
+        texts.collect()
     }
 }
