@@ -42,7 +42,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{blobs::Blobs, providers::Providers, settings::Settings};
 
 pub mod attached;
-mod builders;
+pub(crate) mod builders;
 mod denied;
 pub mod events;
 pub mod exec;
@@ -82,6 +82,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Arc<Settings>,
     pub(crate) stopping: CancellationToken,
     pub(crate) proxy: Proxy,
+    /// How installations reach the package sources.
+    sources: boatyard_egress::Settings,
     pub(crate) rules: watch::Sender<Arc<RuleSet>>,
     pub(crate) gateway: Gateway,
     /// Gateways of workspaces: they end in good order when the server does.
@@ -156,17 +158,16 @@ impl Hub {
             false => Outgoing::from_env(|name| std::env::var(name).ok())?,
         };
         let (gateway, calls) = models::gateway(&settings, providers, outgoing.clone())?;
+        let allowed: Vec<Cidr> = allowed.collect::<Result<_, _>>()?;
         let (log, records) = Channel::new(EGRESS_RECORDS);
-        let proxy = Proxy::new(
-            boatyard_egress::Settings {
-                guard: Guard::new(allowed.collect::<Result<_, _>>()?),
-                outgoing,
-                how_to_ask: "Add the host to `[egress] allow` in boatyard.toml.".to_owned(),
-                ..boatyard_egress::Settings::default()
-            },
-            Arc::new(System),
-            log,
-        );
+        let egress = boatyard_egress::Settings {
+            guard: Guard::new(allowed.clone()),
+            outgoing,
+            how_to_ask: "Add the host to `[egress] allow` in boatyard.toml.".to_owned(),
+            ..boatyard_egress::Settings::default()
+        };
+        let sources = builders::sources(&egress, allowed)?;
+        let proxy = Proxy::new(egress, Arc::new(System), log);
         let rules = rules(&settings)?;
         let (rules, _) = watch::channel(Arc::new(rules));
         let places = Mutex::default();
@@ -179,6 +180,7 @@ impl Hub {
             settings,
             stopping,
             proxy,
+            sources,
             rules,
             gateway,
             draining: TaskTracker::new(),

@@ -3,11 +3,16 @@
 //! They differ from everybody's: an installation reaches the package sources whatever the rules
 //! say, since somebody who may asked for it, and never a model; an agent that is tried reaches the
 //! gateway only.
+//!
+//! A package source may be at an address of a private network: an organization's mirror is often
+//! reached by the name of what it mirrors. It is known by that name and, within TLS, by its
+//! certificate.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use boatyard_egress::{
-    Rule, RuleSet,
+    Cidr, Guard, LogSink, Outcome, Proxy, Record, Rule, RuleSet,
+    resolve::System,
     rules::{Ports, Preset},
 };
 use boatyard_model::WorkspaceId;
@@ -18,6 +23,60 @@ use super::{Hub, HubError, ways::Work};
 
 /// Where agents come from.
 const SOURCES: [&str; 2] = ["npm", "pypi"];
+
+/// Where mirrors are, beside the public Internet: private networks, a carrier's, what is reserved
+/// for documentation and tests. This host itself and metadata services are not among them.
+const MIRRORS: [&str; 9] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "192.0.2.0/24",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "fc00::/7",
+];
+
+/// How many different refusals of one workspace are kept.
+const REFUSALS: usize = 4;
+
+/// What was kept from leaving a throw-away workspace: why an installation failed, perhaps.
+#[derive(Debug, Default)]
+pub struct Refusals(Mutex<Vec<String>>);
+
+impl Refusals {
+    /// Each once, with its host, in the order of time.
+    pub fn told(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl LogSink for Refusals {
+    fn record(&self, record: Record) {
+        let (Outcome::Denied { reason } | Outcome::Failed { reason }) = &record.outcome else {
+            tracing::debug!(target: "boatyard::egress", ?record);
+            return;
+        };
+        let text = format!("{}:{}: {reason}", record.host, record.port);
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < REFUSALS && !told.contains(&text) {
+            tracing::info!(workspace.id = %record.workspace, "a request did not pass: {text}");
+            told.push(text);
+        }
+    }
+}
+
+/// How installations reach the package sources: as everybody's requests go, and to mirrors.
+pub(super) fn sources(
+    egress: &boatyard_egress::Settings,
+    mut allowed: Vec<Cidr>,
+) -> anyhow::Result<boatyard_egress::Settings> {
+    for range in MIRRORS {
+        allowed.push(range.parse()?);
+    }
+    Ok(boatyard_egress::Settings { guard: Guard::new(allowed), ..egress.clone() })
+}
 
 /// The host and port of a source that the settings name under this key.
 fn at(key: &str, address: &str) -> anyhow::Result<Rule> {
@@ -53,7 +112,8 @@ impl Hub {
         super::rules_with(settings, allow)
     }
 
-    /// Serves the way out of a throw-away workspace by rules of its own, until the guard is dropped.
+    /// Serves the way out of a throw-away workspace by rules of its own, until the guard is
+    /// dropped; and what did not pass.
     ///
     /// # Errors
     /// When it doesn't run.
@@ -61,8 +121,12 @@ impl Hub {
         &self,
         workspace: WorkspaceId,
         rules: watch::Receiver<Arc<RuleSet>>,
-    ) -> Result<DropGuard, HubError> {
-        self.serve_one(workspace, Work::Egress(rules)).await
+    ) -> Result<(DropGuard, Arc<Refusals>), HubError> {
+        let refusals = Arc::<Refusals>::default();
+        let log = Arc::clone(&refusals);
+        let proxy = Proxy::new(self.shared.sources.clone(), Arc::new(System), log);
+        let guard = self.serve_one(workspace, Work::Egress(proxy, rules)).await?;
+        Ok((guard, refusals))
     }
 
     /// Serves the gateway to models in a throw-away workspace, until the guard is dropped.

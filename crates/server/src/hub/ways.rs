@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use boatyard_egress::RuleSet;
+use boatyard_egress::{Proxy, RuleSet};
 use boatyard_model::WorkspaceId;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -44,8 +44,8 @@ impl Way {
 
 /// What a way out is served by.
 pub(super) enum Work {
-    /// The proxy, by these rules.
-    Egress(watch::Receiver<Arc<RuleSet>>),
+    /// A proxy, by these rules.
+    Egress(Proxy, watch::Receiver<Arc<RuleSet>>),
     /// The gateway.
     Gateway,
 }
@@ -53,7 +53,7 @@ pub(super) enum Work {
 impl Work {
     const fn way(&self) -> Way {
         match self {
-            Self::Egress(_) => Way::Egress,
+            Self::Egress(..) => Way::Egress,
             Self::Gateway => Way::Gateway,
         }
     }
@@ -147,7 +147,7 @@ impl Hub {
     /// What everybody's way out is served by.
     fn work(&self, way: Way) -> Work {
         match way {
-            Way::Egress => Work::Egress(self.shared.rules.subscribe()),
+            Way::Egress => Work::Egress(self.shared.proxy.clone(), self.shared.rules.subscribe()),
             Way::Gateway => Work::Gateway,
         }
     }
@@ -176,7 +176,7 @@ impl Hub {
         let serving = async move {
             let ended = token.clone().cancelled_owned();
             let served = match work {
-                Work::Egress(rules) => shared.proxy.serve(workspace, listener, rules, ended).await,
+                Work::Egress(proxy, rules) => proxy.serve(workspace, listener, rules, ended).await,
                 Work::Gateway => {
                     let stopping = shared.stopping.clone();
                     let ended = async move {

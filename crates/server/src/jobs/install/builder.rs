@@ -20,7 +20,7 @@ use super::{super::prepare, failed};
 use crate::{
     agents,
     app::App,
-    hub::{Attached, attached::Purpose, exec::Piece},
+    hub::{Attached, attached::Purpose, builders::Refusals, exec::Piece},
     jobs::dispatch,
     settings::egress::Egress,
 };
@@ -54,6 +54,7 @@ pub(super) struct Builder<'a> {
     pub(super) workspace: WorkspaceId,
     pub(super) attached: Arc<Attached>,
     rules: watch::Sender<Arc<RuleSet>>,
+    refusals: Arc<Refusals>,
     _egress: DropGuard,
 }
 
@@ -89,12 +90,12 @@ impl<'a> Builder<'a> {
             Way::Closed => RuleSet::default(),
         };
         let (rules, receiver) = watch::channel(Arc::new(rules));
-        let egress = app
+        let (egress, refusals) = app
             .hub
             .serve_builder_by(workspace, receiver)
             .await
             .map_err(prepare::workspace_failed)?;
-        Ok(Self { app, workspace, attached, rules, _egress: egress })
+        Ok(Self { app, workspace, attached, rules, refusals, _egress: egress })
     }
 
     /// From now on nothing leaves it.
@@ -169,7 +170,12 @@ impl<'a> Builder<'a> {
         };
         let lines: Vec<&str> = text.lines().collect();
         let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
-        Err(failed(format!("`{shown}` {why}.\n{end}").trim_end()))
+        let mut text = format!("`{shown}` {why}.\n{end}").trim_end().to_owned();
+        for refusal in self.refusals.told() {
+            text.push_str("\nThis did not pass: ");
+            text.push_str(&refusal);
+        }
+        Err(failed(text))
     }
 
     /// Ends what runs in it and keeps its files as a tool.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use boatyard_agent::catalogue::{Entry, Install};
+use boatyard_agent::catalogue::{Entry, Install, Protocol};
 use boatyard_api::{
     Problem,
     agent::{Agent, AgentCheck, AgentEntry, InstallAgent, Tool, ToolState},
@@ -156,6 +156,12 @@ pub async fn check_agent(app: &App, _: &Caller, name: &AgentName) -> Result<Agen
         return Err(Problem::agent_unusable(format!("agent `{name}` is not installed"))
             .with_next(format!("run `boatyard agent install {name}`")));
     }
+    if entry.protocol != Protocol::Acp {
+        let detail = format!("agent `{name}` speaks no protocol by which it could be asked");
+        return Err(Problem::agent_unusable(detail).with_next(format!(
+            "A task tries it: `boatyard run \"…\" --repo . --agent {name}`."
+        )));
+    }
     let tried = tokio::time::timeout(CHECK, trial::offers(app, name, &entry, tool.as_ref()));
     let offers = tried
         .await
@@ -244,7 +250,7 @@ pub(crate) fn check_model(app: &App, name: &AgentName, model: &str) -> Result<()
         return Ok(());
     };
     let known: Vec<&str> = offers.models.iter().map(|model| model.id.as_str()).collect();
-    if known.is_empty() || known.contains(&model) {
+    if known.is_empty() || known.iter().any(|known| is_meant(model, known)) {
         return Ok(());
     }
     let detail = format!(
@@ -253,6 +259,13 @@ pub(crate) fn check_model(app: &App, name: &AgentName, model: &str) -> Result<()
     );
     Err(Problem::invalid("model", detail)
         .with_next(format!("`boatyard agent show {name}` lists its models.")))
+}
+
+/// Whether a model may be one that an agent lists: it lists that very name, or a short one of it
+/// (`opus` for `claude-opus-5-5`, `default` for none), which it takes as well.
+fn is_meant(model: &str, known: &str) -> bool {
+    let mut parts = model.split(['-', '/', '.', ':', '@', '_']);
+    model == known || parts.any(|part| part == known)
 }
 
 /// The names that are nearest to one, the nearest first.
@@ -327,10 +340,19 @@ pub(super) fn mend_entry(name: &str) -> String {
 }
 
 pub(super) fn unknown(app: &App, name: &AgentName) -> Problem {
+    Problem::not_found("agent", name).with_next(what_there_is(app, name))
+}
+
+/// The agents that there are, for somebody who named another: the one that was meant first.
+pub(super) fn what_there_is(app: &App, name: &AgentName) -> String {
     let catalogue = app.agents.current();
     let known: Vec<&str> = catalogue.iter().map(|(name, _)| name.as_str()).collect();
-    Problem::not_found("agent", name)
-        .with_next(format!("There is {}; `boatyard agent add` adds another.", known.join(", ")))
+    let all = format!("There is {}; `boatyard agent add` adds another.", known.join(", "));
+    let meant = known.into_iter().map(|known| (distance(name.as_str(), known), known)).min();
+    match meant {
+        Some((far, known)) if far * 3 <= known.len() => format!("Did you mean `{known}`? {all}"),
+        _ => all,
+    }
 }
 
 fn nothing_to_install(name: &AgentName, entry: &Entry) -> Problem {
@@ -342,7 +364,8 @@ fn nothing_to_install(name: &AgentName, entry: &Entry) -> Problem {
             "Install `{program}` below /usr on this machine, or name its folder under `[tools] \
              paths` in boatyard.toml."
         )),
-        _ => Problem::conflict(format!("agent `{name}` needs no installation")),
+        _ => Problem::conflict(format!("agent `{name}` needs no installation"))
+            .with_next(format!("It is part of Boatyard: `boatyard run \"…\" --agent {name}`.")),
     }
 }
 
@@ -358,5 +381,18 @@ mod tests {
         let known = vec!["haiku", "claude-opus-5", "sonnet", "opus"];
         assert_eq!(nearest("sonet", known.clone())[0], "sonnet");
         assert_eq!(nearest("Opus", known)[..2], ["opus", "claude-opus-5"]);
+    }
+
+    #[test]
+    fn a_listed_name_stands_for_its_longer_ones() {
+        for (model, known, meant) in [
+            ("opus", "opus", true),
+            ("claude-opus-5-5-20260801", "opus", true),
+            ("anthropic/sonnet", "sonnet", true),
+            ("gpt-5.5", "gpt-5", false),
+            ("opusculum", "opus", false),
+        ] {
+            assert_eq!(is_meant(model, known), meant, "{model} {known}");
+        }
     }
 }
