@@ -196,9 +196,10 @@ impl Play {
             "again" | "lost" => {
                 self.send(Command::Close { grace: Duration::from_secs(2) }).await?;
                 while timeout(PATIENCE, self.driver.outputs.recv()).await?.is_some() {}
-                self.launch.resume = self.session.clone();
+                self.launch.resume = self.session.clone().map(Into::into);
                 if verb == "lost" {
-                    self.launch.resume = Some("00000000-0000-4000-8000-000000000000".into());
+                    self.launch.resume =
+                        Some("00000000-0000-4000-8000-000000000000".to_owned().into());
                     self.launch.seed = Some("The person: my name is Ada.".into());
                 }
                 self.driver = Driver::start(self.launch.clone(), Arc::new(Local));
@@ -269,7 +270,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         program,
         env: env.into_iter().collect(),
         cwd,
-        resume: key("resume"),
+        resume: key("resume").map(Into::into),
         seed: None,
         autonomy,
         mcp_servers: key("mcp").map_or(Ok(BTreeMap::new()), |text| serde_json::from_str(&text))?,

@@ -69,10 +69,11 @@ pub(crate) async fn run(
 ) {
     let program = &launch.program;
     let blame = Blame::new(program.name.as_str(), program.provider.as_deref());
+    let begun = launch.resume.as_ref().and_then(|earlier| earlier.begun);
     let mut actor = Actor {
         normal: Normal::new(program.capabilities.usage, blame),
         asks: Asks::new(launch.autonomy, launch.ask_timeout),
-        resume: launch.resume.clone(),
+        resume: launch.resume.as_ref().map(|earlier| earlier.id.clone()),
         preface: Vec::new(),
         up: false,
         mcp_told: false,
@@ -83,7 +84,7 @@ pub(crate) async fn run(
         backlog: VecDeque::new(),
         link: None,
         session: String::new(),
-        born: None,
+        begun,
         offers: Offers::default(),
         settings: HashMap::new(),
     };
@@ -143,8 +144,8 @@ struct Actor {
     link: Option<Connection>,
     /// The agent's session; only valid with a link.
     session: String,
-    /// When the session was begun, if it was since the driver started.
-    born: Option<Timestamp>,
+    /// When the conversation was begun, where that is known.
+    begun: Option<Timestamp>,
     /// The session to go on with in the next process.
     resume: Option<String>,
     /// What is to be put before the next prompt.

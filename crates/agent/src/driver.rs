@@ -22,8 +22,8 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 pub use boatyard_model::agent::Choice;
 use boatyard_model::{
-    AgentOffers, Autonomy, BlobId, EventBody, PermissionId, PromptId, QuestionId, TurnOutcome,
-    agent::McpServer, event::PermissionOutcome, time::Clock,
+    AgentOffers, Autonomy, BlobId, EventBody, PermissionId, PromptId, QuestionId, Timestamp,
+    TurnOutcome, agent::McpServer, event::PermissionOutcome, time::Clock,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,7 @@ pub struct Launch {
     pub cwd: PathBuf,
     /// The native session to go on with, as [`Output::Session`] gave it earlier. It is an
     /// optimisation: where it fails, a fresh one is begun and said so.
-    pub resume: Option<String>,
+    pub resume: Option<Conversation>,
     /// The conversation so far as text, put before the first prompt when there is an earlier
     /// conversation and it could not be resumed natively.
     pub seed: Option<String>,
@@ -86,6 +86,22 @@ impl fmt::Debug for Launch {
             .field("model", &self.model)
             .field("mode", &self.mode)
             .finish_non_exhaustive()
+    }
+}
+
+/// A conversation that an agent has, or had in an earlier process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// The agent's own id of it.
+    pub id: String,
+    /// When it was begun, where that is known.
+    pub begun: Option<Timestamp>,
+}
+
+impl From<String> for Conversation {
+    /// One of which the id alone is known.
+    fn from(id: String) -> Self {
+        Self { id, begun: None }
     }
 }
 

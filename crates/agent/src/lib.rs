@@ -32,7 +32,7 @@ mod text;
 
 pub use catalogue::{Catalogue, Entry, Program, Protocol};
 pub use driver::{
-    AgentSession, Ask, Blob, Choice, Command, Driver, Input, Launch, Output, Resumed,
+    AgentSession, Ask, Blob, Choice, Command, Conversation, Driver, Input, Launch, Output, Resumed,
 };
 pub use error::Error;
 pub use process::{Exit, Process, ProcessControl, ProcessSpec, Spawner, Stdin};

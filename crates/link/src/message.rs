@@ -228,8 +228,9 @@ pub struct OpenSession {
     pub cwd: String,
     /// Its home folder: an absolute path below `/home`.
     pub home: String,
-    /// The agent's own id of the conversation to take up again.
-    pub resume: Option<String>,
+    /// The conversation to take up again.
+    #[serde(default)]
+    pub resume: Option<Resume>,
     /// The conversation so far as text, for an agent that can't take it up again by itself.
     #[serde(default)]
     pub seed: Option<String>,
@@ -237,6 +238,16 @@ pub struct OpenSession {
     pub last_turn: u32,
     /// Repository below `/work` of which a checkpoint is made at each turn's end.
     pub checkpoint: Option<String>,
+}
+
+/// A conversation that an agent is to take up again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The agent's own id of it.
+    pub id: String,
+    /// When it was begun, where that is known.
+    #[serde(default)]
+    pub begun: Option<Timestamp>,
 }
 
 /// What the runner answers.

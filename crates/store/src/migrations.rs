@@ -14,6 +14,7 @@ use crate::{Error, Result, conn::sqlite};
 const ALL: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("migrations/0001_first.sql")),
     (2, "agents", include_str!("migrations/0002_agents.sql")),
+    (3, "conversations", include_str!("migrations/0003_conversations.sql")),
 ];
 
 /// The migrations that a database lacks.

@@ -54,6 +54,8 @@ record! {
         pub turn: Option<u32>,
         /// The agent's own id for the conversation, to resume it by.
         pub agent_session: Option<String>,
+        /// When that conversation was begun, as far as it is known.
+        pub agent_session_begun: Option<Timestamp>,
         /// What was set for it: chosen with it, and with its task.
         pub settings: AgentSettings,
         /// What its agent was found to offer.
@@ -277,13 +279,26 @@ impl Tx {
         self.set_session_state(id, SessionState::Ended, reason).await
     }
 
-    /// Keeps the agent's own id for the conversation.
+    /// Keeps the agent's own id for the conversation, and when it was begun. One that is known
+    /// already keeps its time.
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn set_agent_session(&mut self, id: SessionId, agent_session: String) -> Result<()> {
-        let touched =
-            exec!(self, "UPDATE session SET agent_session = $2 WHERE id = $1", id, agent_session,)?;
+    pub async fn set_agent_session(
+        &mut self,
+        id: SessionId,
+        agent_session: String,
+        begun: Timestamp,
+    ) -> Result<()> {
+        let touched = exec!(
+            self,
+            "UPDATE session SET agent_session = $2, agent_session_begun =
+                CASE WHEN agent_session = $2 THEN agent_session_begun ELSE $3 END
+             WHERE id = $1",
+            id,
+            agent_session,
+            begun,
+        )?;
         if touched == 0 { Err(Error::not_found("session", id)) } else { Ok(()) }
     }
 

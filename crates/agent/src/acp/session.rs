@@ -201,7 +201,7 @@ impl Actor {
             Some(id) => self.session = id.to_owned(),
             None => return Err(self.start_error("it began a session without an id")),
         }
-        self.born = Some(self.launch.clock.now());
+        self.begun = Some(self.launch.clock.now());
         Ok((session, resumed, seeded))
     }
 
@@ -213,7 +213,7 @@ impl Actor {
         const MINUTE: i64 = 60_000;
         let now = self.launch.clock.now().0;
         let minute = |time: i64| time.div_euclid(MINUTE);
-        if self.born.is_none_or(|born| minute(born.0) != minute(now)) {
+        if self.begun.is_none_or(|begun| minute(begun.0) != minute(now)) {
             return Ok(());
         }
         let left = u64::try_from(MINUTE - now.rem_euclid(MINUTE)).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use boatyard_agent::{Command, Driver, Launch, Output, Protocol, Resumed};
+use boatyard_agent::{Command, Conversation, Driver, Launch, Output, Protocol, Resumed};
 use boatyard_model::{
     Autonomy, EventBody, Timestamp, TurnOutcome, event::PermissionKind, time::Clock,
 };
@@ -284,9 +284,43 @@ async fn gemini_takes_up_a_conversation_only_after_its_first_minute() {
         })
         .collect();
     assert_eq!(started, ["new"]);
-    let native =
-        |output: &Output| matches!(output, Output::Session(s) if s.resumed == Resumed::Native);
     assert!(turn.outputs.iter().any(native));
+}
+
+fn native(output: &Output) -> bool {
+    matches!(output, Output::Session(session) if session.resumed == Resumed::Native)
+}
+
+/// As after a workspace's sleep: the driver is new and is told when the conversation was begun.
+#[tokio::test(start_paused = true)]
+async fn gemini_takes_up_a_conversation_of_an_earlier_driver_after_its_first_minute() {
+    const MINUTE: i64 = 60_000;
+    // When it was begun, and how many seconds are waited at the fortieth of the seventh minute.
+    let cases = [(Some(7 * MINUTE + 1), 20), (Some(6 * MINUTE + 59_999), 0), (None, 0)];
+    for (begun, waited) in cases {
+        let (ours, mut agent) = duplex();
+        let clock = Arc::new(Stands(7 * MINUTE + 40_000));
+        let begun = begun.map(Timestamp);
+        let resume = Some(Conversation { id: "earlier".to_owned(), begun });
+        let program = program(Protocol::Acp, &["played"], "");
+        let launch = Launch { clock, resume, ..launch(program, Path::new("/")) };
+        let mut driver = Driver::start(launch, Played::new(vec![ours]));
+        prompt(&driver, 1, "x").await;
+        let hello = agent.expect("initialize").await;
+        let info = json!({ "name": "gemini-cli", "version": "0.61.0" });
+        let can = json!({ "loadSession": true });
+        let before = tokio::time::Instant::now();
+        let answer = json!({ "protocolVersion": 1, "agentInfo": info, "agentCapabilities": can });
+        agent.answer(&hello, answer).await;
+        let load = agent.expect("session/load").await;
+        assert_eq!(load["params"]["sessionId"], "earlier");
+        assert_eq!(before.elapsed().as_secs(), waited, "{begun:?}");
+        agent.answer(&load, json!({})).await;
+        let request = agent.expect("session/prompt").await;
+        let turn = end(&mut driver, &mut agent, &request).await;
+        assert_eq!(notices(&turn, "resume_waits").len(), usize::from(waited > 0), "{begun:?}");
+        assert!(turn.outputs.iter().any(native));
+    }
 }
 
 /// A driver whose agent gets these instructions and MCP servers, and its agent.
@@ -301,7 +335,7 @@ fn start_with(change: impl FnOnce(&mut Launch)) -> (Driver, Agent) {
 async fn instructions_and_what_was_forgotten_come_before_the_first_prompt_alone() {
     let (mut driver, mut agent) = start_with(|launch| {
         launch.instructions = Some("Be brief and kind.".into());
-        launch.resume = Some("gone".into());
+        launch.resume = Some("gone".to_owned().into());
         launch.seed = Some("[tool] make test\n3 failures".into());
     });
     prompt(&driver, 1, "Mend it").await;

@@ -374,7 +374,7 @@ async fn a_conversation_goes_on_in_a_new_process() {
             if let Output::Session(session) = output {
                 let wanted = if turn == 1 { Resumed::Fresh } else { Resumed::Native };
                 assert_eq!(session.resumed, wanted);
-                resume = session.id;
+                resume = session.id.map(Into::into);
             }
         }
         send(&driver, Command::Close { grace: PATIENCE }).await;
@@ -386,7 +386,7 @@ async fn a_conversation_goes_on_in_a_new_process() {
 async fn a_conversation_that_is_lost_is_seeded_and_said_so() {
     let folder = repository();
     let launch = Launch {
-        resume: Some("demo-00000000000000000000000000000000".into()),
+        resume: Some("demo-00000000000000000000000000000000".to_owned().into()),
         seed: Some("You: hello\nAgent: hello yourself".into()),
         ..demo(folder.path())
     };

@@ -350,7 +350,7 @@ async fn hints_of_the_catalogue_go_before_what_an_agent_claims() {
     let (ours, mut agent) = duplex();
     let hints = "capabilities = { images = false, resume = false }";
     let program = program(Protocol::Acp, &["played"], hints);
-    let resume = Some("earlier".to_owned());
+    let resume = Some("earlier".to_owned().into());
     let launch = Launch { resume, ..launch(program, Path::new("/")) };
     let mut driver = Driver::start(launch, Played::new(vec![ours]));
     let image = Input::Image { mime: "image/png".into(), bytes: bytes::Bytes::from_static(b"x") };

@@ -141,7 +141,7 @@ async fn replay(name: &str) -> String {
     let player = tokio::spawn(play(theirs, recording.lines, cancel));
     let launch = Launch {
         mode: recording.mode,
-        resume: recording.resume,
+        resume: recording.resume.map(Into::into),
         ..launch(program(Protocol::Acp, &["recorded"], provider(name)), Path::new("/workspace"))
     };
     let mut driver = Driver::start(launch, Played::new(vec![ours]));

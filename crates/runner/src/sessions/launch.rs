@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use boatyard_agent::{
     Driver,
     catalogue::{Program, PromptBy, Protocol, Show, TextStyle},
-    driver::Launch,
+    driver::{Conversation, Launch},
 };
 use boatyard_link::message::{self, AgentProtocol, Failure, FailureCode, OpenSession};
 use boatyard_model::name::AgentName;
@@ -39,7 +39,10 @@ pub(super) fn start(
         program: program(open)?,
         env: environment::worker(&context.layout, &open.home, &open.agent.environment),
         cwd: open.cwd.clone().into(),
-        resume: open.resume.clone(),
+        resume: open
+            .resume
+            .clone()
+            .map(|resume| Conversation { id: resume.id, begun: resume.begun }),
         seed: open.seed.clone(),
         model: open.agent.model.clone(),
         mode: open.agent.mode.clone(),

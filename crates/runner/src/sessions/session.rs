@@ -123,7 +123,7 @@ impl Session {
             commands: driver.commands.clone(),
             state: Mutex::new(State {
                 last_turn: seen,
-                agent_session: open.resume,
+                agent_session: open.resume.map(|resume| resume.id),
                 ..State::default()
             }),
             prompting: tokio::sync::Mutex::default(),

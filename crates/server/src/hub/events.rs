@@ -23,7 +23,7 @@ use boatyard_store::{NewEvent, NewJob, Origin, Owner, SessionUpdate};
 use bytes::{Bytes, BytesMut};
 
 use super::{Attached, Hub, HubError, Shared};
-use crate::jobs::attempt::cost_job;
+use crate::{jobs::attempt::cost_job, providers::DEMO_MODEL};
 
 /// Records that are stored in one go.
 const BATCH: usize = 256;
@@ -133,11 +133,14 @@ impl Taker {
                         self.close(record.session, closed).await?;
                         continue;
                     }
-                    let Some(body) = self.admit(body) else { continue };
-                    if let EventBody::Usage { usage } = &body
-                        && self.is_over(record.session, usage.cost_usd).await?
-                    {
-                        spent.push(cost_job(owner, record.session));
+                    let Some(mut body) = self.admit(body) else { continue };
+                    if let EventBody::Usage { usage } = &mut body {
+                        if usage.cost_usd.is_some() && self.is_scripted(record.session).await? {
+                            usage.cost_usd = None;
+                        }
+                        if self.is_over(record.session, usage.cost_usd).await? {
+                            spent.push(cost_job(owner, record.session));
+                        }
                     }
                     let Position { epoch, n } = record.position;
                     events.push(NewEvent {
@@ -171,10 +174,11 @@ impl Taker {
                 }
                 RecordKind::AgentSession(id) => {
                     let (session, id) = (record.session, id.chars().take(500).collect());
+                    let begun = record.time;
                     self.shared
                         .store
                         .write(move |tx| {
-                            Box::pin(async move { tx.set_agent_session(session, id).await })
+                            Box::pin(async move { tx.set_agent_session(session, id, begun).await })
                         })
                         .await?;
                 }
@@ -231,6 +235,12 @@ impl Taker {
                 }
             }
         }
+    }
+
+    /// Whether a session's model is the script's: what an agent reckons that it cost, nobody pays.
+    async fn is_scripted(&self, session: SessionId) -> Result<bool, HubError> {
+        let row = self.shared.store.session(session).await?;
+        Ok(row.model.or(row.settings.model).as_deref() == Some(DEMO_MODEL))
     }
 
     /// Whether a session has spent more than its task may.

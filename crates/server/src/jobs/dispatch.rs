@@ -7,7 +7,7 @@
 mod launch;
 mod seed;
 
-use boatyard_link::message::{FailureCode, OpenSession, Reply, Request};
+use boatyard_link::message::{FailureCode, OpenSession, Reply, Request, Resume};
 use boatyard_model::{Content, PromptMode, PromptState, SessionId, SessionState, TurnOutcome};
 use boatyard_store::{NewJob, Owner, PromptRow, Restarted, SessionRow, SessionUpdate};
 use serde_json::{Value, json};
@@ -204,7 +204,10 @@ async fn open_on(
         agent: launch,
         cwd: session.cwd.clone(),
         home: launch::home(session.id),
-        resume: session.agent_session.clone(),
+        resume: session
+            .agent_session
+            .clone()
+            .map(|id| Resume { id, begun: session.agent_session_begun }),
         seed,
         last_turn: turn.saturating_sub(1),
         checkpoint: workspace.folder.clone(),
@@ -212,10 +215,13 @@ async fn open_on(
     match attached.ask(Request::OpenSession(open)).await? {
         Reply::SessionOpen { agent_session, .. } => {
             if let Some(agent_session) = agent_session {
-                let id = session.id;
+                // Its record may have been stored already: then that has the time.
+                let (id, begun) = (session.id, app.store.now());
                 app.store
                     .write(move |tx| {
-                        Box::pin(async move { tx.set_agent_session(id, agent_session).await })
+                        Box::pin(
+                            async move { tx.set_agent_session(id, agent_session, begun).await },
+                        )
                     })
                     .await?;
             }
