@@ -7,11 +7,13 @@
 //!   [[say:TEXT]]          a text; {result} is what the last tool said
 //!   [[write:PATH|TEXT]]   has the agent write a file (\n in TEXT is a line's end)
 //!   [[run:COMMAND]]       has the agent run a command
+//!   [[call:NAMES|JSON]]   has the agent call the first of these tools (`Agent,task`) that it offers,
+//!                         with these arguments; ((…)) in them is [[…]], for a sub-agent's prompt
 //!   [[fault:NAME]]        fails (see `fault`); [[fault:NAME*2]] does so twice
 //!   [[pace:MILLISECONDS]] between two pieces of its answers, at most 1000
 //! ```
 //!
-//! Steps up to and including one `write` or `run` make a round: one answer. Which round is next is
+//! Steps up to and including one `write`, `run` or `call` make a round: one answer. Which round is next is
 //! the number of results that the conversation has since its prompt, so that the same request
 //! always gets the same answer. A script whose last step calls a tool gets a word at its end.
 
@@ -52,6 +54,7 @@ pub(super) enum Step {
 pub(super) enum Action {
     Write { path: String, text: String },
     Run { command: String },
+    Call { names: Vec<String>, arguments: String },
 }
 
 impl Action {
@@ -59,6 +62,7 @@ impl Action {
         match self {
             Self::Write { path, .. } => format!("I write {path}."),
             Self::Run { command } => format!("I run `{command}`."),
+            Self::Call { names, .. } => format!("I call {}.", names.join(" or ")),
         }
     }
 }
@@ -147,6 +151,12 @@ fn steps_of(prompt: &str) -> Vec<Step> {
             "think" => steps.push(Step::Think(argument.replace("\\n", "\n"))),
             "say" => steps.push(Step::Say(argument.replace("\\n", "\n"))),
             "run" => steps.push(run(argument)),
+            "call" => {
+                let (names, arguments) = argument.split_once('|').unwrap_or((argument, "{}"));
+                let names = names.split(',').map(|name| name.trim().to_owned()).collect();
+                let arguments = arguments.replace("((", "[[").replace("))", "]]");
+                steps.push(Step::Act(Action::Call { names, arguments }));
+            }
             "write" => {
                 let (path, text) = argument.split_once('|').unwrap_or((argument, ""));
                 steps.push(write(path.trim(), &text.replace("\\n", "\n")));
@@ -275,6 +285,15 @@ mod tests {
         check(prompt, &["a b"], r#"[scripted] saw a b / Bash {"command":"id"}"#);
         check(prompt, &["a b", "0"], "[scripted] Done. The last tool said: 0");
         check(prompt, &["a b", "0", "?"], "[scripted] Done. The last tool said: ?");
+    }
+
+    #[test]
+    fn a_tool_can_be_called_by_its_name() {
+        let prompt = r#"[[call:Task,Bash|{"command": "((say:x))"}]] [[say:{result}]]"#;
+        check(prompt, &[], r#"[scripted] I call Task or Bash. / Bash {"command":"[[say:x]]"}"#);
+        check(prompt, &["done"], "[scripted] done");
+        let none = "[scripted] No tool is offered for this step: I call Bash.";
+        check("[[call:Bash|no JSON]]", &[], none);
     }
 
     #[test]

@@ -48,6 +48,11 @@ pub(super) fn call(action: &Action, conversation: &Conversation) -> Option<Call>
     let (tool, input) = match action {
         Action::Write { path, text } => write(path, text, conversation)?,
         Action::Run { command } => run(command, conversation)?,
+        Action::Call { names, arguments } => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let (tool, _) = json_tool(conversation, &names)?;
+            (tool, Input::Json(serde_json::from_str(arguments).ok()?))
+        }
     };
     Some(Call {
         id: format!("call_{}", stem(conversation)),
