@@ -12,7 +12,8 @@
 //! [`Provider`]s are what the operator configured; each has an [`Api`], which says in what form
 //! its key goes and its errors come. Paths, queries and bodies pass as they are. Of the headers,
 //! those go no further that are between two neighbours, and those that are a caller's credential.
-//! A [`Secret`] leaves in a request to its own provider and in no other way.
+//! A [`Secret`] leaves in a request to its own provider and in no other way: what comes back is
+//! looked through for it, and what a provider has for handing out keys is not passed on.
 //!
 //! The workspace is known by the listener, never by what a client says. What one can take is
 //! bounded by [`Settings`]; each request leaves a [`Call`].
@@ -20,6 +21,7 @@
 mod body;
 mod call;
 mod connection;
+mod echo;
 mod fault;
 mod provider;
 mod rewrite;

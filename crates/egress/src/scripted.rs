@@ -42,14 +42,17 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts,
 };
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
 
 pub use self::body::Body;
 use self::{
@@ -65,9 +68,13 @@ const MODELS: [&str; 1] = ["demo"];
 /// When all answers were made: 2026-01-01, since an answer depends on its request alone.
 const CREATED: u64 = 1_767_225_600;
 
-/// The most bytes of a request: what the real providers take, and then some.
-const MOST_BYTES: usize = 64 * 1024 * 1024;
-
+/// The most bytes of a request: a conversation with some pictures. It is held in memory, in the
+/// server's process, for whoever asks.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// How many bytes of requests are held at once, of all who ask; more are told to ask again.
+const HELD: usize = 128 * 1024 * 1024;
+/// How many requests are read as JSON at a time. That takes many times their bytes, and a while.
+const READ_AT_ONCE: usize = 1;
 /// How long a request may take to come in.
 const WITHIN: Duration = Duration::from_secs(120);
 
@@ -123,12 +130,17 @@ struct State {
     failed: Mutex<HashMap<u64, u32>>,
     /// How often an answer was given, by a hash of where it stands.
     asked: Mutex<HashMap<u64, u32>>,
+    /// Bytes that requests may still hold.
+    room: Arc<Semaphore>,
+    /// Who may read one.
+    reading: Semaphore,
 }
 
 /// A scripted provider with these settings.
 pub fn service(settings: Settings) -> Scripted {
     let (failed, asked) = Default::default();
-    Scripted(Arc::new(State { settings, failed, asked }))
+    let (room, reading) = (Arc::new(Semaphore::new(HELD)), Semaphore::new(READ_AT_ONCE));
+    Scripted(Arc::new(State { settings, failed, asked, room, reading }))
 }
 
 /// The protocol of a request.
@@ -183,27 +195,60 @@ impl Scripted {
                 error(protocol, StatusCode::NOT_FOUND, &why)
             }
             Asked::CountTokens(protocol) | Asked::Answer(protocol, ..) => {
-                let limited = Limited::new(body, MOST_BYTES).collect();
-                let Ok(read) = timeout(WITHIN, limited).await else {
+                let Ok(read) = timeout(WITHIN, self.read(body)).await else {
                     return error(protocol, StatusCode::REQUEST_TIMEOUT, "the request is too slow");
                 };
-                let bytes = match read {
-                    Ok(read) => read.to_bytes(),
-                    Err(why) => {
-                        let why = format!("the request can't be read: {why}");
-                        return error(protocol, StatusCode::PAYLOAD_TOO_LARGE, &why);
-                    }
+                let (bytes, _held) = match read {
+                    Ok(read) => read,
+                    Err((status, why)) => return error(protocol, status, &why),
                 };
                 self.record(&head, bytes.clone());
-                match serde_json::from_slice(&bytes) {
-                    Ok(body) => self.reply(&asked, &body, bytes.len()),
-                    Err(why) => {
+                let Ok(_turn) = self.0.reading.acquire().await else {
+                    return error(protocol, StatusCode::SERVICE_UNAVAILABLE, "nobody reads");
+                };
+                let length = bytes.len();
+                // Elsewhere than where everything else is waited for.
+                let read = tokio::task::spawn_blocking(move || serde_json::from_slice(&bytes));
+                match read.await.map_err(|why| why.to_string()) {
+                    Ok(Ok(body)) => self.reply(&asked, &body, length),
+                    Ok(Err(why)) => {
                         let why = format!("the request is not JSON: {why}");
                         error(protocol, StatusCode::BAD_REQUEST, &why)
                     }
+                    Err(why) => error(protocol, StatusCode::INTERNAL_SERVER_ERROR, &why),
                 }
             }
         }
+    }
+
+    /// Reads a request's body, and the room that it takes as long as it is held.
+    async fn read<B>(
+        &self,
+        body: B,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), (StatusCode, String)>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut body = std::pin::pin!(Limited::new(body, MOST_BYTES));
+        let (mut whole, mut held) = (BytesMut::new(), None::<OwnedSemaphorePermit>);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|why| {
+                (StatusCode::PAYLOAD_TOO_LARGE, format!("the request can't be read: {why}"))
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            let more = Arc::clone(&self.0.room).try_acquire_many_owned(length).map_err(|_| {
+                let why = "the scripted provider has too much to read: ask again in a while";
+                (StatusCode::TOO_MANY_REQUESTS, why.to_owned())
+            })?;
+            match &mut held {
+                Some(held) => held.merge(more),
+                None => held = Some(more),
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok((whole.freeze(), held))
     }
 
     fn record(&self, head: &Parts, body: Bytes) {

@@ -19,7 +19,10 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::call::{End, Pending};
+use super::{
+    call::{End, Pending},
+    echo::Echo,
+};
 use crate::log::Traffic;
 
 /// Why a body broke off.
@@ -57,6 +60,8 @@ impl Body for Outward {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+            // Trailers could hold a credential of the caller's, and nobody sends any.
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => return Poll::Ready(None),
             Poll::Ready(Some(Ok(frame))) => frame,
             Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(None) => return Poll::Ready(None),
@@ -86,6 +91,7 @@ impl Body for Outward {
 /// The body of a provider's answer. It ends its call, and gives back the request's permit.
 pub(super) struct Inward {
     body: Incoming,
+    echo: Echo,
     call: Pending,
     idle_after: Duration,
     /// Runs from when the provider was first waited for.
@@ -98,13 +104,30 @@ pub(super) struct Inward {
 impl Inward {
     pub(super) fn new(
         body: Incoming,
+        echo: Echo,
         call: Pending,
         idle_after: Duration,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         let idle = Box::pin(sleep(idle_after));
         let (is_waiting, is_over) = (false, false);
-        Self { body, call, idle_after, idle, is_waiting, is_over, _permit: permit }
+        Self { body, echo, call, idle_after, idle, is_waiting, is_over, _permit: permit }
+    }
+
+    /// Nothing came so far: until there has been silence for too long.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // Not while the client was the one that did not read.
+        if !self.is_waiting {
+            self.is_waiting = true;
+            self.idle.as_mut().reset(Instant::now() + self.idle_after);
+        }
+        match self.idle.as_mut().poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                let seconds = self.idle_after.as_secs();
+                self.break_off(format!("no byte came for {seconds} s"))
+            }
+        }
     }
 
     fn break_off(&mut self, why: String) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -126,35 +149,35 @@ impl Body for Inward {
         if this.is_over {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.is_waiting = false;
-                if let Some(data) = frame.data_ref() {
-                    let length = data.remaining() as u64;
-                    this.call.traffic.received.fetch_add(length, Ordering::Relaxed);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                this.break_off(format!("the answer broke off: {}", chain(&error)))
-            }
-            Poll::Ready(None) => {
-                this.is_over = true;
-                this.call.ended(End::Complete);
-                Poll::Ready(None)
-            }
-            Poll::Pending => {
-                // Not while the client was the one that did not read.
-                if !this.is_waiting {
-                    this.is_waiting = true;
-                    this.idle.as_mut().reset(Instant::now() + this.idle_after);
-                }
-                match this.idle.as_mut().poll(cx) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(()) => {
-                        let seconds = this.idle_after.as_secs();
-                        this.break_off(format!("no byte came for {seconds} s"))
+        loop {
+            let polled = match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(polled) => polled,
+                Poll::Pending => return this.wait(cx),
+            };
+            this.is_waiting = false;
+            match polled {
+                Some(Ok(frame)) => {
+                    // Trailers are between two neighbours.
+                    let Ok(data) = frame.into_data() else { continue };
+                    this.call.traffic.received.fetch_add(data.len() as u64, Ordering::Relaxed);
+                    let mut data = this.echo.pass(data);
+                    if this.body.is_end_stream() {
+                        // Whoever sends a body of a known length does not ask for more than that.
+                        data = [data, this.echo.rest()].concat().into();
                     }
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                }
+                Some(Err(error)) => {
+                    return this.break_off(format!("the answer broke off: {}", chain(&error)));
+                }
+                None => {
+                    this.is_over = true;
+                    this.call.ended(End::Complete);
+                    let rest = this.echo.rest();
+                    let rest = (!rest.is_empty()).then(|| Ok(Frame::data(rest)));
+                    return Poll::Ready(rest);
                 }
             }
         }

@@ -28,6 +28,7 @@ use super::{
     Place,
     body::{Answer, Inward, Outward, chain},
     call::{End, Pending},
+    echo::Echo,
     fault::Fault,
     provider::{Api, Provider},
     rewrite,
@@ -140,15 +141,17 @@ impl Connection {
         let api = provider.as_ref().map_or(Api::Anthropic, |provider| provider.api());
         let passed = match self.admit(provider.as_ref(), &request) {
             Ok((provider, permit)) => {
-                self.pass(provider, request, &call).await.map(|r| (r, permit))
+                let echo = Echo::new(Arc::clone(provider));
+                self.pass(provider, request, &call).await.map(|r| (r, echo, permit))
             }
             Err(fault) => Err(fault),
         };
         match passed {
-            Ok((response, permit)) => {
+            Ok((response, echo, permit)) => {
                 call.answered(response.status().as_u16());
                 let idle_after = parts.settings.idle_after;
-                response.map(|body| Inward::new(body, call, idle_after, permit).boxed_unsync())
+                response
+                    .map(|body| Inward::new(body, echo, call, idle_after, permit).boxed_unsync())
             }
             Err(fault) => {
                 let (response, length) = fault.answer(api);
@@ -178,6 +181,9 @@ impl Connection {
             return Err(Fault::UnknownProvider { known });
         };
         let name = || provider.name().to_owned();
+        if rewrite::gives_credentials(request.uri().path()) {
+            return Err(Fault::Credentials { provider: name() });
+        }
         if is_websocket(request.headers()) {
             return Err(Fault::Websocket { provider: name() });
         }

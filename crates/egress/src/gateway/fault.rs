@@ -25,6 +25,11 @@ pub(super) enum Fault {
          request as a POST."
     )]
     Websocket { provider: String },
+    #[error(
+        "Boatyard does not pass this request on to `{provider}`: what is asked for there is made \
+         of keys, and no key enters a workspace."
+    )]
+    Credentials { provider: String },
     #[error("Boatyard can't pass this request on: {0}. Send it otherwise.")]
     Malformed(&'static str),
     #[error(
@@ -99,6 +104,12 @@ impl Fault {
                 invalid,
                 (invalid, "malformed_request"),
                 "INVALID_ARGUMENT",
+            ),
+            Self::Credentials { .. } => kind(
+                StatusCode::FORBIDDEN,
+                "permission_error",
+                (invalid, "credentials_not_passed_on"),
+                "PERMISSION_DENIED",
             ),
             Self::TooLarge { .. } => kind(
                 StatusCode::PAYLOAD_TOO_LARGE,

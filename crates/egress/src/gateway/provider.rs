@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, header};
 use url::Url;
 
-use super::secret::Secret;
+use super::{echo, secret::Secret};
 use crate::{Error, rules::Target, scripted::Scripted};
 
 /// The longest name of a provider, in bytes.
@@ -96,6 +96,8 @@ pub struct Provider {
     base_url: Url,
     target: Target,
     credential: Credential,
+    /// For finding the key in what comes back.
+    echo: Box<[usize]>,
     /// Where it is not reached over a network.
     scripted: Option<Scripted>,
 }
@@ -144,7 +146,12 @@ impl Provider {
         {
             return Err(wrong("has a key that is empty or holds a character that no key has"));
         }
-        Ok(Self { name: name.to_owned(), api, base_url, target, credential, scripted: None })
+        let echo = match &credential {
+            Credential::Key(key) => echo::table(key.expose()),
+            Credential::Missing | Credential::NotNeeded => Box::default(),
+        };
+        let (name, scripted) = (name.to_owned(), None);
+        Ok(Self { name, api, base_url, target, credential, echo, scripted })
     }
 
     /// The scripted provider in this process, reached at `/<name>/` as if it spoke `api` only.
@@ -176,6 +183,12 @@ impl Provider {
     /// What a person does to give it a key.
     pub fn remedy(&self) -> String {
         remedy(&self.name)
+    }
+
+    /// The key and [`echo::table`] of it, where it is one to look for in answers.
+    pub(super) fn key(&self) -> Option<(&[u8], &[usize])> {
+        let Credential::Key(key) = &self.credential else { return None };
+        (!self.echo.is_empty()).then(|| (key.expose().as_bytes(), &*self.echo))
     }
 
     pub(super) fn in_process(&self) -> Option<&Scripted> {

@@ -3,10 +3,10 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version, header, request, response, uri::PathAndQuery,
 };
-use percent_encoding::percent_decode_str;
+use percent_encoding::{percent_decode, percent_decode_str};
 use url::Url;
 
-use super::{fault::Fault, provider::Provider};
+use super::{echo, fault::Fault, provider::Provider};
 use crate::{dial::Via, proxy::forward::strip};
 
 /// What a caller might prove itself with. All of it is for whoever it thinks it talks to.
@@ -20,6 +20,25 @@ const CREDENTIALS: [HeaderName; 5] = [
 ];
 /// Parameters of the query that are a credential: Google's key and token.
 const CREDENTIAL_PARAMETERS: [&[u8]; 2] = [b"key", b"access_token"];
+
+/// How often servers one behind the other may decode a path.
+const DECODINGS: usize = 3;
+/// Parts of paths below which there are keys: short-lived ones for browsers (OpenAI's realtime and
+/// ChatKit, Gemini's `auth_tokens`), those of an organization (OpenAI, Anthropic), those that a
+/// server for several providers keeps (OpenRouter, LiteLLM).
+const KEY_PLACES: [&str; 11] = [
+    "admin_api_keys",
+    "api_keys",
+    "auth_tokens",
+    "chatkit",
+    "client_secrets",
+    "key",
+    "keys",
+    "oauth",
+    "organization",
+    "organizations",
+    "service_accounts",
+];
 
 /// The provider's name and the rest of the path, which begins with a slash or is empty.
 pub(super) fn split(path: &str) -> (&str, &str) {
@@ -37,6 +56,10 @@ pub(super) fn outgoing(
     strip(&mut head.headers);
     for name in &CREDENTIALS {
         head.headers.remove(name);
+    }
+    if provider.key().is_some() {
+        // A key that comes back is not found in what is packed.
+        head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     // It is answered here, by reading the body.
     head.headers.remove(header::EXPECT);
@@ -76,10 +99,35 @@ fn uri(asked: &Uri, provider: &Provider, in_full: bool) -> Result<Uri, Fault> {
     }
 }
 
-/// Whether a path has a part that a server could take for a step up, out of the base address.
+/// Whether a path has a part that a server could take for a step up, out of the base address: one
+/// that decodes what another before it has decoded, or that takes what follows a `;` for a
+/// parameter.
 fn leads_up(path: &str) -> bool {
-    let decoded: Vec<u8> = percent_decode_str(path).collect();
-    decoded.split(|b| matches!(b, b'/' | b'\\')).any(|part| matches!(part, b"." | b".."))
+    parts(path).any(|part| matches!(&*part, "." | ".."))
+}
+
+/// The parts of a path as a server could read them, in lower case; no empty ones.
+fn parts(path: &str) -> impl Iterator<Item = String> {
+    let mut decoded = path.as_bytes().to_vec();
+    for _ in 0..DECODINGS {
+        decoded = percent_decode(&decoded).collect();
+    }
+    let text = String::from_utf8_lossy(&decoded).to_ascii_lowercase();
+    let parts = text.split(['/', '\\']).map(|part| part.split(';').next().unwrap_or_default());
+    let parts: Vec<String> = parts.filter(|part| !part.is_empty()).map(str::to_owned).collect();
+    parts.into_iter()
+}
+
+/// Whether a path leads to where a provider, or a server that stands for several, makes, lists or
+/// shows keys: a workspace could have one made and carry it out. `path` begins with the provider's
+/// name.
+pub(super) fn gives_credentials(path: &str) -> bool {
+    let (_, rest) = split(path);
+    let parts: Vec<String> = parts(rest).collect();
+    parts.iter().any(|part| KEY_PLACES.contains(&&**part))
+        || parts.windows(2).any(|two| {
+            two[0] == "realtime" && matches!(&*two[1], "sessions" | "transcription_sessions")
+        })
 }
 
 /// The query without what is a credential; none if nothing is left of it. The rest stays as it
@@ -134,6 +182,7 @@ pub(super) fn incoming(
         let here = here.and_then(|here| HeaderValue::try_from(here).ok()).ok_or_else(broken)?;
         head.headers.insert(name, here);
     }
+    echo::headers(&mut head.headers, provider);
     // A session at the provider is a credential as well; and other ways to it are not ways here.
     head.headers.remove(header::SET_COOKIE);
     head.headers.remove(header::ALT_SVC);
@@ -201,6 +250,38 @@ mod tests {
         check("https://x.example/base", "/one/../other", None);
         check("https://x.example/base", "/one/%2e%2E/other", None);
         check("https://x.example/base", "/one/a%2f..%2fother", None);
+        check("https://x.example/base", "/one/%252e%252e/other", None);
+        check("https://x.example/base", "/one/..;/other", None);
+        check("https://x.example/base", "/one/..%3Bx/other", None);
+        check("https://x.example/base", "/one/..%5cother", None);
+        check("https://x.example/base", "/one//evil.example/x", Some("/base//evil.example/x"));
+    }
+
+    #[test]
+    fn keys_are_not_to_be_had() {
+        for path in [
+            "/openai/v1/realtime/client_secrets",
+            "/openai/v1/realtime/sessions",
+            "/openai/v1/Realtime//%73essions/",
+            "/openai/v1/organization/admin_api_keys",
+            "/openai/v1/organi%257Aation/projects/p/service_accounts",
+            "/openai/v1/chatkit/sessions",
+            "/gemini/v1alpha/auth_tokens",
+            "/anthropic/v1/organizations/api_keys",
+            "/router/api/v1/keys",
+            "/router/key/generate",
+        ] {
+            assert!(gives_credentials(path), "{path}");
+        }
+        for path in [
+            "/openai/v1/responses",
+            "/openai/v1/realtime/calls",
+            "/keys/v1/chat/completions",
+            "/anthropic/v1/messages/count_tokens",
+            "/gemini/v1beta/models/gemini-3-pro:countTokens",
+        ] {
+            assert!(!gives_credentials(path), "{path}");
+        }
     }
 
     #[test]

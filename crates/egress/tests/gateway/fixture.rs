@@ -25,6 +25,8 @@ use tokio::{
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The real key, which only providers may see.
 pub(crate) const KEY: &str = "sk-real-0123456789";
+/// What [`mirror`] shows in its place: the gateway does not let the key itself back in.
+pub(crate) const SEEN: &str = "(the real key)";
 
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(DEADLINE, future).await.expect("in time")
@@ -167,6 +169,7 @@ pub(crate) async fn mirror(status: &'static str, headers: &'static str) -> u16 {
                 let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
                 let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
                 stream.read_exact(&mut body).await.unwrap();
+                let head = head.replace(KEY, SEEN);
                 let body = [head.as_bytes(), &body].concat();
                 let head =
                     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len());

@@ -2,6 +2,7 @@
 
 mod endings;
 mod fixture;
+mod hostile;
 mod limits;
 mod passing;
 mod refusals;

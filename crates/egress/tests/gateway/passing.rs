@@ -4,7 +4,7 @@ use boatyard_egress::gateway::{Api, Credential, End, Provider, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fixture::{
-    Fixture, KEY, accept, listen, mirror, provider, read_chunk, read_head, soon, write_chunk,
+    Fixture, SEEN, accept, listen, mirror, provider, read_chunk, read_head, soon, write_chunk,
 };
 
 const CALLERS: &str = "Authorization: Bearer callers\r\nX-Api-Key: callers\r\n\
@@ -34,7 +34,7 @@ async fn a_request_arrives_as_it_was_but_for_its_credential() {
         assert!(seen.contains("\r\ncontent-type: application/json\r\n"), "{seen}");
         assert!(seen.contains(&format!("\r\n{expected}\r\n")), "{seen}");
         assert!(seen.ends_with("\r\n\r\n{\"say\": \"hé\"}"), "{seen}");
-        assert_eq!(seen.matches(KEY).count(), 1, "{seen}");
+        assert_eq!(seen.matches(SEEN).count(), 1, "{seen}");
         for gone in ["callers", "x-private", "connection", "te: "] {
             assert!(!seen.contains(gone), "{gone} in {seen}");
         }
@@ -46,9 +46,9 @@ async fn a_request_arrives_as_it_was_but_for_its_credential() {
         assert_eq!((call.status, call.end), (Some(200), End::Complete));
         assert_eq!((call.sent, call.received), (14, seen.len() as u64));
     };
-    check(Api::Anthropic, &format!("x-api-key: {KEY}")).await;
-    check(Api::OpenAi, &format!("authorization: Bearer {KEY}")).await;
-    check(Api::Gemini, &format!("x-goog-api-key: {KEY}")).await;
+    check(Api::Anthropic, &format!("x-api-key: {SEEN}")).await;
+    check(Api::OpenAi, &format!("authorization: Bearer {SEEN}")).await;
+    check(Api::Gemini, &format!("x-goog-api-key: {SEEN}")).await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tokio_rustls::{
     },
 };
 
-use crate::fixture::{Fixture, KEY, listen, provider, read_head};
+use crate::fixture::{Fixture, KEY, SEEN, listen, provider, read_head};
 
 /// The authority, and what it vouches for. Made for tests, valid until 2120.
 const AUTHORITY: &[u8] = include_bytes!("certificates/ca.pem");
@@ -36,7 +36,7 @@ async fn serve() -> u16 {
         while let Ok((socket, _)) = listener.accept().await {
             // A client that does not trust us ends here.
             let Ok(mut stream) = acceptor.accept(socket).await else { continue };
-            let seen = read_head(&mut stream).await;
+            let seen = read_head(&mut stream).await.replace(KEY, SEEN);
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", seen.len());
             stream.write_all(&[head.as_bytes(), seen.as_bytes()].concat()).await.unwrap();
             stream.shutdown().await.unwrap();
@@ -56,7 +56,7 @@ async fn the_authorities_of_the_settings_are_trusted_and_no_stranger() {
     let answer = start(AUTHORITY).ask("GET /openai/v1/models", "", "").await;
     assert_eq!(answer.status(), 200, "{answer:?}");
     assert!(answer.body.contains(&format!("host: localhost:{port}\r\n")), "{}", answer.body);
-    assert!(answer.body.contains(&format!("authorization: Bearer {KEY}\r\n")));
+    assert!(answer.body.contains(&format!("authorization: Bearer {SEEN}\r\n")));
 
     let answer = start(b"").ask("GET /openai/v1/models", "", "").await;
     assert_eq!(answer.status(), 502, "{answer:?}");
