@@ -56,11 +56,24 @@ pub enum Readiness {
     Ready,
     /// It can't.
     NotReady {
+        /// What is missing.
+        need: Need,
         /// Why.
         reason: String,
         /// What mends it: a command, or a setting.
         mend: String,
     },
+}
+
+/// What an agent is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Its installation.
+    Install,
+    /// A program of this machine.
+    Program,
+    /// A key for its provider, or the provider.
+    Key,
 }
 
 impl Readiness {
@@ -160,6 +173,7 @@ impl Catalogue {
             Install::BuiltIn => None,
             Install::Host { program } => (!facts.has_program(program)).then(|| {
                 (
+                    Need::Program,
                     format!("`{program}` is not on the PATH of workspaces"),
                     format!(
                         "install `{program}` below /usr on this machine, or name its folder under [tools] in boatyard.toml"
@@ -167,16 +181,23 @@ impl Catalogue {
                 )
             }),
             Install::Npm(_) | Install::Pypi(_) => (!facts.installed(name, entry)).then(|| {
-                ("it is not installed".to_owned(), format!("run `boatyard agent install {name}`"))
+                (
+                    Need::Install,
+                    "it is not installed".to_owned(),
+                    format!("run `boatyard agent install {name}`"),
+                )
             }),
         };
         let missing = missing.or_else(|| {
             let provider = entry.provider.as_deref()?;
-            (!facts.has_key(provider)).then(|| facts.no_key(provider))
+            (!facts.has_key(provider)).then(|| {
+                let (reason, mend) = facts.no_key(provider);
+                (Need::Key, reason, mend)
+            })
         });
         Ok(match missing {
             None => Readiness::Ready,
-            Some((reason, mend)) => Readiness::NotReady { reason, mend },
+            Some((need, reason, mend)) => Readiness::NotReady { need, reason, mend },
         })
     }
 

@@ -25,6 +25,9 @@ pub struct Agent {
     pub protocol: String,
     /// Where it is described.
     pub origin: AgentOrigin,
+    /// How it is started, with the placeholders of its entry.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub command: Vec<String>,
     /// Whether it can run here.
     pub ready: bool,
     /// Why it can't.
@@ -33,6 +36,12 @@ pub struct Agent {
     /// What mends that: a command, or a setting.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mend: Option<String>,
+    /// What it is missing, for programs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub needs: Option<AgentNeed>,
+    /// Whether it can run here with the model `demo`, which needs no key.
+    #[serde(default)]
+    pub demo: bool,
     /// Whether it is taken when nobody names one.
     pub default: bool,
     /// Whose models it uses.
@@ -50,6 +59,20 @@ pub struct Agent {
     /// What the version that is used was found to take when it was last checked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub offers: Option<AgentOffers>,
+}
+
+/// What an agent is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentNeed {
+    /// Its installation.
+    Install,
+    /// A program of the server's machine.
+    Program,
+    /// A key for the provider of its models, or the provider.
+    Key,
+    /// An entry that makes sense.
+    Entry,
 }
 
 /// Where an agent is described.

@@ -320,11 +320,19 @@ impl ToSchema for Problem {}
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.field {
-            Some(field) if !self.detail.is_empty() => write!(f, "{field}: {}", self.detail),
+            // A sentence that begins with the field, or is about a thing of its name, needs no more.
+            Some(field) if !self.detail.is_empty() && !names(&self.detail, field) => {
+                write!(f, "{field}: {}", self.detail)
+            }
             _ if self.detail.is_empty() => f.write_str(&self.title),
             _ => f.write_str(&self.detail),
         }
     }
+}
+
+/// Whether a sentence says by itself which field it is about.
+fn names(detail: &str, field: &str) -> bool {
+    detail.split([' ', '`', ':']).any(|word| word == field)
 }
 
 impl fmt::Debug for Problem {

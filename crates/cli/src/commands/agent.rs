@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use boatyard_api::{
-    agent::{Agent, Tool, ToolState},
+    agent::{Agent, AgentNeed, Tool, ToolState},
     model::name::AgentName,
 };
 
@@ -79,22 +79,18 @@ async fn list(context: &Context<'_>) -> Result<Exit> {
         output.json(&agents)?;
         return Ok(Exit::Done);
     }
-    let mut table = Table::new(&["NAME", "READY", "VERSION", "PROTOCOL", "ABOUT"], 4);
+    let mut table = Table::new(&["NAME", "READY", "VERSION", "NEEDS"], 3);
     for agent in &agents.items {
         let ready = match (agent.ready, agent.default) {
             (true, true) => output.out.good("yes, default"),
             (true, false) => output.out.good("yes"),
+            (false, _) if agent.demo => output.out.warn("demo only"),
             (false, _) => output.out.warn("no"),
         };
-        table.row(vec![
-            agent.name.clone(),
-            ready,
-            version(agent),
-            agent.protocol.clone(),
-            clean_line(&about(agent)),
-        ]);
+        table.row(vec![agent.name.clone(), ready, version(agent), clean_line(&needs(agent))]);
     }
     output.line(table.render(output.out))?;
+    output.note("\n`boatyard agent show NAME` tells more of one.");
     Ok(Exit::Done)
 }
 
@@ -110,11 +106,25 @@ fn version(agent: &Agent) -> String {
     }
 }
 
-fn about(agent: &Agent) -> String {
-    match (&agent.reason, &agent.mend) {
-        (Some(reason), Some(mend)) => format!("{}: {reason}; {mend}", agent.title),
-        (Some(reason), None) => format!("{}: {reason}", agent.title),
-        (None, _) => agent.title.clone(),
+/// What comes next before it can be used, as short as it can be said.
+fn needs(agent: &Agent) -> String {
+    let name = &agent.name;
+    let newest = agent.installed.first().map(|tool| tool.state);
+    match agent.needs {
+        Some(AgentNeed::Install) if newest == Some(ToolState::Installing) => String::new(),
+        Some(AgentNeed::Install) => format!("boatyard agent install {name}"),
+        Some(AgentNeed::Key) => {
+            let key = format!("a key for {}", agent.provider.as_deref().unwrap_or("its provider"));
+            if agent.demo { format!("{key}, or --model demo") } else { key }
+        }
+        Some(AgentNeed::Program) => {
+            // The reason names it first.
+            let program = agent.reason.as_deref().and_then(|reason| reason.split('`').nth(1));
+            format!("{} on the server's machine", program.unwrap_or("a program"))
+        }
+        Some(AgentNeed::Entry) => "a valid entry".to_owned(),
+        // A server of another release may need what this one does not know.
+        None => agent.reason.clone().unwrap_or_default(),
     }
 }
 
@@ -147,7 +157,9 @@ async fn remove(context: &Context<'_>, name: &AgentName, version: Option<&str>) 
             .into());
     }
     if tools.is_empty() && !is_added {
-        return Err(Failure::not_found(format!("nothing is installed of {name}")).into());
+        return Err(Failure::not_found(format!("nothing is installed of {name}"))
+            .next("`boatyard agent list` shows what is.")
+            .into());
     }
     let mut removed = Vec::new();
     for tool in tools {
@@ -167,7 +179,10 @@ async fn remove(context: &Context<'_>, name: &AgentName, version: Option<&str>) 
         output.note(format!("Removed {name} {}.", clean_line(&version)));
     }
     if is_added {
-        output.note(format!("{name} is as it was before it was added."));
+        match client.find_agent(name).await {
+            Ok(_) => output.note(format!("{name} is as it was before it was changed.")),
+            Err(_) => output.note(format!("Removed {name}.")),
+        }
     }
     Ok(Exit::Done)
 }

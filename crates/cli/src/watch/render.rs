@@ -11,14 +11,11 @@ use std::{collections::HashMap, time::Duration};
 
 use boatyard_api::model::{
     Content, Event, EventBody, Timestamp, TurnOutcome,
-    event::{
-        CommitKind, FileChange, NoticeLevel, PermissionOutcome, PlanEntry, PlanStatus, ToolCall,
-        ToolKind, ToolStatus,
-    },
+    event::{CommitKind, FileChange, NoticeLevel, PermissionOutcome, PlanEntry, PlanStatus},
 };
 
+use self::tools::Open;
 use super::{
-    calls::{changed_lines, kind_name},
     phase::{Told, phase_line},
     wrap::Wrap,
 };
@@ -29,10 +26,6 @@ use crate::{
 
 /// Everything of a session stands so far in.
 const INDENT: &str = "  ";
-/// Lines of a failing command's output that are shown.
-const OUTPUT_LINES: usize = 8;
-/// As much of a running tool's output is kept, in bytes, to show its end should it fail.
-const OUTPUT_KEPT: usize = 16 << 10;
 /// Lines of a prompt that are shown.
 const PROMPT_LINES: usize = 6;
 /// The wheel that turns while something is under way, eight times a second.
@@ -68,13 +61,6 @@ struct Flow {
     in_code: bool,
     /// Bytes of it that were taken in.
     taken: usize,
-}
-
-/// A tool call that is not over.
-#[derive(Debug)]
-struct Open {
-    call: ToolCall,
-    since: Timestamp,
 }
 
 /// Turns events into lines.
@@ -129,7 +115,8 @@ impl Renderer {
         for open in &self.tools {
             let title = self.title(&open.call);
             let time = self.look.dim(since(open.since));
-            lines.push(format!("{INDENT}{} {title}  {time}", self.look.name(wheel)));
+            let pad = INDENT.repeat(1 + self.depth(open.call.parent.as_deref()));
+            lines.push(format!("{pad}{} {title}  {time}", self.look.name(wheel)));
         }
         if let (true, Some(turn)) = (self.tools.is_empty(), self.turn_since) {
             let step = self.plan.iter().find(|entry| entry.status == PlanStatus::InProgress);
@@ -370,124 +357,6 @@ impl Renderer {
         if line.is_empty() { String::new() } else { format!("{INDENT}{styled}") }
     }
 
-    fn tool_started(&mut self, call: &ToolCall, time: Timestamp) {
-        self.end_flow();
-        if !self.tools.iter().any(|open| open.call.tool == call.tool) {
-            self.tools.push(Open { call: call.clone(), since: time });
-        }
-    }
-
-    fn tool_updated(&mut self, call: &ToolCall, time: Timestamp) {
-        self.tool_started(&ToolCall { output: None, ..call.clone() }, time);
-        let Some(open) = self.tools.iter_mut().find(|open| open.call.tool == call.tool) else {
-            return;
-        };
-        let known = &mut open.call;
-        known.kind = call.kind.or(known.kind);
-        if call.title.is_some() {
-            known.title.clone_from(&call.title);
-        }
-        if !call.diffs.is_empty() {
-            known.diffs.clone_from(&call.diffs);
-        }
-        if let Some(more) = &call.output {
-            let output = known.output.get_or_insert_default();
-            output.push_str(more);
-            let over = output.len().saturating_sub(OUTPUT_KEPT);
-            if let Some(cut) =
-                (over..output.len()).find(|i| over > 0 && output.is_char_boundary(*i))
-            {
-                output.drain(..cut);
-            }
-        }
-    }
-
-    fn tool_completed(
-        &mut self,
-        call: &ToolCall,
-        status: ToolStatus,
-        exit_code: Option<i32>,
-        time: Timestamp,
-    ) {
-        let open = self.tools.iter().position(|open| open.call.tool == call.tool);
-        let open = open.map(|at| self.tools.remove(at));
-        // The completing event carries the whole; what it lacks was said before.
-        let mut whole = call.clone();
-        if let Some(open) = &open {
-            whole.kind = whole.kind.or(open.call.kind);
-            whole.title = whole.title.or_else(|| open.call.title.clone());
-            whole.output = whole.output.or_else(|| open.call.output.clone());
-            if whole.diffs.is_empty() {
-                whole.diffs.clone_from(&open.call.diffs);
-            }
-        }
-        let mark = match status {
-            ToolStatus::Completed => self.look.good("✓"),
-            ToolStatus::Failed => self.look.bad("✗"),
-            ToolStatus::Cancelled => self.look.warn("◌"),
-        };
-        let mut facts = Vec::new();
-        match status {
-            ToolStatus::Failed => facts.push(match exit_code {
-                Some(code) => self.look.bad(format!("exit {code}")),
-                None => self.look.bad("failed"),
-            }),
-            ToolStatus::Cancelled => facts.push(self.look.warn("stopped")),
-            ToolStatus::Completed => {}
-        }
-        let (added, removed) = changed_lines(&whole);
-        if added + removed > 0 {
-            facts.push(format!(
-                "{} {}",
-                self.look.good(format!("+{added}")),
-                self.look.bad(format!("-{removed}"))
-            ));
-        }
-        if let Some(open) = &open {
-            facts.push(self.look.dim(duration(time.since(open.since))));
-        }
-        let line = format!("{mark} {}  {}", self.title(&whole), facts.join("  "));
-        self.say(Block::Tools, line.trim_end());
-        let wanted = status == ToolStatus::Failed || self.detail == Detail::Everything;
-        if let (true, Some(output)) = (wanted, &whole.output) {
-            self.output(output);
-        }
-    }
-
-    /// The last lines of a tool's output.
-    fn output(&mut self, output: &str) {
-        let cleaned = clean(output);
-        let lines: Vec<&str> = cleaned.lines().map(str::trim_end).collect();
-        let end = lines.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
-        let shown = match self.detail {
-            Detail::Normal => OUTPUT_LINES,
-            Detail::Everything => usize::MAX,
-        };
-        let start = end.saturating_sub(shown);
-        let width = self.look.width - 6;
-        if start > 0 {
-            self.lines.push(self.look.dim(format!("    │ … {start} lines before")));
-        }
-        for line in &lines[start..end] {
-            let line = console::truncate_str(line, width, "…");
-            self.lines.push(self.look.dim(format!("    │ {line}").trim_end()));
-        }
-    }
-
-    fn title(&self, call: &ToolCall) -> String {
-        let title = call.title.as_deref().map(clean_line).filter(|title| !title.is_empty());
-        let is_command = call.kind == Some(ToolKind::Execute);
-        let title = match title {
-            Some(title) if is_command => {
-                format!("$ {}", title.trim_matches('`').trim_start_matches("$ "))
-            }
-            Some(title) => title,
-            None => call.kind.map_or("a tool", kind_name).to_owned(),
-        };
-        // Room for the mark and what follows.
-        console::truncate_str(&title, self.look.width.saturating_sub(26), "…").into_owned()
-    }
-
     fn plan(&mut self, entries: &[PlanEntry]) {
         let same = entries.len() == self.plan.len()
             && entries.iter().zip(&self.plan).all(|(a, b)| a.text == b.text);
@@ -567,6 +436,8 @@ impl Renderer {
         }
     }
 }
+
+mod tools;
 
 #[cfg(test)]
 mod tests;

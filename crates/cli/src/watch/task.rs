@@ -288,6 +288,9 @@ pub(crate) fn ending(task: &Task, look: Look) -> Vec<String> {
     lines
 }
 
+/// How wide the column of next steps is at least.
+const STEP_WIDTH: usize = 47;
+
 /// What may be done next with a task that is over.
 pub(crate) fn next_steps(task: &Task) -> String {
     let id: TaskId = task.id;
@@ -295,20 +298,23 @@ pub(crate) fn next_steps(task: &Task) -> String {
         .attempts
         .iter()
         .any(|attempt| attempt.result.as_ref().is_some_and(|result| !result.files.is_empty()));
-    let mut lines = vec![String::new()];
+    let mut steps = Vec::new();
     if changed {
-        lines.push(format!("  boatyard diff {id}            see it"));
-        lines.push(format!("  boatyard apply {id}           bring it into your checkout"));
+        steps.push((format!("diff {id}"), "see it"));
+        steps.push((format!("apply {id}"), "bring it into your checkout"));
         if task.attempts.len() > 1 {
-            lines.push(format!("  boatyard apply {id} --attempt N   bring another attempt"));
+            steps.push((format!("apply {id} --attempt N"), "bring another attempt"));
         }
     }
     // Where no agent was ever reached, there is nobody to say more to.
     if task.attempts.iter().flat_map(|attempt| &attempt.phases).any(|phase| phase.name == "agent") {
-        lines.push(format!("  boatyard prompt {id} \"…\"      say more"));
+        steps.push((format!("prompt {id} \"…\""), "say more"));
     }
     if task.state == AttemptState::Failed {
-        lines.push(format!("  boatyard logs {id}            read what happened"));
+        steps.push((format!("logs {id}"), "read what happened"));
     }
-    lines.join("\n")
+    let width = steps.iter().map(|(step, _)| step.chars().count() + 2).max().unwrap_or(0);
+    let width = width.max(STEP_WIDTH);
+    let lines = steps.iter().map(|(step, what)| format!("\n  boatyard {step:<width$}{what}"));
+    lines.collect()
 }

@@ -1,15 +1,16 @@
 //! Agents.
 
-use boatyard_agent::catalogue::{Install, Package, Protocol, Readiness};
+use boatyard_agent::catalogue::{Install, Need, Package, Protocol, Readiness};
 use boatyard_api::{
     Problem,
-    agent::{Agent, AgentOrigin},
+    agent::{Agent, AgentNeed, AgentOrigin},
 };
 use boatyard_model::{Autonomy, name::AgentName};
 
 use crate::{
     app::App,
     auth::Caller,
+    providers::DEMO_MODEL,
     route::{ForModel, NoRoute},
 };
 
@@ -32,10 +33,15 @@ pub async fn list_agents(app: &App, _: &Caller) -> Result<Vec<Agent>, Problem> {
     for (name, entry) in view.catalogue.iter() {
         let facts = ForModel::new(app, entry.model.as_deref());
         let readiness = view.catalogue.readiness(name, &facts).map_err(Problem::internal)?;
-        let (reason, mend) = match readiness {
-            Readiness::Ready => (None, None),
-            Readiness::NotReady { reason, mend } => (Some(reason), Some(mend)),
+        let (needs, reason, mend) = match readiness {
+            Readiness::Ready => (None, None, None),
+            Readiness::NotReady { need, reason, mend } => {
+                (Some(needs(need)), Some(reason), Some(mend))
+            }
         };
+        let scripted = ForModel::new(app, Some(DEMO_MODEL));
+        let demo = entry.provider.is_some()
+            && view.catalogue.readiness(name, &scripted).map_err(Problem::internal)?.is_ready();
         let package = match &entry.install {
             Install::Npm(package) | Install::Pypi(package) => Some(package),
             Install::BuiltIn | Install::Host { .. } => None,
@@ -49,9 +55,12 @@ pub async fn list_agents(app: &App, _: &Caller) -> Result<Vec<Agent>, Problem> {
                 Protocol::Text => "text".to_owned(),
             },
             origin: origin(app, view.added.contains(name), name.as_str()),
+            command: entry.command.clone(),
             ready: reason.is_none(),
             reason,
             mend,
+            needs,
+            demo,
             default: *name == default,
             provider: entry.provider.clone(),
             packages: package.map(Package::specs).unwrap_or_default(),
@@ -67,9 +76,12 @@ pub async fn list_agents(app: &App, _: &Caller) -> Result<Vec<Agent>, Problem> {
             about: String::new(),
             protocol: "unknown".to_owned(),
             origin: AgentOrigin::Added,
+            command: Vec::new(),
             ready: false,
             reason: Some(reason.clone()),
             mend: Some(tools::mend_entry(name)),
+            needs: Some(AgentNeed::Entry),
+            demo: false,
             default: false,
             provider: None,
             packages: Vec::new(),
@@ -83,6 +95,14 @@ pub async fn list_agents(app: &App, _: &Caller) -> Result<Vec<Agent>, Problem> {
     }
     agents.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(agents)
+}
+
+const fn needs(need: Need) -> AgentNeed {
+    match need {
+        Need::Install => AgentNeed::Install,
+        Need::Program => AgentNeed::Program,
+        Need::Key => AgentNeed::Key,
+    }
 }
 
 fn origin(app: &App, is_added: bool, name: &str) -> AgentOrigin {
@@ -100,13 +120,16 @@ fn origin(app: &App, is_added: bool, name: &str) -> AgentOrigin {
 /// # Errors
 /// When there is none, with those that there are.
 pub(crate) fn known(app: &App, name: &AgentName) -> Result<(), Problem> {
-    let agents = app.agents.current();
-    if agents.get(name).is_ok() {
-        return Ok(());
+    match app.agents.current().get(name) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(unknown(app, name)),
     }
-    let known: Vec<&str> = agents.iter().map(|(name, _)| name.as_str()).collect();
-    let detail = format!("there is no agent `{name}`; there is {}", known.join(", "));
-    Err(Problem::agent_unusable(detail).at("agent"))
+}
+
+/// That an order names an agent that is not there.
+fn unknown(app: &App, name: &AgentName) -> Problem {
+    let detail = format!("there is no agent `{name}`");
+    Problem::agent_unusable(detail).with_next(tools::what_there_is(app, name))
 }
 
 /// The agent that is wanted, or the default, if it can be used with the model that is wanted.
@@ -127,10 +150,15 @@ pub(crate) fn usable(
         (None, _) => app.default_agent(),
     };
     let Ok(entry) = agents.get(&name) else {
-        let known: Vec<&str> = agents.iter().map(|(name, _)| name.as_str()).collect();
-        let detail = format!("there is no agent `{name}`; there is {}", known.join(", "));
-        return Err(Problem::agent_unusable(detail).at("agent"));
+        return Err(unknown(app, &name));
     };
+    if let Some(model) = model.filter(|model| *model != DEMO_MODEL)
+        && entry.protocol == Protocol::Text
+        && !entry.starts_with_model()
+    {
+        let detail = format!("agent `{name}` takes no model, so it can't be `{model}`");
+        return Err(Problem::invalid("model", detail).with_next("Leave the model out."));
+    }
     // What the settings say goes where nobody chose.
     let facts = ForModel::new(app, model.or(entry.model.as_deref()));
     if entry.provider.is_none() && facts.is_demo() {
@@ -150,8 +178,9 @@ pub(crate) fn usable(
             }
             Ok(name)
         }
-        Readiness::NotReady { reason, mend } => {
-            Err(Problem::agent_unusable(reason).at("agent").with_next(mend))
+        Readiness::NotReady { reason, mend, .. } => {
+            let detail = format!("`{name}` can't be used: {reason}");
+            Err(Problem::agent_unusable(detail).with_next(mend))
         }
     }
 }

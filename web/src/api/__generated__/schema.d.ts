@@ -981,14 +981,19 @@ export interface components {
         Agent: {
             /** @description In a line, for people. */
             about?: string;
+            /** @description How it is started, with the placeholders of its entry. */
+            command?: string[];
             /** @description Whether it is taken when nobody names one. */
             default: boolean;
+            /** @description Whether it can run here with the model `demo`, which needs no key. */
+            demo?: boolean;
             /** @description What is installed, or on its way, the newest first. */
             installed?: components["schemas"]["Tool"][];
             /** @description What mends that: a command, or a setting. */
             mend?: string | null;
             /** @description Its name. */
             name: string;
+            needs?: components["schemas"]["AgentNeed"] | null;
             offers?: components["schemas"]["AgentOffers"] | null;
             /** @description Where it is described. */
             origin: components["schemas"]["AgentOrigin"];
@@ -1033,6 +1038,11 @@ export interface components {
             /** @description By name. */
             items: components["schemas"]["Agent"][];
         };
+        /**
+         * @description What an agent is missing.
+         * @enum {string}
+         */
+        AgentNeed: "install" | "program" | "key" | "entry";
         /** @description What an agent was found to offer when it was last started: probed, not assumed. */
         AgentOffers: {
             /**

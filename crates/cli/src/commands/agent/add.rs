@@ -11,7 +11,10 @@ use boatyard_api::{
 use serde_json::{Map, Value, json};
 
 use super::{super::Context, registry};
-use crate::failure::{Exit, Failure};
+use crate::{
+    failure::{Exit, Failure},
+    text::clean_line,
+};
 
 /// The largest file that is read, in bytes.
 const FILE_MAX: u64 = 8 << 20;
@@ -72,9 +75,9 @@ pub(crate) struct Args {
 
 pub(super) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
     let (client, output) = (&context.client, context.output);
-    let entries = match &args.file {
+    let registry::Read { entries, left_out } = match &args.file {
         Some(file) => of_file(file, &args.names)?,
-        None => typed(&args)?,
+        None => registry::Read { entries: typed(&args)?, ..registry::Read::default() },
     };
     let mut added: Vec<Agent> = Vec::new();
     for (name, entry) in entries {
@@ -87,9 +90,21 @@ pub(super) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
     }
     for agent in &added {
         output.note(format!("Added {}.", agent.name));
-        if let (false, Some(mend)) = (agent.ready, &agent.mend) {
-            output.note(format!("  next: {}", crate::text::clean_line(mend)));
+        match (agent.ready, &agent.mend) {
+            (false, Some(mend)) => output.note(format!("  next: {}", clean_line(mend))),
+            (true, _) if agent.protocol == "acp" => {
+                output
+                    .note(format!("  next: `boatyard agent check {}` starts it once", agent.name));
+            }
+            _ => {}
         }
+    }
+    if !left_out.is_empty() {
+        let names: Vec<&str> = left_out.iter().map(AgentName::as_str).collect();
+        output.warning(format!(
+            "left out, for they come as an archive only: {}. Name one to be told how it is used.",
+            names.join(", ")
+        ));
     }
     Ok(Exit::Done)
 }
@@ -168,7 +183,7 @@ fn typed(args: &Args) -> Result<Vec<(AgentName, Map<String, Value>)>> {
 }
 
 /// The entries of a file, all of them or those that are named.
-fn of_file(file: &Path, names: &[AgentName]) -> Result<Vec<(AgentName, Map<String, Value>)>> {
+fn of_file(file: &Path, names: &[AgentName]) -> Result<registry::Read> {
     let shown = file.display();
     let size = std::fs::metadata(file).with_context(|| format!("{shown} can't be read"))?.len();
     if size > FILE_MAX {
@@ -213,7 +228,7 @@ fn of_file(file: &Path, names: &[AgentName]) -> Result<Vec<(AgentName, Map<Strin
             return Err(Failure::not_found(format!("{shown} has no agent {name}")).into());
         }
     }
-    Ok(entries)
+    Ok(registry::Read { entries, left_out: Vec::new() })
 }
 
 /// Splits a command as a shell does: at spaces, but not inside of quotes.

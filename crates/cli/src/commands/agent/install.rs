@@ -91,7 +91,29 @@ pub(super) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
             exit = Exit::Failed;
         }
     }
+    if exit == Exit::Done && !args.detach && !output.is_json() {
+        next(context, &all).await?;
+    }
     Ok(exit)
+}
+
+/// Says how what was installed is used, or what it needs before that.
+async fn next(context: &Context<'_>, all: &[Watched]) -> Result<()> {
+    for one in all {
+        let agent = context.client.find_agent(&one.name).await?;
+        let name = &one.name;
+        match (agent.ready, agent.demo) {
+            (true, _) => {
+                context.output.note(format!("\n  boatyard run \"…\" --repo . --agent {name}"));
+            }
+            (false, true) => context.output.note(format!(
+                "\n  boatyard run \"…\" --repo . --agent {name} --model demo    try it without a key\n  \
+                 boatyard agent show {name}    how to give it one"
+            )),
+            (false, false) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Shows what happens until all are done; `false` if somebody does not want to see it.
@@ -125,6 +147,7 @@ async fn watch(client: &Client, output: &Output, all: &mut [Watched]) -> Result<
     }
     drop(sender);
     let mut screen = match output.verbosity {
+        _ if output.is_json() => Screen::silent(output.err),
         Verbosity::Quiet => Screen::silent(output.err),
         _ => Screen::new(output.err),
     };
@@ -172,6 +195,7 @@ async fn watch(client: &Client, output: &Output, all: &mut [Watched]) -> Result<
 fn told(output: &Output, one: &Watched, took: Duration) -> Result<bool> {
     let (name, version) = (&one.name, clean_line(&one.tool.version));
     match one.tool.state {
+        ToolState::Installing | ToolState::Ready if output.is_json() => {}
         ToolState::Installing => output.note(format!("{name} {version} is being installed.")),
         ToolState::Ready if one.there => {
             output.note(format!("{name} {version} is installed already."));
@@ -181,7 +205,9 @@ fn told(output: &Output, one: &Watched, took: Duration) -> Result<bool> {
             output.note(format!("{name} {version} is installed ({size}, {}).", duration(took)));
             match (&one.tool.reason, &one.tool.offers) {
                 (Some(reason), _) => output.warning(clean(reason)),
-                (None, Some(offers)) if !output.is_json() => show::offers(output, offers)?,
+                (None, Some(offers)) if !output.is_json() => {
+                    output.note(format!("  {}", show::summary(offers)));
+                }
                 _ => {}
             }
         }

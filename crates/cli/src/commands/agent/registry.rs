@@ -12,11 +12,20 @@ use crate::failure::Failure;
 
 type Named = (AgentName, Map<String, Value>);
 
+/// What was read: the agents to be added, and those of a whole index that can't be.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    /// To be added.
+    pub(super) entries: Vec<Named>,
+    /// Left out, for they come as an archive only.
+    pub(super) left_out: Vec<AgentName>,
+}
+
 /// The entries of all agents, or of those that are named.
 ///
 /// # Errors
 /// What an agent lacks, with its name.
-pub(super) fn entries(document: &Value, names: &[AgentName]) -> Result<Vec<Named>> {
+pub(super) fn entries(document: &Value, names: &[AgentName]) -> Result<Read> {
     let agents: Vec<&Value> = match document["agents"].as_array() {
         Some(agents) => agents.iter().collect(),
         None => vec![document],
@@ -42,17 +51,16 @@ pub(super) fn entries(document: &Value, names: &[AgentName]) -> Result<Vec<Named
             Err(error) => return Err(error.into()),
         }
     }
-    if found.is_empty()
-        && let Some((_, error)) = binaries.into_iter().next()
-    {
-        return Err(error.into());
+    if found.is_empty() && !binaries.is_empty() {
+        return Err(binaries.swap_remove(0).1.into());
     }
     for name in names {
         if !found.iter().any(|(there, _)| there == name) {
             return Err(Failure::not_found(format!("it has no agent {name}")).into());
         }
     }
-    Ok(found)
+    let left_out = binaries.into_iter().map(|(name, _)| name).collect();
+    Ok(Read { entries: found, left_out })
 }
 
 fn name_of(id: &str) -> Result<AgentName> {
@@ -197,9 +205,10 @@ mod tests {
 
     #[test]
     fn npx_and_uvx_become_pinned_installations() {
-        let all = entries(&index(), &[]).unwrap();
+        let read = entries(&index(), &[]).unwrap();
+        assert_eq!(read.left_out, names(&["iron"]));
         let all: std::collections::BTreeMap<String, Map<String, Value>> =
-            all.into_iter().map(|(name, entry)| (name.to_string(), entry)).collect();
+            read.entries.into_iter().map(|(name, entry)| (name.to_string(), entry)).collect();
         assert_eq!(all.keys().collect::<Vec<_>>(), ["snake", "some-cli"], "archives are left out");
         let some = &all["some-cli"];
         assert_eq!(some["install"]["packages"], json!(["@some/cli@1.2.3"]));
@@ -216,7 +225,7 @@ mod tests {
         let missing = entries(&index(), &names(&["gold"])).unwrap_err();
         assert!(missing.to_string().contains("no agent gold"), "{missing:#}");
         let one = entries(&index()["agents"][0], &names(&["mine"])).unwrap();
-        assert_eq!(one[0].0.as_str(), "mine");
+        assert_eq!(one.entries[0].0.as_str(), "mine");
         let broken = entries(&json!({ "id": "x" }), &[]).unwrap_err();
         assert!(broken.to_string().contains("distribution"), "{broken:#}");
     }

@@ -7,7 +7,10 @@ use boatyard_api::{
 };
 
 use super::installed_line;
-use crate::{output::Output, text::clean_line};
+use crate::{
+    output::Output,
+    text::{clean_line, count},
+};
 
 /// How many modes or models are shown one under another.
 const CHOICES: usize = 40;
@@ -35,6 +38,9 @@ pub(super) fn agent(output: &Output, agent: &Agent) -> Result<()> {
     }
     if let Some(provider) = &agent.provider {
         output.line(format!("  models from {}", clean_line(provider)))?;
+    }
+    if !agent.command.is_empty() {
+        output.line(format!("  started by {}", clean_line(&agent.command.join(" "))))?;
     }
     if !agent.packages.is_empty() {
         output.line(format!("  packages {}", clean_line(&agent.packages.join(" "))))?;
@@ -65,6 +71,23 @@ pub(super) fn offers(output: &Output, offers: &AgentOffers) -> Result<()> {
         yes(offers.resume)
     ))?;
     Ok(())
+}
+
+/// The same in a line.
+pub(super) fn summary(offers: &AgentOffers) -> String {
+    let mut facts = Vec::new();
+    for (what, all) in [("mode", &offers.modes), ("model", &offers.models)] {
+        if !all.is_empty() {
+            facts.push(count(all.len() as u64, what));
+        }
+    }
+    if offers.images {
+        facts.push("takes pictures".to_owned());
+    }
+    if offers.resume {
+        facts.push("resumes".to_owned());
+    }
+    facts.join(" · ")
 }
 
 fn choices(output: &Output, what: &str, all: &[Choice], now: Option<&str>) -> Result<()> {
