@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { createRootRoute, createRoute, createRouter, Link, Outlet } from "@tanstack/react-router";
 import { identity } from "./api/queries";
 import { Shell } from "./components/Shell";
+import { Agents } from "./pages/Agents";
 import { Session } from "./pages/Session";
 import { SignIn } from "./pages/SignIn";
 import { Task } from "./pages/Task";
@@ -16,6 +17,7 @@ const root = createRootRoute({ component: Outlet, notFoundComponent: Missing });
 const app = createRoute({ getParentRoute: () => root, id: "app", component: Gate });
 
 const tasks = createRoute({ getParentRoute: () => app, path: "/", component: Tasks });
+const agents = createRoute({ getParentRoute: () => app, path: "/agents", component: Agents });
 const task = createRoute({ getParentRoute: () => app, path: "/tasks/$id", component: Task });
 const session = createRoute({
   getParentRoute: () => app,
@@ -24,7 +26,7 @@ const session = createRoute({
 });
 
 export const router = createRouter({
-  routeTree: root.addChildren([app.addChildren([tasks, task, session])]),
+  routeTree: root.addChildren([app.addChildren([tasks, task, session, agents])]),
   defaultPreload: "intent",
   scrollRestoration: true,
 });

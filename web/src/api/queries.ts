@@ -6,6 +6,9 @@ import type { AttemptState, Identity, NewTask, PromptMode, SessionChange } from 
 /** How often a task is read again while its workspace is made: its phases have no events. */
 const PREPARING_EVERY = 1000;
 
+/** How often the agents are read again while one is installed. */
+const INSTALLING_EVERY = 1000;
+
 const PAGE = 50;
 
 export const OVER: readonly AttemptState[] = ["succeeded", "failed", "cancelled"];
@@ -43,6 +46,11 @@ export const tasks = queryOptions({
 export const agents = queryOptions({
   queryKey: ["agents"],
   queryFn: () => unwrap(api.GET("/api/agents")),
+  // An installation has no events of its own.
+  refetchInterval: ({ state }) =>
+    state.data?.items.some((agent) => agent.installed?.some((tool) => tool.state === "installing"))
+      ? INSTALLING_EVERY
+      : false,
 });
 
 export const repositories = queryOptions({
@@ -101,6 +109,15 @@ export async function signOut(): Promise<void> {
 /** `once` makes a second sending of the same order harmless. */
 export function createTask(body: NewTask, once: string) {
   return unwrap(api.POST("/api/tasks", { body, params: { header: { "Idempotency-Key": once } } }));
+}
+
+export function installAgent(name: string) {
+  return unwrap(
+    api.POST("/api/agents/{name}/install", {
+      params: { path: { name } },
+      body: { force: false, packages: [] },
+    }),
+  );
 }
 
 export function cancelTask(id: string) {

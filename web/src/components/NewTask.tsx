@@ -6,21 +6,29 @@ import { agents, client, createTask, repositories, tasks } from "../api/queries"
 import { useDraft } from "../hooks/useDraft";
 import { Button, Card, Failure, Select, TextArea, TextField } from "../ui/controls";
 import { paths } from "../util/paths";
+import { type Maker, MakerRow, ordered } from "./Makers";
 
-const FIELDS = ["prompt", "repository", "agent", "base"];
+/** Problems of these fields stand beside them. */
+const FIELDS = /^(prompt|repository|base|attempts|(agents\[\d+\]\.)?(agent|model))$/;
+
+/** As many attempts may be made at a task. */
+const MOST = 8;
 
 /** Orders a task. What was typed stays until the server has it. */
 export function NewTask() {
   const [prompt, setPrompt] = useDraft("task.prompt");
   const [repository, setRepository] = useDraft("task.repository");
   const [base, setBase] = useDraft("task.base");
-  const [agent, setAgent] = useState("");
+  const [makers, setMakers] = useState<Maker[]>([{ agent: "", model: "" }]);
+  const [attempts, setAttempts] = useState(1);
   const [missing, setMissing] = useState<Record<string, string>>({});
   const once = useRef(crypto.randomUUID());
   const list = useId();
   const navigate = useNavigate();
   const known = useQuery(repositories);
-  const usable = useQuery(agents);
+  const items = useQuery(agents).data?.items ?? [];
+  const several = makers.length > 1;
+  const each = Math.min(attempts, Math.floor(MOST / makers.length));
 
   const order = useMutation({
     mutationFn: () =>
@@ -28,7 +36,8 @@ export function NewTask() {
         {
           prompt: prompt.trim(),
           repository: repository.trim(),
-          agent: agent || null,
+          ...ordered(makers, items),
+          attempts: each,
           base: base.trim() || null,
         },
         once.current,
@@ -50,8 +59,7 @@ export function NewTask() {
     if (problem?.field !== field) return undefined;
     return [problem.message, problem.next].filter(Boolean).join(" ");
   };
-  const elsewhere = order.isError && !FIELDS.includes(problem?.field ?? "");
-  const chosen = usable.data?.items.find((one) => (agent ? one.name === agent : one.default));
+  const elsewhere = order.isError && !FIELDS.test(problem?.field ?? "");
 
   const submit = () => {
     const found: Record<string, string> = {};
@@ -84,7 +92,7 @@ export function NewTask() {
             if (event.key === "Enter" && (event.metaKey || event.ctrlKey)) submit();
           }}
         />
-        <div className="grid gap-4 sm:grid-cols-[2fr_1fr_1fr]">
+        <div className="grid gap-4 sm:grid-cols-[2fr_1fr]">
           <TextField
             label="Repository"
             name="repository"
@@ -114,22 +122,41 @@ export function NewTask() {
             placeholder="default branch"
             onChange={(event) => setBase(event.target.value)}
           />
-          <Select
-            label="Agent"
-            name="agent"
-            value={agent}
-            problem={wrong("agent")}
-            hint={chosen && !chosen.ready ? chosen.reason : undefined}
-            onChange={(event) => setAgent(event.target.value)}
-          >
-            <option value="">Default{usable.data && defaultName(usable.data.items)}</option>
-            {usable.data?.items.map((one) => (
-              <option key={one.name} value={one.name} disabled={!one.ready}>
-                {one.title}
-                {one.ready ? "" : " (not ready)"}
-              </option>
-            ))}
-          </Select>
+        </div>
+        {makers.map((maker, at) => (
+          <MakerRow
+            // biome-ignore lint/suspicious/noArrayIndexKey: a maker is its place in the list
+            key={at}
+            maker={maker}
+            agents={items}
+            problem={(field) => wrong(several ? `agents[${at}].${field}` : field)}
+            onChange={(next) => setMakers(makers.map((one, i) => (i === at ? next : one)))}
+            onRemove={several ? () => setMakers(makers.filter((_, i) => i !== at)) : undefined}
+          />
+        ))}
+        <div className="flex flex-wrap items-end gap-4">
+          <div className="w-40">
+            <Select
+              label={several ? "Attempts of each" : "Attempts"}
+              name="attempts"
+              value={each}
+              problem={wrong("attempts")}
+              onChange={(event) => setAttempts(Number(event.target.value))}
+            >
+              {Array.from({ length: Math.floor(MOST / makers.length) }, (_, i) => i + 1).map(
+                (n) => (
+                  <option key={n} value={n}>
+                    {n}
+                  </option>
+                ),
+              )}
+            </Select>
+          </div>
+          {(makers.length + 1) * each <= MOST && (
+            <Button onClick={() => setMakers([...makers, { agent: "", model: "" }])}>
+              Another agent beside it
+            </Button>
+          )}
         </div>
         {elsewhere && <Failure cause={order.error} />}
         <div className="flex flex-wrap items-center justify-end gap-3">
@@ -141,9 +168,4 @@ export function NewTask() {
       </form>
     </Card>
   );
-}
-
-function defaultName(items: { default: boolean; title: string }[]): string {
-  const found = items.find((one) => one.default);
-  return found ? ` (${found.title})` : "";
 }

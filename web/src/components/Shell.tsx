@@ -29,6 +29,12 @@ export function Shell() {
                 Connecting again…
               </span>
             )}
+            <Link
+              to={paths.agents()}
+              className="rounded-lg px-3 py-2 text-soft hover:bg-sunken hover:text-ink"
+            >
+              Agents
+            </Link>
             <a
               href={files.docs()}
               className="rounded-lg px-3 py-2 text-soft hover:bg-sunken hover:text-ink"

@@ -1,6 +1,8 @@
+import type { ReactNode } from "react";
 import type { ToolDiff } from "../api/types";
 import type { ItemOf } from "../session/transcript";
 import { Code } from "../ui/Prose";
+import { count } from "../util/format";
 import { files } from "../util/paths";
 
 const SIGNS: Record<string, string> = {
@@ -16,8 +18,19 @@ const SIGNS: Record<string, string> = {
 
 const ENDS = { running: "running", completed: "✓", failed: "✕ failed", cancelled: "– cancelled" };
 
-/** One use of a tool: a line that opens. A failed one is open from the start. */
-export function Tool({ item }: { item: ItemOf<"tool"> }) {
+/**
+ * One use of a tool: a line that opens. A failed one is open from the start, one with the steps of a
+ * sub-agent below it while it runs.
+ */
+export function Tool({
+  item,
+  steps = 0,
+  children,
+}: {
+  item: ItemOf<"tool">;
+  steps?: number;
+  children?: ReactNode;
+}) {
   const { call, status, exitCode, outputBlob } = item;
   const title = call.title || call.tool;
   const end = exitCode ? `✕ exit ${exitCode}` : ENDS[status];
@@ -25,13 +38,16 @@ export function Tool({ item }: { item: ItemOf<"tool"> }) {
   return (
     <details
       className="min-w-0 rounded-lg border border-line bg-raised text-sm"
-      open={bad || undefined}
+      open={bad || (steps > 0 && status === "running") || undefined}
     >
       <summary className="flex min-h-9 items-center gap-2.5 px-3 py-1.5">
         <span aria-hidden="true" className="w-4 text-center text-faint">
           {SIGNS[call.kind ?? ""] ?? "•"}
         </span>
         <span className="line-clamp-2 min-w-0 flex-1 font-mono text-xs">{title}</span>
+        {steps > 0 && (
+          <span className="text-xs whitespace-nowrap text-faint">{count(steps, "step")}</span>
+        )}
         <span
           className={`whitespace-nowrap text-xs ${bad ? "text-bad" : status === "running" ? "animate-pulse text-accent" : "text-faint"}`}
         >
@@ -39,6 +55,7 @@ export function Tool({ item }: { item: ItemOf<"tool"> }) {
         </span>
       </summary>
       <div className="grid min-w-0 gap-3 border-t border-line p-3">
+        {children}
         {call.locations && call.locations.length > 0 && (
           <p className="font-mono text-xs text-soft">{call.locations.join("  ")}</p>
         )}
@@ -65,11 +82,15 @@ export function Tool({ item }: { item: ItemOf<"tool"> }) {
             All of the output
           </a>
         )}
-        {!call.output && !call.diffs?.length && !call.images?.length && call.input == null && (
-          <p className="text-xs text-faint">
-            {status === "running" ? "Nothing yet." : "It printed nothing."}
-          </p>
-        )}
+        {!steps &&
+          !call.output &&
+          !call.diffs?.length &&
+          !call.images?.length &&
+          call.input == null && (
+            <p className="text-xs text-faint">
+              {status === "running" ? "Nothing yet." : "It printed nothing."}
+            </p>
+          )}
       </div>
     </details>
   );

@@ -1,5 +1,5 @@
-import { memo } from "react";
-import type { Item, ItemOf } from "../session/transcript";
+import { memo, useMemo } from "react";
+import { type Item, type ItemOf, nest } from "../session/transcript";
 import { Note, type Tone } from "../ui/controls";
 import { Prose } from "../ui/Prose";
 import { duration } from "../util/format";
@@ -19,14 +19,36 @@ const ENDS: Record<string, [Tone, string]> = {
 
 /** Everything that was said and done, in order. */
 export function Transcript({ session, items }: { session: string; items: Item[] }) {
+  const { top, below } = useMemo(() => nest(items), [items]);
   return (
     <ol role="log" aria-live="off" aria-label="Transcript" className="grid min-w-0 gap-3">
-      {items.map((item) => (
+      {top.map((item) => (
         <li key={item.key} className="min-w-0">
-          <Entry session={session} item={item} />
+          {item.kind === "tool" && below.has(item.call.tool) ? (
+            <Nested item={item} below={below} />
+          ) : (
+            <Entry session={session} item={item} />
+          )}
         </li>
       ))}
     </ol>
+  );
+}
+
+/** A sub-agent's call with what it did. */
+function Nested({ item, below }: { item: ItemOf<"tool">; below: Map<string, Item[]> }) {
+  const steps = (below.get(item.call.tool) ?? []).filter((one) => one.kind === "tool");
+  if (steps.length === 0) return <Tool item={item} />;
+  return (
+    <Tool item={item} steps={steps.length}>
+      <ol aria-label="Steps of the sub-agent" className="grid min-w-0 gap-2">
+        {steps.map((one) => (
+          <li key={one.key} className="min-w-0">
+            <Nested item={one} below={below} />
+          </li>
+        ))}
+      </ol>
+    </Tool>
   );
 }
 

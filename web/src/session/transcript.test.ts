@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Event } from "../api/types";
-import { apply, EMPTY, type ItemOf, type Transcript } from "./transcript";
+import { apply, EMPTY, type ItemOf, nest, type Transcript } from "./transcript";
 
 const TIME = "2026-01-02T03:04:05Z";
 
@@ -174,4 +174,38 @@ it("replaces the plan, and keeps checkpoints out of sight", () => {
 it("passes over an event that it does not know", () => {
   const out = apply(EMPTY, log({ type: "weather.changed" } as unknown as Body, state("idle")));
   expect(out).toMatchObject({ last: 2, state: "idle", items: [] });
+});
+
+describe("sub-agents", () => {
+  const call = (tool: string, parent?: string) =>
+    ({ type: "tool.started", tool, parent, title: tool }) as Body;
+  const tools = (...bodies: Body[]) => nest(apply(EMPTY, log(...bodies)).items);
+  const names = (items: Transcript["items"] = []) =>
+    items.flatMap((item) => (item.kind === "tool" ? [item.call.tool] : []));
+
+  it("have their calls below their own, in order and at any depth", () => {
+    const { top, below } = tools(
+      call("a"),
+      call("b", "a"),
+      call("c"),
+      call("d", "b"),
+      call("e", "a"),
+    );
+    expect(names(top)).toEqual(["a", "c"]);
+    expect(names(below.get("a"))).toEqual(["b", "e"]);
+    expect(names(below.get("b"))).toEqual(["d"]);
+  });
+
+  it("may be named by a later event", () => {
+    const ended = { type: "tool.completed", tool: "b", parent: "a", status: "completed" } as Body;
+    const { top, below } = tools(call("a"), call("b"), ended);
+    expect(names(top)).toEqual(["a"]);
+    expect(names(below.get("a"))).toEqual(["b"]);
+  });
+
+  it("lose no call to a parent that is not there, or to a circle", () => {
+    const { top, below } = tools(call("a", "gone"), call("b", "c"), call("c", "b"), call("d", "d"));
+    expect(names(top)).toEqual(["a", "b", "c", "d"]);
+    expect(below.size).toBe(0);
+  });
 });

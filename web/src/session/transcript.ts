@@ -266,6 +266,7 @@ function toolItem(
   event: Of<"tool.started"> | Of<"tool.updated"> | Of<"tool.completed">,
 ): Item {
   const call: ToolCall = { ...known?.call, tool: event.tool };
+  if (event.parent) call.parent = event.parent;
   if (event.kind) call.kind = event.kind;
   if (event.title) call.title = event.title;
   if (event.input) call.input = event.input;
@@ -285,6 +286,40 @@ function toolItem(
   }
   if (event.output) call.output = (call.output ?? "") + event.output;
   return { ...base, kind: "tool", call, status: "running" };
+}
+
+/**
+ * The items with what sub-agents did below their calls: those that stand by themselves, and what is
+ * below each tool's id. A call whose parent is not here, or that is its own ancestor, stands by itself.
+ */
+export function nest(items: readonly Item[]): { top: Item[]; below: Map<string, Item[]> } {
+  const parents = new Map<string, string | undefined>();
+  for (const item of items) {
+    if (item.kind === "tool") parents.set(item.call.tool, item.call.parent ?? undefined);
+  }
+  const hangs = (tool: string): boolean => {
+    const seen = new Set<string>();
+    let at: string | undefined = tool;
+    while (at !== undefined && parents.has(at)) {
+      if (seen.has(at)) return false;
+      seen.add(at);
+      at = parents.get(at);
+    }
+    return true;
+  };
+  const top: Item[] = [];
+  const below = new Map<string, Item[]>();
+  for (const item of items) {
+    const parent = item.kind === "tool" ? item.call.parent : undefined;
+    if (item.kind !== "tool" || !parent || !parents.has(parent) || !hangs(item.call.tool)) {
+      top.push(item);
+      continue;
+    }
+    const there = below.get(parent);
+    if (there) there.push(item);
+    else below.set(parent, [item]);
+  }
+  return { top, below };
 }
 
 /** At a turn's end nothing of it goes on, whatever the agent forgot to say. */

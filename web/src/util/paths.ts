@@ -2,6 +2,7 @@
 export const paths = {
   tasks: () => "/",
   task: (id: string) => `/tasks/${id}`,
+  agents: () => "/agents",
   session: (id: string) => `/sessions/${id}`,
 };
 
