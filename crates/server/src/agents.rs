@@ -17,9 +17,13 @@ use boatyard_model::{AgentOffers, ToolId, name::AgentName};
 use boatyard_runtime::tool_folder;
 use boatyard_store::{AgentEntryRow, BUILT_IN_ORGANIZATION, Store, ToolKind, ToolRow, ToolState};
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::jobs::install::recipe::{self, Recipe};
+
+/// How many agents are installed or tried at once. The Node that one of them waits for comes beside
+/// them.
+const BUILDERS: usize = 4;
 
 /// The known agents. A cheap clone.
 #[derive(Clone)]
@@ -33,6 +37,8 @@ struct Shared {
     view: watch::Sender<Arc<View>>,
     /// Held while the view is made anew, so that an older one never replaces a newer one.
     turn: tokio::sync::Mutex<()>,
+    /// Who may install or try an agent: each takes a workspace.
+    builders: Arc<Semaphore>,
 }
 
 /// What is known at a moment.
@@ -102,7 +108,18 @@ impl Agents {
             tools: Vec::new(),
         };
         let (view, _) = watch::channel(Arc::new(view));
-        Self { shared: Arc::new(Shared { base, view, turn: tokio::sync::Mutex::default() }) }
+        let (turn, builders) = (tokio::sync::Mutex::default(), Arc::new(Semaphore::new(BUILDERS)));
+        Self { shared: Arc::new(Shared { base, view, turn, builders }) }
+    }
+
+    /// A place to install or try an agent in, if there is one now.
+    pub(crate) fn try_build(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.builders).try_acquire_owned().ok()
+    }
+
+    /// A place to install or try an agent in, when there is one.
+    pub(crate) async fn build(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.builders).acquire_owned().await.ok()
     }
 
     /// All agents that can be used or mended.

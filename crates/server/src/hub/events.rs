@@ -35,6 +35,8 @@ const EVENT_MAX: usize = 2 << 20;
 const OFFERS: usize = 200;
 /// The longest name of one, in characters.
 const OFFER_TEXT: usize = 200;
+/// The longest id of a conversation, in characters.
+const AGENT_SESSION: usize = 500;
 /// The largest blob, in bytes.
 const BLOB_MAX: usize = 20 << 20;
 
@@ -76,6 +78,16 @@ pub(super) struct Taker {
     /// What each session's task may spend, in US dollars.
     limits: HashMap<SessionId, Option<f64>>,
     last: Option<Position>,
+    /// What was kept last of what an agent offers: told often, seldom new.
+    offers: HashMap<SessionId, AgentOffers>,
+}
+
+/// What a batch of records tells of a session's agent: the last of each.
+#[derive(Debug, Default)]
+struct Told {
+    offers: Option<AgentOffers>,
+    /// The agent's own id for the conversation, and when it was begun.
+    agent_session: Option<(String, Timestamp)>,
 }
 
 impl Taker {
@@ -91,7 +103,8 @@ impl Taker {
             }
             sessions.insert(row.id, Some(row.owner));
         }
-        Ok(Self { shared, workspace, sessions, limits: HashMap::new(), last })
+        let (limits, offers) = (HashMap::new(), HashMap::new());
+        Ok(Self { shared, workspace, sessions, limits, last, offers })
     }
 
     /// The last record that was taken over.
@@ -123,6 +136,7 @@ impl Taker {
     pub(super) async fn store(&mut self, batch: Vec<(Record, Bytes)>) -> Result<(), HubError> {
         let mut events = Vec::with_capacity(batch.len());
         let mut spent = Vec::new();
+        let mut told: HashMap<SessionId, Told> = HashMap::new();
         for (record, bytes) in batch {
             let Some(owner) = self.owner(record.session).await? else { continue };
             match record.what {
@@ -162,29 +176,49 @@ impl Taker {
                     }
                 }
                 RecordKind::Offers(offers) => {
-                    let session = record.session;
-                    let offers = bounded(offers);
-                    let known = SessionUpdate { offers: Some(offers), ..SessionUpdate::default() };
-                    self.shared
-                        .store
-                        .write(move |tx| {
-                            Box::pin(async move { tx.update_session(session, known).await })
-                        })
-                        .await?;
+                    told.entry(record.session).or_default().offers = Some(bounded(offers));
                 }
                 RecordKind::AgentSession(id) => {
-                    let (session, id) = (record.session, id.chars().take(500).collect());
-                    let begun = record.time;
-                    self.shared
-                        .store
-                        .write(move |tx| {
-                            Box::pin(async move { tx.set_agent_session(session, id, begun).await })
-                        })
-                        .await?;
+                    told.entry(record.session).or_default().agent_session =
+                        Some((agent_session(&id), record.time));
                 }
             }
         }
+        self.note(told).await?;
         self.append(&mut events, &mut spent).await
+    }
+
+    /// Keeps what runners told of agents, if it is new: one write for a batch, whatever is in it.
+    async fn note(&mut self, mut told: HashMap<SessionId, Told>) -> Result<(), HubError> {
+        told.retain(|session, told| {
+            told.agent_session.is_some() || self.offers.get(session) != told.offers.as_ref()
+        });
+        if told.is_empty() {
+            return Ok(());
+        }
+        let offers: Vec<_> = told
+            .iter()
+            .filter_map(|(session, told)| Some((*session, told.offers.clone()?)))
+            .collect();
+        self.shared
+            .store
+            .write(move |tx| {
+                Box::pin(async move {
+                    for (session, Told { offers, agent_session }) in told {
+                        if let Some((id, begun)) = agent_session {
+                            tx.set_agent_session(session, id, begun).await?;
+                        }
+                        if offers.is_some() {
+                            let known = SessionUpdate { offers, ..SessionUpdate::default() };
+                            tx.update_session(session, known).await?;
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .await?;
+        self.offers.extend(offers);
+        Ok(())
     }
 
     /// Stores what was collected, however long the store can't.
@@ -302,8 +336,13 @@ impl Taker {
     }
 }
 
+/// An agent's own id for a conversation, as a workspace tells it, cut to what any has.
+pub(crate) fn agent_session(id: &str) -> String {
+    id.chars().take(AGENT_SESSION).collect()
+}
+
 /// What a workspace says that its agent offers, cut to what is shown.
-fn bounded(offers: AgentOffers) -> AgentOffers {
+pub(crate) fn bounded(offers: AgentOffers) -> AgentOffers {
     let text = |text: String| text.chars().take(OFFER_TEXT).collect::<String>();
     let list = |list: Vec<Choice>| {
         let list = list.into_iter().take(OFFERS);

@@ -99,6 +99,7 @@ async fn look(app: &App, disk: &mut Disk, space: Space) -> anyhow::Result<()> {
         let Some(one) = disk.awake.get_mut(&row.id) else { continue };
         let bytes = match bytes {
             Ok(bytes) => bytes,
+            Err(HubError::Runtime(error)) if is_too_deep(&error) => one.at_worst(grown),
             Err(error) => {
                 // It may be going at this moment.
                 tracing::debug!(workspace.id = %row.id, error = %crate::chain(&error), "no disk usage");
@@ -116,6 +117,42 @@ async fn look(app: &App, disk: &mut Disk, space: Space) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Waits until a workspace that has no row, which nobody else watches, has taken more than it may.
+/// Gives what it has taken.
+pub(super) async fn taken_too_much(app: &App, workspace: WorkspaceId, limit: u64) -> u64 {
+    let mut disk = Disk::default();
+    let mut one = Watched::new(limit, 0, 0, Instant::now());
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if let Some(space) = Space::of(&app.data) {
+            disk.note(space);
+        }
+        let began = Instant::now();
+        if !one.is_due(disk.grown, began) {
+            continue;
+        }
+        let bytes = match app.runtime.disk_usage(workspace).await {
+            Ok(usage) => usage.bytes,
+            Err(error) if is_too_deep(&error) => one.at_worst(disk.grown),
+            Err(error) => {
+                // It may be going at this moment.
+                tracing::debug!(workspace.id = %workspace, error = %crate::chain(&error), "no disk usage");
+                one.tried(Instant::now(), began.elapsed());
+                continue;
+            }
+        };
+        if let Step::Stop(_) = one.measured(bytes, disk.grown, Instant::now(), began.elapsed()) {
+            return bytes;
+        }
+    }
+}
+
+/// Whether a workspace's files are nested more deeply than they are added up.
+fn is_too_deep(error: &RuntimeError) -> bool {
+    const LOOP: i32 = rustix::io::Errno::LOOP.raw_os_error();
+    matches!(error, RuntimeError::Step { source, .. } if source.raw_os_error() == Some(LOOP))
 }
 
 async fn nearly_full(app: &App, row: &WorkspaceRow, bytes: u64) -> anyhow::Result<()> {
@@ -199,7 +236,7 @@ async fn is_finishing(app: &App, row: &WorkspaceRow) -> anyhow::Result<bool> {
     Ok(attempt.is_some_and(|attempt| !attempt.state.is_terminal()))
 }
 
-fn mib(bytes: u64) -> String {
+pub(super) fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
 }
 
@@ -340,8 +377,8 @@ impl Watched {
     /// long.
     fn is_due(&self, grown: u64, now: Instant) -> bool {
         let mark = if self.told { self.allowed } else { near(self.limit).min(self.allowed) };
-        let could_take = self.bytes.saturating_add(grown - self.grown);
-        now >= self.next && (could_take > mark || now - self.measured >= self.at_the_latest())
+        now >= self.next
+            && (self.at_worst(grown) > mark || now - self.measured >= self.at_the_latest())
     }
 
     /// How long it may go unmeasured, whatever the disk as a whole does.
@@ -351,6 +388,12 @@ impl Watched {
             50..90 => Duration::from_secs(60),
             90.. => Duration::from_secs(15),
         }
+    }
+
+    /// What it takes if all that was written since its last measurement was its doing: for one
+    /// that hides its files where they can't be added up.
+    fn at_worst(&self, grown: u64) -> u64 {
+        self.bytes.saturating_add(grown - self.grown)
     }
 
     fn tried(&mut self, now: Instant, took: Duration) {

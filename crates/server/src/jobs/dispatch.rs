@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{Done, environments};
 use crate::{
     app::App,
-    hub::{Attached, HubError},
+    hub::{Attached, HubError, events},
 };
 
 /// Brings a session's prompts to its agent. Its payload is `{"session"}`.
@@ -215,6 +215,7 @@ async fn open_on(
     match attached.ask(Request::OpenSession(open)).await? {
         Reply::SessionOpen { agent_session, .. } => {
             if let Some(agent_session) = agent_session {
+                let agent_session = events::agent_session(&agent_session);
                 // Its record may have been stored already: then that has the time.
                 let (id, begun) = (session.id, app.store.now());
                 app.store

@@ -34,6 +34,7 @@ use super::{Done, prepare::store_failed};
 use crate::{agents, app::App};
 
 mod builder;
+mod reason;
 pub mod recipe;
 pub mod trial;
 
@@ -43,6 +44,8 @@ pub const JOB: &str = "install";
 const NODE: &str = "node";
 /// How long the check of an installed program may take.
 const CHECK: Duration = Duration::from_secs(120);
+/// When it is looked again whether there is a place to install in.
+const TURN: Duration = Duration::from_secs(2);
 /// The largest `package.json` that is read, in bytes.
 const MANIFEST_MAX: usize = 1 << 20;
 
@@ -100,7 +103,17 @@ pub async fn run(app: &App, payload: &Value) -> anyhow::Result<Done> {
         Ok(_) | Err(boatyard_store::Error::NotFound { .. }) => return Ok(Done::Yes),
         Err(error) => return Err(error.into()),
     };
+    // One that waits keeps no worker: agents' turns are brought by the same. A Node needs no place,
+    // since an agent that has one waits for it.
+    let place = match row.kind {
+        ToolKind::Node => None,
+        ToolKind::Agent => match app.agents.try_build() {
+            Some(place) => Some(place),
+            None => return Ok(Done::Later(TURN)),
+        },
+    };
     let made = install(app, &row).await;
+    drop(place);
     if app.stopping.is_cancelled() && made.is_err() {
         anyhow::bail!("the server is going down");
     }
@@ -171,7 +184,8 @@ async fn install(app: &App, row: &ToolRow) -> Result<ToolMade, Reason> {
     phase(app, id, "packages").await?;
     let builder = Builder::start(app, Way::Packages).await?;
     let made = async {
-        builder.run(&command(&recipe), node, deadline).await?;
+        let ran = builder.run(&command(&recipe), node, deadline).await;
+        ran.map_err(|why| Reason { text: reason::explained(&recipe, &why.text), ..why })?;
         phase(app, id, "check").await?;
         builder.close_way();
         let version = found_version(&builder, &recipe, deadline).await;
@@ -397,9 +411,11 @@ fn failed(text: impl Into<String>) -> Reason {
 /// When the store or the runtime refuses.
 pub async fn tidy(app: &App) -> anyhow::Result<()> {
     sweep_deleted(app).await?;
+    // Rows first: what becomes ready after that has its folder.
+    let ready = app.store.tools_in(ToolState::Ready).await?;
     let there: std::collections::HashSet<ToolId> =
         app.runtime.list_tools().await?.into_iter().collect();
-    for row in app.store.tools_in(ToolState::Ready).await? {
+    for row in ready {
         if !there.contains(&row.id) {
             tracing::warn!(tool.id = %row.id, tool.name = row.name, "an installed tool's files are gone");
             let id = row.id;

@@ -22,7 +22,7 @@ use boatyard_store::{
     LayerKind, LayerState, NewLayer, OrderRow, Owner, Reason, RepositoryRow, WorkspaceUpdate,
 };
 
-use super::{attempt::Phases, setup};
+use super::{attempt::Phases, disk, setup};
 use crate::{
     app::App,
     hub::{Attached, HubError, attached::Purpose},
@@ -300,7 +300,18 @@ pub async fn build(
         let attached =
             Attached::start(connection, Purpose::Builder).await.map_err(workspace_failed)?;
         let egress = app.hub.serve_builder(builder).await.map_err(workspace_failed)?;
-        let worked = work(&attached).await;
+        let worked = tokio::select! {
+            worked = work(&attached) => worked,
+            bytes = disk::taken_too_much(app, builder, limits.disk_bytes) => Err(Reason {
+                code: "limit_disk".to_owned(),
+                text: format!(
+                    "What is prepared takes {}, more than the {} that a workspace may take \
+                     (`[limits] disk` in boatyard.toml).",
+                    disk::mib(bytes),
+                    disk::mib(limits.disk_bytes)
+                ),
+            }),
+        };
         drop(egress);
         worked?;
         app.runtime.kill(builder).await.map_err(runtime_failed)?;

@@ -16,7 +16,10 @@ use boatyard_store::Reason;
 use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
 
-use super::{super::prepare, failed};
+use super::{
+    super::{disk, prepare},
+    failed,
+};
 use crate::{
     agents,
     app::App,
@@ -148,8 +151,19 @@ impl<'a> Builder<'a> {
                 }
             }
         };
-        let (exit, mut said) = tokio::time::timeout(left + GRACE, ran)
-            .await
+        let limit = self.app.settings.limits.disk.bytes();
+        let ran = tokio::select! {
+            ran = tokio::time::timeout(left + GRACE, ran) => ran,
+            bytes = disk::taken_too_much(self.app, self.workspace, limit) => {
+                return Err(failed(format!(
+                    "`{shown}` was ended: it has written {}, more than the {} that a workspace may \
+                     take (`[limits] disk` in boatyard.toml).",
+                    disk::mib(bytes),
+                    disk::mib(limit)
+                )));
+            }
+        };
+        let (exit, mut said) = ran
             .map_err(|_| failed(format!("`{shown}` did not end when it was ended.")))?
             .map_err(prepare::workspace_failed)?;
         said.drain(..said.len().saturating_sub(kept));

@@ -158,17 +158,27 @@ pub async fn check_agent(app: &App, _: &Caller, name: &AgentName) -> Result<Agen
     }
     if entry.protocol != Protocol::Acp {
         let detail = format!("agent `{name}` speaks no protocol by which it could be asked");
-        return Err(Problem::agent_unusable(detail).with_next(format!(
-            "A task tries it: `boatyard run \"…\" --repo . --agent {name}`."
-        )));
+        return Err(Problem::agent_unusable(detail)
+            .with_next(format!("A task tries it: `boatyard run \"…\" --repo . --agent {name}`.")));
     }
-    let tried = tokio::time::timeout(CHECK, trial::offers(app, name, &entry, tool.as_ref()));
+    let tried = tokio::time::timeout(CHECK, async {
+        let _place = app.agents.build().await;
+        trial::offers(app, name, &entry, tool.as_ref()).await
+    });
     let offers = tried
         .await
         .map_err(|_| {
             Problem::timeout(format!("agent `{name}` did not come up in {} s", CHECK.as_secs()))
         })?
-        .map_err(|reason| Problem::agent_unusable(reason.text))?;
+        .map_err(|reason| {
+            // What a task's transcript advises is what was just done.
+            let told: Vec<&str> =
+                reason.text.lines().filter(|line| !line.contains("boatyard agent check")).collect();
+            Problem::agent_unusable(told.join("\n")).with_next(format!(
+                "`boatyard agent show {name}` tells how it is started; `boatyard agent install {name} \
+                 --force` installs it anew, `boatyard agent add {name}` changes its command."
+            ))
+        })?;
     if let Some(tool) = &tool {
         let (id, found) = (tool.id, offers.clone());
         app.store
