@@ -242,6 +242,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         home: Some(text(&home)),
         cwd: Some(text(&cwd)),
         provider: Some(provider),
+        models: Vec::new(),
     };
     let model = key("model").or_else(|| entry.demo_model.clone());
     let program = entry.program(&name, &places, model.as_deref())?;

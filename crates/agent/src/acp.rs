@@ -11,7 +11,7 @@
 //! - [`offers`]: the modes and models that it offers.
 //! - [`session`]: from a fresh process to a session that can be prompted.
 //! - [`turn`]: from a prompt to its end.
-//! - [`normal`], [`tools`]: what the agent says, made into events.  - [`asks`]: what it asks.
+//! - [`normal`], [`tools`], [`patch`]: what the agent says, made into events.  - [`asks`]: what it asks.
 //! - [`failure`]: what its failures mean.
 //!
 //! One task runs all of it. Its heart is [`Actor::step`]: hand out what is to be handed out, take
@@ -23,6 +23,7 @@ mod failure;
 mod mcp;
 mod normal;
 mod offers;
+mod patch;
 mod session;
 mod steer;
 mod tools;

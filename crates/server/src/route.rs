@@ -19,6 +19,8 @@ pub struct Route {
     pub base: Option<String>,
     /// The model by the name that the agent is told; none for its own choice.
     pub model: Option<String>,
+    /// Those that its provider is said to have.
+    pub models: Vec<String>,
 }
 
 /// Why there is no way.
@@ -49,7 +51,9 @@ impl Route {
         let Some(name) = entry.provider.as_deref() else {
             return match is_demo {
                 true => Err(NoRoute::NoProvider),
-                false => Ok(Self { base: None, model: chosen.map(str::to_owned) }),
+                false => {
+                    Ok(Self { base: None, model: chosen.map(str::to_owned), models: Vec::new() })
+                }
             };
         };
         let Some(provider) = app.hub.gateway().provider(name) else {
@@ -59,9 +63,13 @@ impl Route {
         if is_demo {
             let base = format!("{GATEWAY}/{}", demo_of(provider.api()));
             let own = entry.model.clone().filter(|model| model != DEMO_MODEL);
-            return Ok(Self { base: Some(base), model: entry.demo_model.clone().or(own) });
+            let model = entry.demo_model.clone().or(own);
+            return Ok(Self { base: Some(base), model, models: Vec::new() });
         }
-        Ok(Self { base: Some(format!("{GATEWAY}/{name}")), model: chosen.map(str::to_owned) })
+        let described = app.settings.providers.get(name);
+        let models = described.map(|one| one.models.clone()).unwrap_or_default();
+        let base = Some(format!("{GATEWAY}/{name}"));
+        Ok(Self { base, model: chosen.map(str::to_owned), models })
     }
 }
 

@@ -251,7 +251,14 @@ impl Tool {
         let content = update["content"].as_array().map(Vec::as_slice).unwrap_or_default();
         let mut room = DIFFS;
         let diffs = content.iter().filter_map(|part| diff_of(part, &mut room));
-        let diffs: Vec<ToolDiff> = diffs.take(PARTS).collect();
+        let mut diffs: Vec<ToolDiff> = diffs.take(PARTS).collect();
+        if diffs.is_empty()
+            && self.call.diffs.is_empty()
+            && let Some(patch) = update["rawInput"]["patchText"].as_str()
+        {
+            let parts = super::patch::diffs(patch);
+            diffs = parts.iter().filter_map(|part| diff_of(part, &mut room)).take(PARTS).collect();
+        }
         if !diffs.is_empty() && self.call.diffs != diffs {
             self.call.diffs.clone_from(&diffs);
             told.diffs = diffs;

@@ -251,6 +251,26 @@ pub struct Places {
     pub cwd: Option<String>,
     /// The base address of its provider's pass-through.
     pub provider: Option<String>,
+    /// The models that its provider is said to have, by the names that it knows them by.
+    pub models: Vec<String>,
+}
+
+impl Places {
+    /// The models as OpenCode's settings describe them: a JSON object, by their names. Nothing is
+    /// known of them but that agents can work with them.
+    fn models(&self) -> String {
+        let described = |model: &String| {
+            let about = serde_json::json!({
+                "name": model,
+                "limit": { "context": 200_000, "output": 32_000 },
+                "tool_call": true,
+                "attachment": true,
+                "modalities": { "input": ["text", "image"], "output": ["text"] },
+            });
+            (model.clone(), about)
+        };
+        serde_json::Value::Object(self.models.iter().map(described).collect()).to_string()
+    }
 }
 
 impl Entry {
@@ -340,8 +360,10 @@ impl Entry {
             agent: name.to_string(),
             placeholder: placeholder.to_owned(),
         };
+        let models = places.models();
         replace_placeholders(text, |placeholder| {
             let value = match placeholder {
+                "models" => Some(models.as_str()),
                 "runner" => places.runner.as_deref(),
                 "package" => places.package.as_deref(),
                 "node" => places.node.as_deref(),
@@ -378,9 +400,9 @@ impl Entry {
                 return Err(format!("`{}` is not the name of a variable", key.escape_default()));
             }
         }
-        const KNOWN: [&str; 10] = [
-            "runner", "package", "node", "home", "cwd", "provider", "model", "arch", "machine",
-            "prompt",
+        const KNOWN: [&str; 11] = [
+            "runner", "package", "node", "home", "cwd", "provider", "model", "models", "arch",
+            "machine", "prompt",
         ];
         for text in everything.chain(self.home.iter().map(|file| &file.content)) {
             replace_placeholders(text, |name| match name {

@@ -198,6 +198,7 @@ fn somewhere() -> Places {
         home: at("/home/x"),
         cwd: at("/work/x"),
         provider: at("http://127.0.0.1:7080/x"),
+        models: vec!["one".to_owned(), "two/b".to_owned()],
     }
 }
 

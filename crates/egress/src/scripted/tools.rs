@@ -48,11 +48,7 @@ pub(super) fn call(action: &Action, conversation: &Conversation) -> Option<Call>
     let (tool, input) = match action {
         Action::Write { path, text } => write(path, text, conversation)?,
         Action::Run { command } => run(command, conversation)?,
-        Action::Call { names, arguments } => {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let (tool, _) = json_tool(conversation, &names)?;
-            (tool, Input::Json(serde_json::from_str(arguments).ok()?))
-        }
+        Action::Call { names, arguments } => by_name(names, arguments, conversation)?,
     };
     Some(Call {
         id: format!("call_{}", stem(conversation)),
@@ -60,6 +56,20 @@ pub(super) fn call(action: &Action, conversation: &Conversation) -> Option<Call>
         namespace: tool.namespace.clone(),
         input,
     })
+}
+
+fn by_name<'c>(
+    names: &[String],
+    arguments: &str,
+    conversation: &'c Conversation,
+) -> Option<(&'c Tool, Input)> {
+    let arguments: Value = serde_json::from_str(arguments).ok()?;
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    if let Some((tool, _)) = json_tool(conversation, &known) {
+        return Some((tool, Input::Json(arguments)));
+    }
+    let code = format!("text(await tools.{}({arguments}));\n", names.first()?);
+    Some((code_mode(conversation)?, Input::Text(code)))
 }
 
 fn write<'c>(path: &str, text: &str, conversation: &'c Conversation) -> Option<(&'c Tool, Input)> {
@@ -268,5 +278,8 @@ mod tests {
             "exec text(await tools.apply_patch(\"*** Begin Patch\\n*** Add File: f\\n+t\\n*** End Patch\\n\"));\n",
             "exec text(await tools.exec_command({\"cmd\":\"ls\"}));\n",
         );
+        let call = Action::Call { names: vec!["a".into(), "b".into()], arguments: "{}".into() };
+        let called = self::call(&call, &offers(&[("exec", None)])).unwrap();
+        assert_eq!(called.input.as_text(), "text(await tools.a({}));\n");
     }
 }

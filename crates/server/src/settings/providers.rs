@@ -28,6 +28,9 @@ super::table::section! {
         /// How it is spoken to: `anthropic`, `openai` (which many others speak) or `gemini`. Known
         /// for the three; any other needs it.
         api: Option<Api> = None, example "\"openai\"";
+        /// The models that it has, for agents that must be told (OpenCode): chosen as
+        /// `compatible/<model>`.
+        models: Vec<String> = Vec::new(), example "[\"qwen3-coder\"]";
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) async fn prepare(
         home: Some(home(session.id)),
         cwd: Some(session.cwd.clone()),
         provider: route.base,
+        models: route.models,
     };
     let program =
         entry.program(&name, &places, route.model.as_deref()).map_err(|e| unusable(&e))?;

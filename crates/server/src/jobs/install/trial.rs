@@ -11,7 +11,11 @@ use super::{
     failed,
 };
 use crate::{
-    agents::InstalledTool, app::App, hub::HubError, jobs::dispatch, providers::DEMO_MODEL,
+    agents::InstalledTool,
+    app::App,
+    hub::{HubError, events::bounded},
+    jobs::dispatch,
+    providers::DEMO_MODEL,
     route::Route,
 };
 
@@ -65,7 +69,7 @@ async fn ask(
     if let Err(error) = builder.attached.ask(Request::CloseSession { session }).await {
         tracing::debug!(%error, "an agent that was tried did not close its session");
     }
-    Ok(offers)
+    Ok(bounded(offers))
 }
 
 fn launch(
@@ -84,6 +88,7 @@ fn launch(
         home: Some(dispatch::HOME.to_owned()),
         cwd: Some(super::builder::PLACE.to_owned()),
         provider: route.base,
+        models: route.models,
     };
     let program = entry
         .program(name, &places, route.model.as_deref())
