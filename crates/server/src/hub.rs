@@ -51,6 +51,7 @@ mod models;
 pub mod place;
 mod recover;
 pub mod requests;
+mod retries;
 mod settle;
 pub mod sweep;
 mod ways;
@@ -190,7 +191,7 @@ impl Hub {
         };
         let hub = Self { shared: Arc::new(shared) };
         tokio::spawn(denied::tell(hub.clone(), records));
-        tokio::spawn(models::count(calls));
+        tokio::spawn(models::count(calls, retries::Retries::new(hub.clone())));
         tokio::spawn(settle::run(hub.clone(), stopped));
         Ok(hub)
     }

@@ -7,6 +7,7 @@ use boatyard_egress::{
 };
 use tokio::sync::mpsc;
 
+use super::retries::Retries;
 use crate::{providers::Providers, settings::Settings};
 
 /// Calls that wait to be counted; past it they are dropped, and that is counted.
@@ -36,10 +37,11 @@ pub(super) fn gateway(
     Ok((Gateway::new(providers.with_demo()?, settings, resolver, calls)?, told))
 }
 
-/// Counts until the gateway is gone. Nothing that is told of a call is a key: paths come without
+/// Counts, and has told what agents may be silent about, until the gateway is gone. Nothing that is told of a call is a key: paths come without
 /// their queries, and headers not at all.
-pub(super) async fn count(mut calls: mpsc::Receiver<Call>) {
+pub(super) async fn count(mut calls: mpsc::Receiver<Call>, retries: Retries) {
     while let Some(call) = calls.recv().await {
+        retries.saw(&call);
         tracing::debug!(target: "boatyard::gateway", ?call);
         let provider = match call.provider.as_str() {
             "" => UNKNOWN.to_owned(),
