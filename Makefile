@@ -126,6 +126,7 @@ test-e2e: .need-cc .need-browser web/node_modules/.lock.stamp ## The page in a b
 soak: .need-cc ## Thousands of kills and random cases; takes hours. TIMES= how many
 	BOATYARD_SOAK=$(or $(TIMES),2000) PROPTEST_CASES=20000 $(CHECKS) $(CARGO) test --release --locked \
 	  $(SANDBOX) $(SERVER) $(CLI) -p boatyard-link -p boatyard-runner -p boatyard-agent
+	$(CHECKS) $(CARGO) test --release --locked -p boatyard-cli --test agents -- --ignored --test-threads 1
 
 # --- generated files -----------------------------------------------------------------------------
 

@@ -2,7 +2,9 @@
 
 mod common;
 
-use boatyard_link::message::{ExecExit, ExecRequest, FailureCode, RecordKind, Reply, Request};
+use boatyard_link::message::{
+    ExecExit, ExecRequest, FailureCode, Record, RecordKind, Reply, Request,
+};
 use boatyard_model::{
     EventBody, PromptId, SessionId, TurnOutcome,
     event::{CommitKind, FileChange},
@@ -69,6 +71,81 @@ async fn a_turn_of_the_shell_from_prompt_to_checkpoint() {
     let (records, outcome) = events.turn().await;
     assert_eq!(outcome, TurnOutcome::Failed);
     assert!(records.iter().all(|r| r.turn == Some(2)), "{:?}", kinds(&records));
+}
+
+/// What the setup of a repository made in the worker's home is seen in a session's, but for what
+/// agents keep their state in; the home is made once and kept.
+#[tokio::test]
+async fn a_sessions_home_shows_what_the_setup_made_and_is_kept() {
+    let place = Place::with_repository();
+    let worker = place.dir.path().join("home/agent");
+    for (path, content) in [
+        (".gitconfig", "[user]\n\tname = Setup\n"),
+        (".npmrc", "fund=false\n"),
+        (".cargo/config.toml", "[net]\n"),
+        (".config/git/ignore", "*.o\n"),
+        (".local/bin/tool", "of the setup\n"),
+        (".cache/pip/x", "x\n"),
+        // What is an agent's own.
+        (".claude/settings.json", "{}\n"),
+        (".codex/config.toml", "x\n"),
+        (".config/opencode/opencode.json", "{}\n"),
+        (".local/share/opencode/opencode.db", "x\n"),
+        // What the agent's entry lays into each home.
+        (".quiet/settings", "of the setup\n"),
+    ] {
+        let path = worker.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let session = SessionId::new();
+    let Request::OpenSession(mut open) = place.open_shell(session) else { unreachable!() };
+    open.home = place.path("home/sessions/one");
+    let looks = [
+        (
+            "git config --global user.name; cat ~/.npmrc ~/.cargo/config.toml",
+            "Setup\nfund=false\n[net]\n",
+        ),
+        ("cat ~/.config/git/ignore ~/.local/bin/tool ~/.cache/pip/x", "*.o\nof the setup\nx\n"),
+        ("cat ~/.quiet/settings; echo", "quiet\n"),
+        ("cd; ls -d .claude .codex .config/opencode .local/share 2>/dev/null", ""),
+        // It is the session's: what is made in it is not seen by others.
+        ("echo kept > ~/.state; mkdir ~/.claude; ls -A ~/../../agent | grep -c state", "0\n"),
+    ];
+    let mut stored = None;
+    {
+        let runner = place.runner().await;
+        let mut server = Server::connect(&runner).await;
+        let mut events = server.events(None);
+        server.ask(Request::OpenSession(open.clone())).await.unwrap();
+        for (turn, (script, expected)) in (1..).zip(looks) {
+            server.ask(prompt(session, turn, &format!("{script}; true"))).await.unwrap();
+            let (records, _) = events.turn().await;
+            assert_eq!(output(&records), expected, "{script}");
+            stored = records.last().map(|record| record.position);
+        }
+        server.ask(Request::Quiesce).await.unwrap();
+    }
+    // The next runner, as after a sleep: nothing is made again, not even what was taken out.
+    std::fs::remove_file(place.dir.path().join("home/sessions/one/.npmrc")).unwrap();
+    std::fs::write(worker.join(".later"), "later").unwrap();
+    let runner = place.runner().await;
+    let mut server = Server::connect(&runner).await;
+    let mut events = server.events(stored);
+    server.ask(Request::OpenSession(open)).await.unwrap();
+    let script = "cat ~/.state ~/.cargo/config.toml; ls -d ~/.npmrc ~/.later 2>/dev/null; true";
+    server.ask(prompt(session, 6, script)).await.unwrap();
+    let (records, _) = events.turn().await;
+    assert_eq!(output(&records), "kept\n[net]\n");
+}
+
+/// What the commands of a turn printed.
+fn output(records: &[Record]) -> String {
+    let outputs = records.iter().filter_map(|record| match &record.what {
+        RecordKind::Event(EventBody::ToolCompleted { tool, .. }) => tool.output.clone(),
+        _ => None,
+    });
+    outputs.collect()
 }
 
 #[tokio::test]
