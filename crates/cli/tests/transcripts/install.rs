@@ -72,6 +72,19 @@ const byProxy = ([host, port]) => new Promise(done => {
 })();
 "#;
 
+/// Fills the disk, in folders that are nested so deeply that nobody adds them up; and says things
+/// without an end.
+const FILLER: &str = r#"
+const fs = require('fs');
+for (let level = 0; level < 300; level++) { fs.mkdirSync('d'); process.chdir('d'); }
+const block = Buffer.alloc(4 << 20, 1);
+let blocks = 0;
+setInterval(() => {
+  console.log('x'.repeat(100000));
+  if (blocks < 100) fs.writeFileSync(`${blocks++}`, block);
+}, 50);
+"#;
+
 /// A registry of packages on loopback.
 struct Registry {
     port: u16,
@@ -98,9 +111,10 @@ impl Registry {
             "ports": [["127.0.0.2", other.local_addr().unwrap().port()]],
         });
         let mut archives = BTreeMap::new();
-        for version in ["1.0.0", "2.0.0", "3.0.0", "4.0.0"] {
+        for version in ["1.0.0", "2.0.0", "3.0.0", "4.0.0", "5.0.0"] {
             let scripts = match version {
                 "4.0.0" => json!({ "postinstall": "echo it went wrong >&2; exit 7" }),
+                "5.0.0" => json!({ "postinstall": "node filler.js" }),
                 _ => json!({ "postinstall": "node postinstall.js" }),
             };
             let manifest = json!({ "name": "tiny-agent", "version": version, "scripts": scripts,
@@ -109,6 +123,7 @@ impl Registry {
             yard.write(&format!("{folder}/package.json"), &manifest.to_string());
             yard.write(&format!("{folder}/agent.js"), AGENT);
             yard.write(&format!("{folder}/postinstall.js"), POSTINSTALL);
+            yard.write(&format!("{folder}/filler.js"), FILLER);
             yard.write(&format!("{folder}/host.json"), &host.to_string());
             let packed = Command::new("tar")
                 .args(["-cz", "-C"])
@@ -168,7 +183,7 @@ fn serve(
         }
         (200, "application/octet-stream", archive.clone())
     } else if path.split(['?', '/']).nth(1) == Some("tiny-agent") {
-        let versions: BTreeMap<&str, Value> = ["1.0.0", "2.0.0", "3.0.0", "4.0.0"]
+        let versions: BTreeMap<&str, Value> = ["1.0.0", "2.0.0", "3.0.0", "4.0.0", "5.0.0"]
             .into_iter()
             .map(|version| {
                 let archive = format!("http://127.0.0.2:{port}/tiny-agent/-/{version}.tgz");
@@ -215,7 +230,7 @@ fn yard() -> (Yard, Registry) {
     let registry = Registry::open(&yard);
     let settings = format!(
         "[egress]\npresets = []\nnpm_registry = \"http://127.0.0.2:{}/\"\n\
-         allow_private = [\"127.0.0.0/8\"]\n",
+         allow_private = [\"127.0.0.0/8\"]\n[limits]\ndisk = \"128MiB\"\n",
         registry.port
     );
     yard.write("data/boatyard.toml", &settings);
@@ -247,7 +262,9 @@ fn an_agent_is_installed_confined_tried_used_and_removed() {
     let installed = yard.run(&["agent", "install", "tiny"]);
     assert!(installed.ends_with("[0]\n"), "{installed}");
     assert!(installed.contains("tiny 1.0.0 is installed ("), "{installed}");
-    assert!(installed.contains("wild  Wild"), "{installed}");
+    assert!(installed.contains("2 modes · takes pictures"), "{installed}");
+    let shown = yard.run(&["agent", "show", "tiny"]);
+    assert!(shown.contains("wild  Wild"), "{shown}");
     registry.assert_alone();
     let again = yard.run(&["agent", "install", "tiny"]);
     assert!(again.contains("tiny 1.0.0 is installed already."), "{again}");
@@ -301,6 +318,19 @@ fn a_server_that_is_killed_in_mid_installation_begins_it_anew() {
     assert_eq!(folders(&yard), 1, "no half of one is left");
     let builders = std::fs::read_dir(yard.path("data/sandboxes/ws")).unwrap().count();
     assert_eq!(builders, 0, "its throw-away workspaces are gone");
+}
+
+#[test]
+fn an_installation_that_fills_the_disk_is_ended() {
+    let (yard, _registry) = yard();
+    let failed = yard.run(&["agent", "install", "tiny", "--package", "tiny-agent@5.0.0"]);
+    assert!(failed.ends_with("[1]\n"), "{failed}");
+    // Where the file system keeps the limit, it is the script that fails.
+    let is_kept = failed.contains("EDQUOT") || failed.contains("ENOSPC");
+    assert!(is_kept || failed.contains("`[limits] disk`"), "{failed}");
+    assert_eq!(folders(&yard), 0);
+    let builders = std::fs::read_dir(yard.path("data/sandboxes/ws")).unwrap().count();
+    assert_eq!(builders, 0, "its throw-away workspace is gone");
 }
 
 #[test]
