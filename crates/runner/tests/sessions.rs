@@ -139,6 +139,69 @@ async fn a_sessions_home_shows_what_the_setup_made_and_is_kept() {
     assert_eq!(output(&records), "kept\n[net]\n");
 }
 
+/// Whatever a worker makes of homes: a session's goes on as it is, and a new one shows what it can.
+#[tokio::test]
+async fn a_home_that_was_tampered_with_is_no_hindrance() {
+    let place = Place::with_repository();
+    let session = SessionId::new();
+    let Request::OpenSession(mut open) = place.open_shell(session) else { unreachable!() };
+    open.home = place.path("home/sessions/one");
+    {
+        let runner = place.runner().await;
+        let mut server = Server::connect(&runner).await;
+        server.ask(Request::OpenSession(open.clone())).await.unwrap();
+        server.ask(Request::Quiesce).await.unwrap();
+    }
+    let quiet = place.dir.path().join("home/sessions/one/.quiet");
+    let outside = place.dir.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::remove_dir_all(&quiet).unwrap();
+    for made in ["out", "nowhere", "file"] {
+        match made {
+            "out" => std::os::unix::fs::symlink(&outside, &quiet).unwrap(),
+            "nowhere" => std::os::unix::fs::symlink("nowhere", &quiet).unwrap(),
+            _ => std::fs::write(&quiet, "mine").unwrap(),
+        }
+        let runner = place.runner().await;
+        let mut server = Server::connect(&runner).await;
+        let opened = server.ask(Request::OpenSession(open.clone())).await;
+        assert!(matches!(opened, Ok(Reply::SessionOpen { .. })), "{made}: {opened:?}");
+        server.ask(Request::Quiesce).await.unwrap();
+        std::fs::remove_file(&quiet).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "nothing was laid outside");
+
+    // The worker's home, with what nobody expects in one.
+    let worker = place.dir.path().join("home/agent");
+    for n in 0..3000 {
+        std::fs::write(worker.join(format!("many-{n}")), "").unwrap();
+    }
+    std::fs::write(worker.join("a\nb"), "").unwrap();
+    std::os::unix::fs::symlink("/", worker.join(".config")).unwrap();
+    std::fs::write(worker.join(".cache"), "no folder").unwrap();
+    let pipe = worker.join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o644),
+        0,
+    )
+    .unwrap();
+    let runner = place.runner().await;
+    let mut server = Server::connect(&runner).await;
+    let Request::OpenSession(mut second) = place.open_shell(SessionId::new()) else {
+        unreachable!()
+    };
+    second.home = place.path("home/sessions/two");
+    let opened = server.ask(Request::OpenSession(second)).await;
+    assert!(matches!(opened, Ok(Reply::SessionOpen { .. })), "{opened:?}");
+    let home = place.dir.path().join("home/sessions/two");
+    let links = std::fs::read_dir(&home).unwrap().count();
+    assert!((500..=1002).contains(&links), "{links}");
+    assert!(!home.join("pipe").exists());
+}
+
 /// What the commands of a turn printed.
 fn output(records: &[Record]) -> String {
     let outputs = records.iter().filter_map(|record| match &record.what {

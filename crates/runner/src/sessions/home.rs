@@ -67,15 +67,25 @@ pub(super) fn lay(context: &Context, open: &OpenSession) -> Result<(), Failure> 
     context.homes.make_folder(&home)?;
     for (path, text) in &open.agent.files {
         let path = format!("{home}/{path}");
-        if context.homes.exists(&path)? {
-            continue;
-        }
         let write = || -> Result<(), beneath::Error> {
+            if context.homes.exists(&path)? {
+                return Ok(());
+            }
             let mut file = context.homes.write(&path, Executable::No, FILE_MAX)?;
             file.write(text.as_bytes())?;
             file.commit().map(|_| ())
         };
-        write()?;
+        match write() {
+            Ok(()) => {}
+            // What works in the home made links or files of its folders. It is theirs: a session
+            // goes on in it as it is.
+            Err(
+                beneath::Error::Outside(_)
+                | beneath::Error::NotFound(_)
+                | beneath::Error::Kind { .. },
+            ) if !new => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     // After the files, so that none of them is written through a link.
     if let Some(worker) = below(&context.layout.home).filter(|worker| new && *worker != home) {
@@ -93,8 +103,12 @@ fn link(context: &Context, worker: &str, home: &str) -> Result<(), Failure> {
     for shared in SHARED {
         let inner = match names(context, &format!("{worker}/{shared}")) {
             Ok(inner) => inner,
-            // It is not there, or is no folder.
-            Err(beneath::Error::NotFound(_) | beneath::Error::Kind { .. }) => continue,
+            // It is not there, is no folder, or is a link to elsewhere.
+            Err(
+                beneath::Error::NotFound(_)
+                | beneath::Error::Kind { .. }
+                | beneath::Error::Outside(_),
+            ) => continue,
             Err(error) => return Err(error.into()),
         };
         let inner: Vec<_> =
