@@ -435,6 +435,13 @@ impl Entry {
                     !name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit())
                 })
             };
+            let climbs = package.bin.split('/').any(|part| matches!(part, "" | "." | ".."));
+            if climbs || package.bin.contains(char::is_control) {
+                return Err(format!(
+                    "`install.bin` must be a path below the folder of the packages, not `{}`",
+                    package.bin.escape_default()
+                ));
+            }
             if package.packages.is_empty() || !package.packages.iter().all(pinned) {
                 return Err("`packages` must be pinned: packages = [\"name@1.2.3\"]".into());
             }

@@ -181,6 +181,10 @@ fn nonsense_is_refused_with_its_name_and_reason() {
             "[a]\nprotocol='acp'\ncommand=['x']\ninstall={from='npm',packages=['x@latest'],bin='x'}",
             "must be pinned",
         ),
+        (
+            "[a]\nprotocol='acp'\ncommand=['x']\ninstall={from='npm',packages=['x@1'],bin='../x'}",
+            "below the folder of the packages",
+        ),
     ] {
         let error = settings(text).unwrap_err().to_string();
         assert!(error.contains(part), "{text}: {error}");
