@@ -72,8 +72,11 @@ impl Speech {
                 && (id.is_none() || open.agent_id.is_none() || open.agent_id.as_deref() == id)
         });
         if !continues {
-            let replaced = self.retried.is_some()
-                && self.open.as_ref().is_some_and(|o| o.kind == kind && o.agent_id.is_some());
+            let replaced = self.retried.is_some_and(|anew| {
+                let same =
+                    |o: &Open| o.kind == kind && (o.agent_id.is_some() || anew == Anew::Always);
+                self.open.as_ref().is_some_and(same)
+            });
             if replaced {
                 self.withdraw(sink);
             } else {

@@ -302,6 +302,10 @@ impl Normal {
             // Copilot tells what it does as messages.
             if let Some(info) = text.strip_prefix("Info: ") {
                 let retry = info.to_ascii_lowercase().contains("retrying");
+                if retry {
+                    // It says all of it again, without telling one text from the other.
+                    self.speech.retry(Anew::Always);
+                }
                 let (level, code) = if retry {
                     (NoticeLevel::Warning, "retry")
                 } else {

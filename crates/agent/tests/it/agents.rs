@@ -323,6 +323,20 @@ async fn gemini_takes_up_a_conversation_of_an_earlier_driver_after_its_first_min
     }
 }
 
+#[tokio::test]
+async fn what_copilot_says_again_takes_the_place_of_what_was_cut() {
+    let (mut driver, mut agent) = start("", Autonomy::Free);
+    prompt(&driver, 1, "x").await;
+    let request = agent.begin(json!({})).await;
+    for text in ["half of", "Info: Response was interrupted. Retrying...", "half of it"] {
+        agent.update(chunk(text)).await;
+    }
+    let turn = end(&mut driver, &mut agent, &request).await;
+    // The one that was cut is completed as nothing.
+    assert_eq!(turn.said(), "|half of it");
+    assert_eq!(notices(&turn, "retry").len(), 1);
+}
+
 /// A driver whose agent gets these instructions and MCP servers, and its agent.
 fn start_with(change: impl FnOnce(&mut Launch)) -> (Driver, Agent) {
     let (ours, agent) = duplex();
