@@ -17,7 +17,8 @@ function Shown({ session }: { session: Session }) {
     mutationFn: (wanted: SessionChange) => changeSession(session.id, wanted),
     onSuccess: (next) => client.setQueryData(sessionQuery(session.id).queryKey, next),
   });
-  const model = offers?.model ?? session.model ?? undefined;
+  // With the scripted model, what the agent says of its own means nothing.
+  const model = (session.model === "demo" ? "demo" : (offers?.model ?? session.model)) ?? undefined;
   const mode = session.settings?.mode ?? offers?.mode ?? undefined;
   return (
     <div className="grid gap-2">

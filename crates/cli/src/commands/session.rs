@@ -132,10 +132,27 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
     Ok(Exit::Done)
 }
 
+/// How many modes or models are named in a line.
+const OTHERS: usize = 8;
+
 /// What else an agent offers.
 fn others(choices: &[Choice]) -> String {
-    let all: Vec<String> = choices.iter().map(|choice| clean_line(&choice.id)).collect();
+    let shown = choices.iter().take(OTHERS).map(|choice| clean_line(&choice.id));
+    let mut all: Vec<String> = shown.collect();
+    if choices.len() > OTHERS {
+        all.push(format!("{} more", choices.len() - OTHERS));
+    }
     if all.is_empty() { String::new() } else { format!("  (of {})", all.join(", ")) }
+}
+
+/// What was chosen, and what the agent says that it uses where that is another.
+fn chosen(chosen: Option<&String>, now: Option<&String>) -> Option<String> {
+    match (chosen, now) {
+        (Some(chosen), Some(now)) if chosen != now => {
+            Some(format!("{}  (now {})", clean_line(chosen), clean_line(now)))
+        }
+        (chosen, now) => chosen.or(now).map(|text| clean_line(text)),
+    }
 }
 
 fn describe(session: &Session) -> String {
@@ -151,11 +168,13 @@ fn describe(session: &Session) -> String {
     if let Some(version) = &offers.version {
         lines.push(format!("version    {}", clean_line(version)));
     }
-    if let Some(model) = offers.model.as_ref().or(session.model.as_ref()) {
-        lines.push(format!("model      {}{}", clean_line(model), others(&offers.models)));
+    // What the agent says of its model says nothing where a script answers in its place.
+    let now = offers.model.as_ref().filter(|_| session.model.as_deref() != Some("demo"));
+    if let Some(model) = chosen(session.model.as_ref(), now) {
+        lines.push(format!("model      {model}{}", others(&offers.models)));
     }
-    if let Some(mode) = offers.mode.as_ref().or(session.settings.mode.as_ref()) {
-        lines.push(format!("mode       {}{}", clean_line(mode), others(&offers.modes)));
+    if let Some(mode) = chosen(session.settings.mode.as_ref(), offers.mode.as_ref()) {
+        lines.push(format!("mode       {mode}{}", others(&offers.modes)));
     }
     if let Some(autonomy) = session.settings.autonomy {
         lines.push(format!("autonomy   {autonomy}"));

@@ -41,6 +41,9 @@ fn until(yard: &Yard, done: impl Fn(&Value) -> bool) -> Value {
 fn the_best_of_several_is_the_first_that_passes_the_check() {
     let yard = Yard::with_server();
     with_environment(&yard, "check = 'echo looked at; grep -q good x.txt'\n[env]\nWORD = 'good'\n");
+    // A command that takes a model: as its name for itself.
+    yard.write("shell.toml", "[agents.shell]\nmodel_args = ['{model}']\n");
+    yard.run(&["agent", "add", "--file", "shell.toml"]);
     // The second attempt's work is good, the others' is not.
     let work = "case $(git branch --show-current) in *-2) echo $WORD;; *) echo bad;; esac > x.txt";
     yard.run(&["run", work, "--repo", "app", "--agent", "shell:fast,shell", "--attempts", "2"]);

@@ -1,11 +1,11 @@
 //! Agents.
 
-use boatyard_agent::catalogue::{Install, Need, Package, Protocol, Readiness};
+use boatyard_agent::catalogue::{Entry, Install, Need, Package, Protocol, Readiness};
 use boatyard_api::{
     Problem,
     agent::{Agent, AgentNeed, AgentOrigin},
 };
-use boatyard_model::{Autonomy, name::AgentName};
+use boatyard_model::{AgentSettings, Autonomy, name::AgentName};
 
 use crate::{
     app::App,
@@ -152,12 +152,8 @@ pub(crate) fn usable(
     let Ok(entry) = agents.get(&name) else {
         return Err(unknown(app, &name));
     };
-    if let Some(model) = model.filter(|model| *model != DEMO_MODEL)
-        && entry.protocol == Protocol::Text
-        && !entry.starts_with_model()
-    {
-        let detail = format!("agent `{name}` takes no model, so it can't be `{model}`");
-        return Err(Problem::invalid("model", detail).with_next("Leave the model out."));
+    if let Some(model) = model.filter(|model| *model != DEMO_MODEL) {
+        takes_model(&name, entry, model)?;
     }
     // What the settings say goes where nobody chose.
     let facts = ForModel::new(app, model.or(entry.model.as_deref()));
@@ -179,10 +175,42 @@ pub(crate) fn usable(
             Ok(name)
         }
         Readiness::NotReady { reason, mend, .. } => {
-            let detail = format!("`{name}` can't be used: {reason}");
+            let detail = format!("agent `{name}` can't be used: {reason}");
             Err(Problem::agent_unusable(detail).with_next(mend))
         }
     }
+}
+
+/// Whether an agent has any model to be chosen: one without a protocol must be started with it.
+fn takes_model(name: &AgentName, entry: &Entry, model: &str) -> Result<(), Problem> {
+    if entry.protocol == Protocol::Acp || entry.starts_with_model() {
+        return Ok(());
+    }
+    let detail = format!("agent `{name}` takes no model, so it can't be `{model}`");
+    Err(Problem::invalid("model", detail).with_next("Leave the model out."))
+}
+
+/// Whether an agent has this mode and model, as far as is known.
+///
+/// # Errors
+/// What it has not, with what it has.
+fn check_chosen(app: &App, name: &AgentName, settings: &AgentSettings) -> Result<(), Problem> {
+    let agents = app.agents.current();
+    let entry = agents.get(name).map_err(Problem::internal)?;
+    if let Some(model) = &settings.model {
+        takes_model(name, entry, model)?;
+        check_model(app, name, model)?;
+    }
+    let Some(mode) = &settings.mode else { return Ok(()) };
+    let version = settings.version.as_deref();
+    let offers = app.tool_for(name, entry, version).and_then(|tool| tool.offers);
+    let known: Vec<String> =
+        offers.unwrap_or_default().modes.into_iter().map(|mode| mode.id).collect();
+    if known.is_empty() || known.contains(mode) {
+        return Ok(());
+    }
+    let detail = format!("agent `{name}` has no mode `{mode}`; it has {}", known.join(", "));
+    Err(Problem::invalid("mode", detail))
 }
 
 /// Whether an agent can be held to this: one without a protocol asks for nothing.

@@ -101,7 +101,10 @@ pub(crate) async fn set(args: SetArgs, context: &Context<'_>) -> Result<Exit> {
     if output.is_json() {
         output.json(&settings)?;
     } else {
-        output.note(format!("Set for {}; it holds from the next start on.", args.name));
+        output.note(match settings.is_empty() {
+            true => format!("Nothing is set for {} here any more.", args.name),
+            false => format!("Set for {}; it holds from the next start on.", args.name),
+        });
         show_one(&settings, context)?;
     }
     Ok(Exit::Done)

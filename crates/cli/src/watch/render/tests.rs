@@ -2,7 +2,7 @@
 
 use boatyard_api::model::{
     PermissionId, PromptId, PromptMode, SessionId, SessionState,
-    event::{PermissionOption, ToolDiff},
+    event::{PermissionOption, ToolCall, ToolDiff, ToolKind, ToolStatus},
 };
 
 use super::*;
@@ -308,3 +308,38 @@ const A_TURN: &str = "\
   ```rust
   let b = 2;
   ```";
+
+#[test]
+fn a_sub_agents_steps_stand_below_its_name() {
+    let task = || tool("a", ToolKind::Think, "Look at the tests", None);
+    let below = |id: &str, parent: &str, title: &str| ToolCall {
+        parent: Some(parent.into()),
+        ..tool(id, ToolKind::Execute, title, None)
+    };
+    let started = |tool| EventBody::ToolStarted { tool };
+    let mut renderer = Renderer::new(PLAIN, Detail::Normal);
+    for event in events(vec![
+        (0, started(task())),
+        (1, started(below("b", "a", "ls tests"))),
+        (2, started(below("c", "b", "wc -l"))),
+        (5, done(below("c", "b", "wc -l"), ToolStatus::Completed, Some(0))),
+        (6, done(below("b", "a", "ls tests"), ToolStatus::Completed, Some(0))),
+        (7, started(below("d", "gone", "true"))),
+        (8, done(below("d", "gone", "true"), ToolStatus::Completed, Some(0))),
+        (9, done(task(), ToolStatus::Completed, None)),
+    ]) {
+        renderer.event(&event);
+    }
+    let told = renderer.take();
+    assert_eq!(
+        told,
+        [
+            "  ▸ Look at the tests",
+            "    ▸ $ ls tests",
+            "      ✓ $ wc -l  3 ms",
+            "    ✓ $ ls tests  5 ms",
+            "  ✓ $ true  1 ms",
+            "  ✓ Look at the tests  9 ms",
+        ]
+    );
+}

@@ -14,7 +14,7 @@ use boatyard_api::Problem;
 use boatyard_model::{AgentSettings, Autonomy, RepositoryId, name::AgentName};
 use boatyard_store::SessionRow;
 
-use super::{check_autonomy, known};
+use super::{check_autonomy, check_chosen, known};
 use crate::{
     app::App,
     auth::Caller,
@@ -176,6 +176,10 @@ fn check(
         Problem::invalid(field, &error)
     })?;
     for agent in agents {
+        check_chosen(app, agent, settings).map_err(|problem| {
+            let field = problem.field.clone().unwrap_or_default();
+            problem.at(format!("{prefix}{field}"))
+        })?;
         if let Some(autonomy) = settings.autonomy {
             check_autonomy(app, agent, autonomy)
                 .map_err(|problem| problem.at(format!("{prefix}autonomy")))?;
