@@ -53,11 +53,7 @@ const OUTSIDE: [&str; 10] = [
     "npm_config_registry",
 ];
 
-/// While it is installed: the names of package sources may lead to where this machine's resolver
-/// says, which is a private address where it has a mirror.
-const INSTALLS: &str = "[egress]\nallow_private = [\"0.0.0.0/0\", \"::/0\"]\n";
-
-/// Nothing leaves a workspace.
+/// Nothing leaves a workspace but the one in which an agent is installed.
 const QUIET: &str = "[egress]\npresets = []\n\n";
 
 /// How many lines of the server's log are shown when something fails.
@@ -74,7 +70,7 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// Starts it and installs the agent. Nothing may leave its workspaces afterwards.
+    /// Starts it and installs the agent. Nothing may leave its workspaces.
     pub(crate) async fn open(agent: Agent) -> Arc<Self> {
         let provider = Provider::start().await;
         let base_url = provider.base_url();
@@ -110,6 +106,28 @@ impl House {
         killed.await.unwrap();
     }
 
+    /// Stops the server and starts it with these settings over those that it had.
+    pub(crate) async fn refurnish(self: &Arc<Self>, more: toml::Table) {
+        let house = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            let mut yard = house.yard.lock().unwrap_or_else(PoisonError::into_inner);
+            yard.stop_server();
+            let text = fs::read_to_string(yard.path("data/boatyard.toml")).unwrap();
+            let mut settings: toml::Table = text.parse().unwrap();
+            lay_over(&mut settings, more);
+            yard.write("data/boatyard.toml", &settings.to_string());
+            yard.start_server();
+            *house.client.write().unwrap_or_else(PoisonError::into_inner) = client(&yard);
+        });
+        done.await.unwrap();
+    }
+
+    /// Writes a file that only the server may read; its path.
+    pub(crate) fn secret(&self, name: &str, text: &str) -> String {
+        let yard = self.yard.lock().unwrap_or_else(PoisonError::into_inner);
+        secret(&yard, name, text)
+    }
+
     /// Notes a session of a scenario.
     pub(crate) fn note(&self, scenario: &'static str, session: SessionId) {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).push((scenario, session));
@@ -135,6 +153,22 @@ impl House {
     }
 }
 
+fn secret(yard: &Yard, name: &str, text: &str) -> String {
+    yard.write(name, &format!("{text}\n"));
+    fs::set_permissions(yard.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+    yard.path(name).display().to_string()
+}
+
+/// Table by table, key by key.
+fn lay_over(settings: &mut toml::Table, more: toml::Table) {
+    for (key, value) in more {
+        match (settings.get_mut(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(value)) => lay_over(below, value),
+            (_, value) => drop(settings.insert(key, value)),
+        }
+    }
+}
+
 fn client(yard: &Yard) -> Client {
     let text = fs::read_to_string(yard.path("data/client.toml")).unwrap();
     let file: toml::Table = text.parse().unwrap();
@@ -152,28 +186,17 @@ fn furnish(agent: Agent, base_url: &str) -> Yard {
         // As no settings file of any agent may be: whoever reads it, repeats it or fails.
         yard.write(decoy, &format!("{{\"{DECOY}\": \"{DECOY}\"}}\n"));
     }
-    yard.write("keys/provider", &format!("{KEY}\n"));
-    let mode = fs::Permissions::from_mode(0o600);
-    fs::set_permissions(yard.path("keys/provider"), mode).unwrap();
+    secret(&yard, "keys/provider", KEY);
     yard.repository("app");
     let settings = settings(agent, &yard, base_url);
     let tools = std::env::var("BOATYARD_AGENT_TOOLS").ok();
-    match &tools {
-        Some(tools) => {
-            let quiet = format!("{settings}{QUIET}{}", host(agent, tools));
-            yard.write("data/boatyard.toml", &quiet);
-        }
-        None => yard.write("data/boatyard.toml", &format!("{settings}{INSTALLS}")),
-    }
+    let entry = tools.as_ref().map(|tools| host(agent, tools)).unwrap_or_default();
+    yard.write("data/boatyard.toml", &format!("{settings}{QUIET}{entry}"));
     yard.start_server();
     if tools.is_none() {
         let installed = yard.command(&["agent", "install", agent.name]).output().unwrap();
         let said = String::from_utf8_lossy(&installed.stderr);
         assert!(installed.status.success(), "{} is not installed: {said}", agent.name);
-        // From here on, whatever tries to leave is refused, and told of.
-        yard.stop_server();
-        yard.write("data/boatyard.toml", &format!("{settings}{QUIET}"));
-        yard.start_server();
     }
     yard
 }

@@ -3,10 +3,12 @@
 //! A scenario takes a [`Scene`], orders tasks and asserts what comes of them. They run side by side
 //! in one house, since most of their time is waiting; those that kill the server come last.
 
+mod elsewhere;
 mod faults;
 mod images;
 mod kills;
 mod permissions;
+mod plans;
 mod resume;
 mod stops;
 mod words;
@@ -42,9 +44,14 @@ fn together() -> Vec<(&'static str, Scenario)> {
         "resume" => resume::in_a_new_process,
         "write" => work::a_file_and_a_command,
         "ask" => permissions::one_is_refused_and_one_granted,
+        "ask-to-run" => permissions::a_command_is_asked_for,
         "picture" => images::a_picture_reaches_the_model,
         "stop" => stops::in_mid_command,
         "steer" => words::steered_in_mid_turn,
+        "queue" => words::queued_in_mid_turn,
+        "live" => words::printed_while_it_runs,
+        "plan" => plans::a_plan_is_made,
+        "delegate" => plans::a_sub_agent_works,
         "interrupt" => words::interrupted_in_mid_turn,
         "cut" => faults::cut,
         "malformed" => faults::malformed,
@@ -61,6 +68,14 @@ fn alone() -> Vec<(&'static str, Scenario)> {
     .to_vec()
 }
 
+/// The last: the agent has another provider from then on.
+fn last() -> Vec<(&'static str, Scenario)> {
+    scenarios! {
+        "elsewhere" => elsewhere::at_a_provider_of_ones_own,
+    }
+    .to_vec()
+}
+
 /// Runs all of them and fails with those that fail.
 pub(crate) async fn run(house: Arc<House>) {
     let only = std::env::var("BOATYARD_SCENES").ok();
@@ -68,7 +83,7 @@ pub(crate) async fn run(house: Arc<House>) {
         only.as_ref().is_none_or(|only| only.split(',').any(|one| one == *name))
     };
     let mut failed = Vec::new();
-    for scenarios in [together(), alone()] {
+    for scenarios in [together(), alone(), last()] {
         let mut running = JoinSet::new();
         for (name, scenario) in scenarios.into_iter().filter(wanted) {
             let scene = Scene { house: Arc::clone(&house), name };

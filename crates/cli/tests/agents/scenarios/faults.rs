@@ -49,6 +49,9 @@ async fn meet(scene: Scene, fault: &str) -> Vec<Talk> {
     let turn = ended(&mut talk, met, &text).await;
     if scene.house.agent.retries.contains(&fault) {
         assert_eq!(turn.notices("retry").len(), 2, "{turn:?}");
+    } else if ["429*2", "500*2"].contains(&fault) {
+        // What the agent does in silence, the server tells.
+        assert!(!turn.notices("provider_retry").is_empty(), "{turn:?}");
     }
     vec![talk]
 }
@@ -73,6 +76,10 @@ pub(super) async fn ended(talk: &mut Talk, met: Met, text: &str) -> crate::talk:
             assert!(begun == 1 || met == Met::Repeated && begun == 2, "{turn:?}");
             assert_eq!(task.state, AttemptState::Succeeded, "{task:?}");
             assert!(task.attempts[0].reason.is_none(), "{task:?}");
+        }
+        Met::Continued => {
+            assert!(turn.completed().said().starts_with("[scripted] "), "{turn:?}");
+            assert_eq!(task.state, AttemptState::Succeeded, "{task:?}");
         }
         Met::Failed(words) => {
             assert_eq!(turn.outcome, TurnOutcome::Failed, "{turn:?}");

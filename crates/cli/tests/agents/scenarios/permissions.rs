@@ -47,6 +47,18 @@ pub(super) async fn one_is_refused_and_one_granted(scene: Scene) -> Vec<Talk> {
     vec![talk]
 }
 
+pub(super) async fn a_command_is_asked_for(scene: Scene) -> Vec<Talk> {
+    let run = scene.house.agent.asks_to_run;
+    let mut talk = scene.order(&format!("{run} [[say:over]]"), json!({ "autonomy": "ask" })).await;
+    let asked = asked(&mut talk).await;
+    assert_eq!(talk.sh("ls asked.txt 2>/dev/null; true").await, "");
+    answer(&scene, &talk, asked, Decision::Allow).await;
+    resolved(&mut talk, asked, PermissionOutcome::Allowed).await;
+    talk.turn(1).await.completed();
+    assert_eq!(talk.sh("ls asked.txt").await, "asked.txt\n");
+    vec![talk]
+}
+
 async fn asked(talk: &mut Talk) -> PermissionId {
     let asks = |body: &EventBody| matches!(body, EventBody::PermissionRequested { .. });
     match talk.until("question for a permission", LIMIT, asks).await {

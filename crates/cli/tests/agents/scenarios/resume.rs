@@ -1,13 +1,13 @@
 //! A conversation that goes on in a new process.
 
+use boatyard_api::{session::NewPrompt, workspace::ForkRequest};
 use boatyard_model::{Event, EventBody, PromptMode};
 use serde_json::json;
 
 use crate::{
-    agent::Resume,
     provider::has,
     quiet,
-    talk::{LIMIT, Scene, Talk},
+    talk::{LIMIT, Scene, Talk, sh},
 };
 
 pub(super) async fn in_a_new_process(scene: Scene) -> Vec<Talk> {
@@ -27,15 +27,32 @@ pub(super) async fn in_a_new_process(scene: Scene) -> Vec<Talk> {
         has(&seen.body, &second) && has(&seen.body, &answered)
     };
     house.provider.request("with the conversation before", LIMIT, is).await;
-    // Taken up natively; or told anew, and the user told of that: between two turns.
+    // By its own memory: it is not told what was said.
     let is_lost = |event: &&Event| matches!(&event.body, EventBody::Notice { code, .. } if code == "resume_lost");
     let lost: Vec<&Event> = talk.events.iter().filter(is_lost).collect();
-    match house.agent.resume {
-        Resume::Native => {
-            assert!(lost.is_empty(), "{lost:?}");
-            assert!(!turn.said().contains(&first), "{turn:?}");
-        }
-        Resume::Either => assert_eq!(lost.len() == 1, turn.said().contains(&first), "{turn:?}"),
-    }
+    assert!(lost.is_empty(), "{lost:?}");
+    assert!(!turn.said().contains(&first), "{turn:?}");
+    in_a_fork(&scene, &talk, &first).await;
     vec![talk]
+}
+
+/// A fork has the homes as it has all files; who begins a conversation there begins it anew.
+async fn in_a_fork(scene: &Scene, talk: &Talk, before: &str) {
+    let (house, word) = (&scene.house, scene.word("forked"));
+    let client = house.client();
+    let same = ForkRequest::default();
+    let fork = client.fork_workspace(talk.workspace, &same, None).await.unwrap().id;
+    let new = json!({ "workspace": fork, "agent": house.agent.name });
+    let new = serde_json::from_value(new).unwrap();
+    let session = client.create_session(&new, None).await.unwrap().id;
+    let text = format!("[[say:{word}]]");
+    let prompt = NewPrompt { text, images: Vec::new(), mode: PromptMode::Queue };
+    client.create_prompt(session, &prompt, None).await.unwrap();
+    let is = |seen: &boatyard_egress::scripted::Seen| has(&seen.body, &word);
+    let asked = house.provider.request("from the fork", LIMIT, is).await;
+    assert!(!has(&asked.body, before), "the fork's conversation has the other's words");
+    let mut homes = [talk.session, session].map(|session| session.to_string());
+    homes.sort_unstable();
+    assert_eq!(sh(house, fork, "ls /home/sessions", "").await, homes.join("\n") + "\n");
+    client.delete_workspace(fork).await.unwrap();
 }
