@@ -46,7 +46,7 @@ fn a_workspace_above_its_limit_on_disk_is_stopped_and_its_work_is_kept() {
         "--",
         "sh",
         "-c",
-        "rm /home/agent/*; ls /home/agent",
+        "rm /home/sessions/*/[0-9]*; ls /home/sessions/*",
     ]);
     assert!(cleared.ends_with("[0]\n"), "{cleared}");
     let session = attempt["session"].as_str().unwrap();
