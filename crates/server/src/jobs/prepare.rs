@@ -240,6 +240,10 @@ async fn checkout_layers(
         return Ok((stack(found.id, found.parents), "prepared checkout"));
     }
     let ready = app.store.layers_in(LayerState::Ready).await.map_err(store_failed)?;
+    // Another attempt may have made it since.
+    if let Some(made) = ready.iter().find(|layer| layer.cache_key.as_ref() == Some(&key)) {
+        return Ok((stack(made.id, made.parents.clone()), "prepared checkout"));
+    }
     let below = ready
         .into_iter()
         .filter(|layer| layer.kind == LayerKind::Prepared && layer.repository == Some(row.id))
@@ -260,15 +264,15 @@ async fn checkout_layers(
         repository: Some(row.id),
         kind: LayerKind::Prepared,
         cache_key: Some(key),
-        parents: parents.clone(),
+        parents,
     };
     let limits = wanted.limits;
-    let layer = build(app, new, limits, async |attached: &Attached| {
+    let layers = build(app, new, limits, async |attached: &Attached| {
         attached.git(request).await.map_err(workspace_failed)?;
         Ok(())
     })
     .await?;
-    Ok((stack(layer, parents), how))
+    Ok((layers, how))
 }
 
 /// A layer on top of those below it, the nearest first.
@@ -276,7 +280,8 @@ pub fn stack(layer: LayerId, parents: Vec<LayerId>) -> Vec<LayerId> {
     std::iter::once(layer).chain(parents).collect()
 }
 
-/// Makes a layer: `work` in a workspace of its own, then frozen.
+/// Makes a layer: `work` in a workspace of its own, then frozen. The layer with those below it, the
+/// nearest first: its own, or that of somebody who made the same meanwhile, which stands on others.
 ///
 /// # Errors
 /// The work's own, or that the machine refused; nothing is left then.
@@ -285,7 +290,7 @@ pub async fn build(
     new: NewLayer,
     limits: WorkspaceLimits,
     work: impl AsyncFnOnce(&Attached) -> Result<(), Reason>,
-) -> Result<LayerId, Reason> {
+) -> Result<Vec<LayerId>, Reason> {
     let (layer, builder) = (new.id, WorkspaceId::new());
     let spec =
         StartSpec { generation: 1, layers: new.parents.clone(), mirror: new.repository, limits };
@@ -329,7 +334,8 @@ pub async fn build(
             tracing::warn!(workspace.id = %builder, error = %crate::chain(&error), "a builder was not removed");
         }
     }
-    app.store
+    let made = app
+        .store
         .write(move |tx| {
             Box::pin(async move {
                 match built {
@@ -342,7 +348,9 @@ pub async fn build(
             })
         })
         .await
-        .map_err(store_failed)?
+        .map_err(store_failed)??;
+    let made = app.store.layer(made).await.map_err(store_failed)?;
+    Ok(stack(made.id, made.parents))
 }
 
 /// Starts the workspace on these layers.

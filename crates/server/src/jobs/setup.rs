@@ -46,10 +46,10 @@ pub(super) async fn layers(
         repository: Some(row.id),
         kind: LayerKind::Setup,
         cache_key: Some(key),
-        parents: below.clone(),
+        parents: below,
     };
     let deadline = Instant::now() + wanted.setup_time;
-    let layer = build(app, new, wanted.limits, async |attached: &Attached| {
+    let layers = build(app, new, wanted.limits, async |attached: &Attached| {
         for (i, command) in environment.setup.iter().enumerate() {
             let left = deadline.saturating_duration_since(Instant::now());
             let shown = Shown {
@@ -86,5 +86,5 @@ pub(super) async fn layers(
     .await?;
     let n = environment.setup.len();
     let how = if n == 1 { "1 command".to_owned() } else { format!("{n} commands") };
-    Ok((stack(layer, below), how))
+    Ok((layers, how))
 }
