@@ -129,7 +129,8 @@ impl Hub {
         Ok((guard, refusals))
     }
 
-    /// Serves the gateway to models in a throw-away workspace, until the guard is dropped.
+    /// Serves the gateway to the scripted providers in a throw-away workspace, until the guard is
+    /// dropped: an agent that is tried spends nobody's money.
     ///
     /// # Errors
     /// When it doesn't run.
@@ -137,6 +138,6 @@ impl Hub {
         &self,
         workspace: WorkspaceId,
     ) -> Result<DropGuard, HubError> {
-        self.serve_one(workspace, Work::Gateway).await
+        self.serve_one(workspace, Work::Gateway(self.shared.keyless.clone())).await
     }
 }

@@ -37,8 +37,22 @@ pub(super) fn gateway(
     Ok((Gateway::new(providers.with_demo()?, settings, resolver, calls)?, told))
 }
 
-/// Counts, and has told what agents may be silent about, until the gateway is gone. Nothing that is told of a call is a key: paths come without
-/// their queries, and headers not at all.
+/// A gateway to the scripted providers alone, for agents that are only tried: the others are there
+/// by name, without their keys.
+///
+/// # Errors
+/// Never in practice: the built-in providers make sense.
+pub(super) fn keyless() -> anyhow::Result<Gateway> {
+    // Nobody counts what is asked of it.
+    let (calls, _) = Calls::new(1);
+    let providers = Providers::default().with_demo()?;
+    let resolver = std::sync::Arc::new(System);
+    let settings = GatewaySettings { outgoing: Outgoing::offline(), ..GatewaySettings::default() };
+    Ok(Gateway::new(providers, settings, resolver, calls)?)
+}
+
+/// Counts, and has told what agents may be silent about, until the gateway is gone. Nothing that is
+/// told of a call is a key: paths come without their queries, and headers not at all.
 pub(super) async fn count(mut calls: mpsc::Receiver<Call>, retries: Retries) {
     while let Some(call) = calls.recv().await {
         retries.saw(&call);

@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use boatyard_egress::{Proxy, RuleSet};
+use boatyard_egress::{Proxy, RuleSet, gateway::Gateway};
 use boatyard_model::WorkspaceId;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -46,15 +46,15 @@ impl Way {
 pub(super) enum Work {
     /// A proxy, by these rules.
     Egress(Proxy, watch::Receiver<Arc<RuleSet>>),
-    /// The gateway.
-    Gateway,
+    /// A gateway.
+    Gateway(Gateway),
 }
 
 impl Work {
     const fn way(&self) -> Way {
         match self {
             Self::Egress(..) => Way::Egress,
-            Self::Gateway => Way::Gateway,
+            Self::Gateway(_) => Way::Gateway,
         }
     }
 }
@@ -148,7 +148,7 @@ impl Hub {
     fn work(&self, way: Way) -> Work {
         match way {
             Way::Egress => Work::Egress(self.shared.proxy.clone(), self.shared.rules.subscribe()),
-            Way::Gateway => Work::Gateway,
+            Way::Gateway => Work::Gateway(self.shared.gateway.clone()),
         }
     }
 
@@ -177,7 +177,7 @@ impl Hub {
             let ended = token.clone().cancelled_owned();
             let served = match work {
                 Work::Egress(proxy, rules) => proxy.serve(workspace, listener, rules, ended).await,
-                Work::Gateway => {
+                Work::Gateway(gateway) => {
                     let stopping = shared.stopping.clone();
                     let ended = async move {
                         tokio::select! {
@@ -185,7 +185,7 @@ impl Hub {
                             () = stopping.cancelled() => {}
                         }
                     };
-                    shared.gateway.serve(workspace, listener, ended).await
+                    gateway.serve(workspace, listener, ended).await
                 }
             };
             if let Err(error) = served {
