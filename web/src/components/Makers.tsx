@@ -51,7 +51,8 @@ export function MakerRow({
         label="Agent"
         name="agent"
         value={maker.agent}
-        problem={problem("agent")}
+        // Where there is no model to choose, nothing else could say what is wrong with it.
+        problem={problem("agent") ?? (hasModels(chosen) ? undefined : problem("model"))}
         hint={named && !named.ready ? `For other models: ${named.reason}.` : undefined}
         onChange={(event) => choose(event.target.value)}
       >
@@ -96,7 +97,7 @@ function Model({
   onChange(model: string): void;
 }) {
   const models = agent?.ready ? (agent.offers?.models ?? []) : [];
-  if (!agent || (!agent.demo && models.length === 0)) return <span className="hidden sm:block" />;
+  if (!agent || !hasModels(agent)) return <span className="hidden sm:block" />;
   if (agent.ready && models.length === 0) {
     return (
       <TextField
@@ -129,6 +130,10 @@ function Model({
       ))}
     </Select>
   );
+}
+
+function hasModels(agent?: Agent): boolean {
+  return !!agent && (agent.demo || (agent.ready && !!agent.offers?.models?.length));
 }
 
 function state(agent: Agent): string {
