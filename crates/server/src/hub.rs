@@ -87,6 +87,8 @@ pub(crate) struct Shared {
     sources: boatyard_egress::Settings,
     pub(crate) rules: watch::Sender<Arc<RuleSet>>,
     pub(crate) gateway: Gateway,
+    /// For agents that are only tried.
+    keyless: Gateway,
     /// Gateways of workspaces: they end in good order when the server does.
     draining: TaskTracker,
     places: Mutex<HashMap<WorkspaceId, Arc<Place>>>,
@@ -184,6 +186,7 @@ impl Hub {
             sources,
             rules,
             gateway,
+            keyless: models::keyless()?,
             draining: TaskTracker::new(),
             places,
             keeper,
