@@ -126,6 +126,26 @@ test.describe("signed in", () => {
     await expect(stop).toBeHidden();
   });
 
+  test("the agents say what they need, and several are ordered", async ({ page, server }) => {
+    await page.getByRole("link", { name: "Agents" }).click();
+    const claude = page.getByRole("region", { name: "Claude Code" });
+    await expect(claude.getByText("Not installed")).toBeVisible();
+    await expect(claude.getByText("boatyard agent install claude")).toBeVisible();
+    await expect(claude.getByRole("button", { name: "Install Claude Code" })).toBeEnabled();
+    await expect(page.getByRole("region", { name: "Shell" }).getByText("Ready")).toBeVisible();
+
+    await page.goto(server.url);
+    await page.getByRole("button", { name: "Another agent beside it" }).click();
+    await page.getByLabel("Agent", { exact: true }).nth(1).selectOption("shell");
+    await page.getByRole("textbox", { name: "New task" }).fill("true");
+    await page.getByLabel("Repository").fill(server.repository);
+    await page.getByRole("button", { name: "Start" }).click();
+    await expect(page).toHaveURL(/\/tasks\/tsk_/);
+    const attempts = page.getByRole("region", { name: "Attempts" });
+    await expect(attempts.getByText("demo", { exact: true }).first()).toBeVisible();
+    await expect(attempts.getByText("shell", { exact: true }).first()).toBeVisible();
+  });
+
   test("it fits a phone, in the dark, by keyboard", async ({ page, server }) => {
     await page.setViewportSize({ width: 360, height: 740 });
     await page.emulateMedia({ colorScheme: "dark" });
