@@ -104,6 +104,8 @@ pub enum FailureCode {
     Agent,
     /// The deadline passed.
     Timeout,
+    /// Somebody stopped it before it was done.
+    Stopped,
     /// The runner is at fault.
     #[serde(other)]
     Internal,

@@ -43,7 +43,7 @@ pub(crate) fn hub_problem(error: HubError) -> Problem {
         HubError::Store(error) => store_problem(error),
         HubError::Runner(failure) => match failure.code {
             F::NotFound => Problem::not_found("file", failure.message),
-            F::Conflict => Problem::conflict(failure.message),
+            F::Conflict | F::Stopped => Problem::conflict(failure.message),
             F::Workspace => Problem::workspace_failed(failure.message),
             F::Agent => Problem::agent_unusable(failure.message),
             F::Timeout => Problem::timeout(failure.message),

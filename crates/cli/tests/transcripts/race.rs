@@ -175,3 +175,26 @@ fn what_is_set_for_an_agent_is_kept_for_all_and_for_a_repository() {
     assert!(yard.run(&["session", "set", "@last", "--mode", "wild"]).contains("offers no mode"));
     assert!(yard.run(&["session", "set", "@last"]).contains("nothing is to be changed"));
 }
+
+#[test]
+fn an_agent_that_still_starts_can_be_stopped() {
+    let yard = Yard::with_server();
+    yard.repository("app");
+    // It never answers, so it starts for ever.
+    yard.run(&["agent", "add", "mute", "--command", "sleep 600"]);
+    yard.run(&["run", "anything", "--repo", "app", "--agent", "mute", "--detach"]);
+    until(&yard, |task| {
+        let phases = task["attempts"][0]["phases"].as_array().unwrap();
+        phases.iter().any(|phase| phase["name"] == "agent")
+    });
+    let stopped = yard.run(&["stop", "@last"]);
+    assert!(stopped.contains("Stopped in"), "{stopped}");
+    let task = until(&yard, |task| task["state"] == "cancelled");
+    assert_eq!(task["attempts"][0]["reason"]["code"], "cancelled", "{task:#}");
+    let session = task["attempts"][0]["session"].as_str().unwrap().to_owned();
+    let begun = Instant::now();
+    while yard.json(&["session", "show", &session])["state"] != "idle" {
+        assert!(begun.elapsed() < LIMIT, "the session is not free again");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

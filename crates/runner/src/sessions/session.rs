@@ -175,6 +175,10 @@ impl Session {
             Ok(Ok(Opened::Open { agent_session, resumed, offers })) => {
                 Ok(Reply::SessionOpen { agent_session, resumed, offers })
             }
+            Ok(Ok(Opened::Failed(_))) if self.state().stopped => Err(Failure {
+                code: FailureCode::Stopped,
+                message: "the agent was stopped while it started".into(),
+            }),
             Ok(Ok(Opened::Failed(text))) => Err(failed(text)),
             Ok(Ok(Opened::Starting) | Err(_)) => Err(failed("the agent's driver is gone".into())),
             Err(_) => Err(Failure {

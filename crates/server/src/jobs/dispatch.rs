@@ -97,8 +97,12 @@ async fn ensure(app: &App, session: &SessionRow, turn: u32) -> anyhow::Result<()
             if app.stopping.is_cancelled() {
                 return Err(error);
             }
-            let text = format!("{error:#}");
-            app.hub.end_turn(session, turn, TurnOutcome::Failed, Some(text)).await?;
+            let code = error.downcast_ref::<HubError>().and_then(HubError::code);
+            let (outcome, text) = match code {
+                Some(FailureCode::Stopped) => (TurnOutcome::Cancelled, None),
+                _ => (TurnOutcome::Failed, Some(format!("{error:#}"))),
+            };
+            app.hub.end_turn(session, turn, outcome, text).await?;
             Ok(())
         }
     }

@@ -67,15 +67,7 @@ pub async fn cancelled(app: &App, payload: &Value) -> anyhow::Result<Done> {
     let (Some(session), Some(workspace)) = (attempt.session, attempt.workspace) else {
         return Ok(Done::Yes);
     };
-    if app.store.workspace(workspace).await?.state != WorkspaceState::Awake {
-        return Ok(Done::Yes);
-    }
     let row = app.store.session(session).await?;
-    if matches!(row.state, SessionState::Running | SessionState::Waiting) {
-        // The turn's end takes the result.
-        stop(app, session, TurnOutcome::Cancelled).await?;
-        return Ok(Done::Yes);
-    }
     if row.state == SessionState::Starting {
         app.store
             .write(move |tx| {
@@ -84,6 +76,14 @@ pub async fn cancelled(app: &App, payload: &Value) -> anyhow::Result<Done> {
                 )
             })
             .await?;
+    }
+    if app.store.workspace(workspace).await?.state != WorkspaceState::Awake {
+        return Ok(Done::Yes);
+    }
+    if matches!(row.state, SessionState::Running | SessionState::Waiting) {
+        // The turn's end takes the result.
+        stop(app, session, TurnOutcome::Cancelled).await?;
+        return Ok(Done::Yes);
     }
     app.hub.sleep(workspace).await?;
     Ok(Done::Yes)

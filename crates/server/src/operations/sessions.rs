@@ -10,7 +10,7 @@ use boatyard_api::{
         Stopped, Transcript, TranscriptQuery,
     },
 };
-use boatyard_model::{SessionId, SessionState, TurnOutcome, WorkspaceState};
+use boatyard_model::{AttemptState, SessionId, SessionState, TurnOutcome, WorkspaceState};
 use boatyard_store::{SessionRow, decisions::OpenDecisions};
 use bytes::Bytes;
 
@@ -252,7 +252,16 @@ pub async fn delete_session(app: &App, caller: &Caller, id: SessionId) -> Result
 /// # Errors
 /// When there is none, or its workspace can't be reached.
 pub async fn stop_session(app: &App, caller: &Caller, id: SessionId) -> Result<Stopped, Problem> {
-    row(app, caller, id).await?;
+    let session = row(app, caller, id).await?;
+    // Nothing was said to its agent yet: what is under way is the preparation of its attempt.
+    let prepared = match session.attempt {
+        Some(attempt) if session.turns == 0 => {
+            let attempt = app.store.attempt(attempt).await.map_err(store_problem)?;
+            (!attempt.state.is_terminal()).then_some(attempt)
+        }
+        _ => None,
+    };
+    let (cancelled, reason) = (prepared.clone(), super::tasks::cancelled_by(caller));
     let queued = app
         .store
         .list_prompts(id, Some(boatyard_model::PromptState::Queued), 0, 1000)
@@ -269,13 +278,22 @@ pub async fn stop_session(app: &App, caller: &Caller, id: SessionId) -> Result<S
                         Err(error) => return Err(error),
                     }
                 }
+                if let Some(attempt) = cancelled {
+                    tx.cancel_jobs_about(&attempt.id.to_string()).await?;
+                    let to = AttemptState::Cancelled;
+                    tx.set_attempt_state(attempt.id, to, Some(reason)).await?;
+                    tx.enqueue(finish::cancelled_job(attempt.owner, attempt.id)).await?;
+                }
                 Ok(())
             })
         })
         .await
         .map_err(store_problem)?;
+    if let Some(attempt) = &prepared {
+        app.places.cancel(attempt.id);
+    }
     let millis = finish::stop(app, id, TurnOutcome::Cancelled).await.map_err(hub_problem)?;
-    Ok(Stopped { ran: millis.is_some(), millis: millis.unwrap_or(0) })
+    Ok(Stopped { ran: millis.is_some() || prepared.is_some(), millis: millis.unwrap_or(0) })
 }
 
 /// A session's events, from its end or from a place on.

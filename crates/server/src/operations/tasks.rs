@@ -320,10 +320,7 @@ fn attempt(row: AttemptRow) -> Attempt {
 /// When there is no such task.
 pub async fn cancel_task(app: &App, caller: &Caller, id: TaskId) -> Result<Task, Problem> {
     detail(app, caller, id).await?;
-    let reason = boatyard_store::Reason {
-        code: "cancelled".to_owned(),
-        text: format!("Cancelled by {}. The work so far is kept.", caller.name),
-    };
+    let reason = cancelled_by(caller);
     let owner = caller.owner;
     let alive = app
         .store
@@ -342,6 +339,14 @@ pub async fn cancel_task(app: &App, caller: &Caller, id: TaskId) -> Result<Task,
         app.places.cancel(attempt.id);
     }
     find_task(app, caller, id).await
+}
+
+/// Why an attempt ended that somebody cancelled.
+pub(super) fn cancelled_by(caller: &Caller) -> boatyard_store::Reason {
+    boatyard_store::Reason {
+        code: "cancelled".to_owned(),
+        text: format!("Cancelled by {}. The work so far is kept.", caller.name),
+    }
 }
 
 /// A task's attempts.
