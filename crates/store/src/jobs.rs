@@ -223,6 +223,31 @@ pub struct JobFilter {
     pub before: Option<u64>,
 }
 
+/// A worker that waits for jobs. If it goes away between being given some and taking them, they go
+/// back to the queue.
+struct Waiting<'a> {
+    answer: oneshot::Receiver<Result<Vec<JobRow>>>,
+    store: &'a Store,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // From here on the writer finds that nobody takes what it gives.
+        self.answer.close();
+        let Ok(Ok(jobs)) = self.answer.try_recv() else { return };
+        if jobs.is_empty() {
+            return;
+        }
+        let at = self.store.now();
+        let release =
+            |job: &JobRow| Settlement { lease: job.lease(), outcome: JobOutcome::Release { at } };
+        let jobs = jobs.iter().map(release).collect();
+        let (reply, _) = oneshot::channel();
+        // With a full queue, or a closed store, their leases run out.
+        let _ = self.store.ops().try_send(Op::Settle { jobs, reply });
+    }
+}
+
 impl Store {
     /// Puts jobs into the queue, durably when this returns.
     ///
@@ -257,7 +282,9 @@ impl Store {
             reply,
         }))
         .await?;
-        answer.await.map_err(|_| Error::Closed)?
+        let mut waiting = Waiting { answer, store: self };
+        let answer = (&mut waiting.answer).await;
+        answer.map_err(|_| Error::Closed)?
     }
 
     /// Ends or gives back jobs. One result for each, in order.
