@@ -197,10 +197,15 @@ async fn open_on(
         _ => Some(seed::of(app, session).await?),
     };
     let launch::Prepared { launch, tool } = launch::prepare(app, session, environment).await?;
-    if tool.is_some() && tool != session.tool {
+    if let Some(used) = tool.filter(|_| tool != session.tool) {
         let (id, known) = (session.id, SessionUpdate { tool, ..SessionUpdate::default() });
         app.store
-            .write(move |tx| Box::pin(async move { tx.update_session(id, known).await }))
+            .write(move |tx| {
+                Box::pin(async move {
+                    tx.touch_tool(used).await?;
+                    tx.update_session(id, known).await
+                })
+            })
             .await?;
     }
     let open = OpenSession {
