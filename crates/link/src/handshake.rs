@@ -2,15 +2,13 @@
 //!
 //! ```text
 //! connector                         acceptor
-//!   hello (16 bytes, unix socket) ──►          which kind of connection this is
 //!   Welcome ──►               ◄── Welcome      versions, limits, generation
 //!   … frames in the agreed version …
 //! ```
 //!
-//! [`Hello`] comes first on every connection to a workspace's socket, because more than links
-//! arrive there; the first process of the sandbox reads it without knowing anything else of this
-//! crate. [`Welcome`] is the first frame of the link itself, each way, over any transport. The
-//! version spoken is the smaller of the two newest; a side whose oldest is above that refuses.
+//! [`Welcome`] is the first frame of the link, each way, over any transport. The version spoken is
+//! the smaller of the two newest; a side whose oldest is above that refuses. What comes before it on
+//! a workspace's socket is the sandbox's (`boatyard_sandbox::fds::Hello`).
 
 use serde::{Deserialize, Serialize};
 
@@ -25,63 +23,6 @@ pub const PROTOCOL_MIN: u16 = 1;
 const MAX_SOFTWARE: usize = 256;
 /// The smallest window that makes sense: one quantum, or nothing would move.
 const MIN_WINDOW: u32 = crate::frame::QUANTUM as u32;
-
-/// The 16 bytes that begin each connection to a workspace's socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hello {
-    /// What the connection is for.
-    pub kind: HelloKind,
-}
-
-/// What a connection to a workspace's socket is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum HelloKind {
-    /// A link: frames follow, answered by `boatyard-runner serve`.
-    Link = 1,
-    /// The egress listener is wanted: one byte comes back with the descriptor attached.
-    Egress = 2,
-    /// Are you there: [`Hello::PONG`], the generation and the process id come back.
-    Ping = 3,
-    /// The gateway listener is wanted: answered as [`Self::Egress`] is.
-    Gateway = 4,
-}
-
-impl Hello {
-    /// How it begins.
-    pub const MAGIC: [u8; 4] = *b"BYLK";
-    /// Its version.
-    pub const VERSION: u8 = 1;
-    /// How many bytes it has.
-    pub const LEN: usize = 16;
-    /// How the answer to [`HelloKind::Ping`] begins.
-    pub const PONG: [u8; 4] = *b"BYOK";
-
-    /// The bytes on the wire.
-    pub fn to_bytes(self) -> [u8; Self::LEN] {
-        let mut bytes = [0; Self::LEN];
-        bytes[..4].copy_from_slice(&Self::MAGIC);
-        bytes[4] = Self::VERSION;
-        bytes[5] = self.kind as u8;
-        bytes
-    }
-
-    /// Reads what [`Self::to_bytes`] wrote; nothing when it is anything else. The reserved bytes
-    /// at the end are not looked at, so that a later release can use them.
-    pub fn parse(bytes: &[u8; Self::LEN]) -> Option<Self> {
-        if bytes[..4] != Self::MAGIC || bytes[4] != Self::VERSION {
-            return None;
-        }
-        let kind = match bytes[5] {
-            1 => HelloKind::Link,
-            2 => HelloKind::Egress,
-            3 => HelloKind::Ping,
-            4 => HelloKind::Gateway,
-            _ => return None,
-        };
-        Some(Self { kind })
-    }
-}
 
 /// What each side says first. Fields may be added; a side ignores what it does not know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,19 +147,5 @@ mod tests {
         let theirs = serde_json::to_vec(&welcome(5, 6)).unwrap();
         let text = agree(&welcome(1, 2), &theirs).unwrap_err().to_string();
         assert!(text.contains("1 to 2") && text.contains("5 to 6") && text.contains("test 1"));
-    }
-
-    #[test]
-    fn a_hello_survives_a_round_trip() {
-        use HelloKind::{Egress, Gateway, Link, Ping};
-        for kind in [Link, Egress, Ping, Gateway] {
-            let hello = Hello { kind };
-            assert_eq!(Hello::parse(&hello.to_bytes()), Some(hello));
-        }
-        let mut bytes = Hello { kind: HelloKind::Link }.to_bytes();
-        bytes[5] = 9;
-        assert_eq!(Hello::parse(&bytes), None);
-        bytes[0] = b'x';
-        assert_eq!(Hello::parse(&bytes), None);
     }
 }

@@ -9,7 +9,7 @@
 //!   link       one live link: open, accept, close, why it ended
 //!   driver     moves bytes between the state machine and a connection
 //!   mux        the state machine: streams, credit, round robin
-//!   handshake  hello and Welcome: which connection, which version
+//!   handshake  Welcome: which version
 //!   frame      the encoding
 //! ```
 //!
@@ -36,7 +36,7 @@ pub use self::{
     driver::Driver,
     error::{Error, Violation},
     frame::{GoAwayCode, ResetCode},
-    handshake::{Hello, HelloKind, Peer},
+    handshake::Peer,
     link::{Incoming, Keepalive, Link, Options},
     mux::{Farewell, Role},
     stream::{RecvHalf, SendHalf, Stream},

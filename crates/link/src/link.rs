@@ -132,7 +132,7 @@ impl Incoming {
 
 impl Link {
     /// A link over `io`, which has to be a fresh, reliable, ordered connection; what precedes the
-    /// link on it (the [`crate::handshake::Hello`]) has been read.
+    /// link on it (the `Hello` of the sandbox) has been read.
     ///
     /// Nothing happens until the [`Driver`] is polled: spawn it. It ends with the link; dropping
     /// it ends the link.

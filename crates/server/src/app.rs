@@ -19,7 +19,7 @@ use boatyard_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    agents::{Agents, InstalledTool},
+    agents::Agents,
     blobs::Blobs,
     encoded::Lists,
     hub::Hub,
@@ -121,24 +121,13 @@ impl App {
             None => self.agents.current().default_agent(self),
         }
     }
-
-    /// The installed tool that an agent is run from: of this version, or of the one that its entry
-    /// pins.
-    pub fn tool_for(
-        &self,
-        name: &AgentName,
-        entry: &Entry,
-        version: Option<&str>,
-    ) -> Option<InstalledTool> {
-        self.agents.tool_for(name, entry, version)
-    }
 }
 
 impl Facts for App {
     fn installed(&self, name: &AgentName, entry: &Entry) -> bool {
         match entry.install {
             Install::BuiltIn | Install::Host { .. } => true,
-            Install::Npm(_) | Install::Pypi(_) => self.tool_for(name, entry, None).is_some(),
+            Install::Npm(_) | Install::Pypi(_) => self.agents.tool_for(name, entry, None).is_some(),
         }
     }
 

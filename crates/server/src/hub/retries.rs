@@ -96,7 +96,7 @@ async fn own_word(hub: &Hub, before: &SessionRow) -> Result<bool, HubError> {
     let is_own =
         |event: &Event| matches!(&event.body, EventBody::Notice { code, .. } if code == OWN);
     // One of a later version is none that is looked for.
-    let events = since.iter().filter_map(|stored| serde_json::from_str::<Event>(&stored.json).ok());
+    let events = since.iter().filter_map(|stored| stored.event().ok());
     Ok(events.into_iter().any(|event| is_own(&event)))
 }
 

@@ -18,6 +18,8 @@ use super::{
 };
 use crate::{app::App, hub::HubError, mirrors::environment::Check};
 
+/// How long a check may take where the environment does not say.
+pub(crate) const TIME: Duration = Duration::from_secs(600);
 /// What is kept of its output: the end, in bytes.
 const KEPT: usize = 8 << 10;
 
@@ -113,6 +115,3 @@ fn end_of(text: &str) -> &str {
     }
     &text[from..]
 }
-
-/// How long a check may take where the environment does not say.
-pub(crate) const TIME: Duration = Duration::from_secs(600);

@@ -191,12 +191,13 @@ async fn open_on(
     turn: u32,
 ) -> Result<(), HubError> {
     let workspace = app.store.workspace(session.workspace).await?;
-    let environment = environments::of(app, &workspace).await?.variables;
+    let environment = environments::of(app, &workspace).await?;
     let seed = match session.turns {
         0 | 1 => None,
         _ => Some(seed::of(app, session).await?),
     };
-    let launch::Prepared { launch, tool } = launch::prepare(app, session, environment).await?;
+    let launch::Prepared { launch, tool } =
+        launch::prepare(app, session, workspace.repository, environment).await?;
     if let Some(used) = tool.filter(|_| tool != session.tool) {
         let (id, known) = (session.id, SessionUpdate { tool, ..SessionUpdate::default() });
         app.store

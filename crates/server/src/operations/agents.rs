@@ -17,6 +17,7 @@ use crate::{
 pub mod settings;
 
 pub use settings::settings_for;
+pub(crate) use settings::settings_in;
 
 pub mod tools;
 
@@ -66,7 +67,7 @@ pub async fn list_agents(app: &App, _: &Caller) -> Result<Vec<Agent>, Problem> {
             packages: package.map(Package::specs).unwrap_or_default(),
             version: package.and_then(Package::version).map(str::to_owned),
             installed: tools::tools(&view, name, Some(entry)),
-            offers: app.tool_for(name, entry, None).and_then(|tool| tool.offers),
+            offers: app.agents.tool_for(name, entry, None).and_then(|tool| tool.offers),
         });
     }
     for (name, reason) in &view.broken {
@@ -203,7 +204,7 @@ fn check_chosen(app: &App, name: &AgentName, settings: &AgentSettings) -> Result
     }
     let Some(mode) = &settings.mode else { return Ok(()) };
     let version = settings.version.as_deref();
-    let offers = app.tool_for(name, entry, version).and_then(|tool| tool.offers);
+    let offers = app.agents.tool_for(name, entry, version).and_then(|tool| tool.offers);
     let known: Vec<String> =
         offers.unwrap_or_default().modes.into_iter().map(|mode| mode.id).collect();
     if known.is_empty() || known.contains(mode) {

@@ -254,21 +254,16 @@ pub async fn delete_session(app: &App, caller: &Caller, id: SessionId) -> Result
 pub async fn stop_session(app: &App, caller: &Caller, id: SessionId) -> Result<Stopped, Problem> {
     let session = row(app, caller, id).await?;
     // Nothing was said to its agent yet: what is under way is the preparation of its attempt.
-    let prepared = match session.attempt {
-        Some(attempt) if session.turns == 0 => {
-            let attempt = app.store.attempt(attempt).await.map_err(store_problem)?;
-            (!attempt.state.is_terminal()).then_some(attempt)
-        }
-        _ => None,
-    };
-    let (cancelled, reason) = (prepared.clone(), super::tasks::cancelled_by(caller));
+    let preparing = session.attempt.filter(|_| session.turns == 0);
+    let reason = super::tasks::cancelled_by(caller);
     let queued = app
         .store
         .list_prompts(id, Some(boatyard_model::PromptState::Queued), 0, 1000)
         .await
         .map_err(store_problem)?;
     // A stop is for everything: what waits behind the turn must not begin when it ends.
-    app.store
+    let cancelled = app
+        .store
         .write(move |tx| {
             Box::pin(async move {
                 for prompt in queued {
@@ -278,22 +273,24 @@ pub async fn stop_session(app: &App, caller: &Caller, id: SessionId) -> Result<S
                         Err(error) => return Err(error),
                     }
                 }
-                if let Some(attempt) = cancelled {
-                    tx.cancel_jobs_about(&attempt.id.to_string()).await?;
-                    let to = AttemptState::Cancelled;
-                    tx.set_attempt_state(attempt.id, to, Some(reason)).await?;
-                    tx.enqueue(finish::cancelled_job(attempt.owner, attempt.id)).await?;
+                let Some(id) = preparing else { return Ok(None) };
+                let attempt = tx.attempt(id).await?;
+                if attempt.state.is_terminal() {
+                    return Ok(None);
                 }
-                Ok(())
+                tx.cancel_jobs_about(&id.to_string()).await?;
+                tx.set_attempt_state(id, AttemptState::Cancelled, Some(reason)).await?;
+                tx.enqueue(finish::cancelled_job(attempt.owner, id)).await?;
+                Ok(Some(id))
             })
         })
         .await
         .map_err(store_problem)?;
-    if let Some(attempt) = &prepared {
-        app.places.cancel(attempt.id);
+    if let Some(attempt) = cancelled {
+        app.places.cancel(attempt);
     }
     let millis = finish::stop(app, id, TurnOutcome::Cancelled).await.map_err(hub_problem)?;
-    Ok(Stopped { ran: millis.is_some() || prepared.is_some(), millis: millis.unwrap_or(0) })
+    Ok(Stopped { ran: millis.is_some() || cancelled.is_some(), millis: millis.unwrap_or(0) })
 }
 
 /// A session's events, from its end or from a place on.

@@ -1,16 +1,17 @@
 //! An agent for one session: the catalogue, the settings of all layers and what is installed, put
 //! together.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use boatyard_agent::catalogue::{self, Entry, Install, Places, Protocol, Show};
 use boatyard_link::message::{AgentLaunch, AgentProtocol, PromptBy};
-use boatyard_model::{SessionId, ToolId, name::AgentName};
+use boatyard_model::{RepositoryId, SessionId, ToolId, name::AgentName};
 use boatyard_store::SessionRow;
 
 use super::RUNNER;
 use crate::{
-    agents::InstalledTool, app::App, hub::HubError, operations::agents::settings_for, route::Route,
+    agents::InstalledTool, app::App, hub::HubError, mirrors::environment::Environment,
+    operations::agents::settings_in, route::Route,
 };
 
 /// Where the homes of sessions are. Each has its own, with the quiet settings of its agent.
@@ -37,13 +38,14 @@ pub(super) fn home(session: SessionId) -> String {
 pub(super) async fn prepare(
     app: &App,
     session: &SessionRow,
-    environment: BTreeMap<String, String>,
+    repository: Option<RepositoryId>,
+    environment: Environment,
 ) -> Result<Prepared, HubError> {
     let unusable = |error: &dyn std::error::Error| HubError::State(crate::chain(error));
     let name: AgentName = session.agent.parse().map_err(|e| unusable(&e))?;
     let agents = app.agents.current();
     let entry = agents.get(&name).map_err(|e| unusable(&e))?;
-    let settings = settings_for(app, session).await?;
+    let settings = settings_in(app, session, repository, environment.mcp_servers).await?;
     let tool = installed(app, &name, entry, session, settings.version.as_deref())?;
     let route = Route::of(app, entry, settings.model.as_deref()).map_err(|e| unusable(&e))?;
     let places = Places {
@@ -65,7 +67,7 @@ pub(super) async fn prepare(
     let mut command = program.argv;
     command.extend(settings.arguments.into_iter().flatten());
     // The repository's, then the agent's own, then what people set for it.
-    let mut variables = environment;
+    let mut variables = environment.variables;
     variables.extend(program.env);
     variables.extend(settings.environment);
     let (autonomy, fitting) = entry.autonomy(settings.autonomy, app.settings.general.autonomy);
@@ -109,7 +111,7 @@ fn installed(
         return Ok(None);
     }
     let began = session.tool.and_then(|tool| app.agents.tool(tool));
-    match began.or_else(|| app.tool_for(name, entry, version)) {
+    match began.or_else(|| app.agents.tool_for(name, entry, version)) {
         Some(tool) => Ok(Some(tool)),
         None => {
             let which = version.map(|version| format!(" in version {version}")).unwrap_or_default();

@@ -10,8 +10,10 @@
 //!
 //! The lower a layer stands here, the more it counts.
 
+use std::collections::BTreeMap;
+
 use boatyard_api::Problem;
-use boatyard_model::{AgentSettings, Autonomy, RepositoryId, name::AgentName};
+use boatyard_model::{AgentSettings, Autonomy, RepositoryId, agent::McpServer, name::AgentName};
 use boatyard_store::SessionRow;
 
 use super::{check_autonomy, check_chosen, known};
@@ -30,6 +32,20 @@ use crate::{
 /// When the store can't be read.
 pub async fn settings_for(app: &App, session: &SessionRow) -> Result<AgentSettings, HubError> {
     let workspace = app.store.workspace(session.workspace).await?;
+    let environment = environments::of(app, &workspace).await?;
+    settings_in(app, session, workspace.repository, environment.mcp_servers).await
+}
+
+/// The same, where it is known which repository the session works on and what its files give.
+///
+/// # Errors
+/// When the store can't be read.
+pub(crate) async fn settings_in(
+    app: &App,
+    session: &SessionRow,
+    repository: Option<RepositoryId>,
+    mcp_servers: BTreeMap<String, McpServer>,
+) -> Result<AgentSettings, HubError> {
     let organization = session.owner.organization;
     let mut own = session.settings.clone();
     own.model = session.model.clone().or(own.model);
@@ -39,14 +55,11 @@ pub async fn settings_for(app: &App, session: &SessionRow) -> Result<AgentSettin
         // A session of an older release has what was chosen in its task alone.
         own.autonomy = OrderOptions::of(&app.store.task(task).await?.order).autonomy;
     }
-    let repository = match workspace.repository {
+    let repository = match repository {
         Some(id) => app.store.agent_settings(organization, Some(id), &session.agent).await?,
         None => None,
     };
-    let described = AgentSettings {
-        mcp_servers: environments::of(app, &workspace).await?.mcp_servers,
-        ..AgentSettings::default()
-    };
+    let described = AgentSettings { mcp_servers, ..AgentSettings::default() };
     let wide = app.store.agent_settings(organization, None, &session.agent).await?;
     let mut all = own
         .over(repository.unwrap_or_default())
@@ -82,11 +95,7 @@ pub(crate) async fn usable(
         }
         _ => None,
     };
-    let agent = super::usable(app, wanted, model.or(set.as_deref()))?;
-    if let Some(model) = model {
-        super::check_model(app, &agent, model)?;
-    }
-    Ok(agent)
+    super::usable(app, wanted, model.or(set.as_deref()))
 }
 
 /// What is set for an agent in the organization, or in a repository of it.

@@ -151,7 +151,7 @@ pub async fn remove_tool(
 /// When it can't be started, with its reason.
 pub async fn check_agent(app: &App, _: &Caller, name: &AgentName) -> Result<AgentCheck, Problem> {
     let entry = entry(app, name)?;
-    let tool = app.tool_for(name, &entry, None);
+    let tool = app.agents.tool_for(name, &entry, None);
     if Recipe::of(&entry, &[]).ok().flatten().is_some() && tool.is_none() {
         return Err(Problem::agent_unusable(format!("agent `{name}` is not installed"))
             .with_next(format!("run `boatyard agent install {name}`")));
@@ -256,7 +256,7 @@ pub(crate) fn check_model(app: &App, name: &AgentName, model: &str) -> Result<()
     {
         return Ok(());
     }
-    let Some(offers) = app.tool_for(name, &entry, None).and_then(|tool| tool.offers) else {
+    let Some(offers) = app.agents.tool_for(name, &entry, None).and_then(|tool| tool.offers) else {
         return Ok(());
     };
     let known: Vec<&str> = offers.models.iter().map(|model| model.id.as_str()).collect();

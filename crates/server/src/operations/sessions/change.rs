@@ -34,20 +34,22 @@ pub async fn change_session(
         return Err(Problem::conflict(format!("session {id} is over")));
     }
     check(app, caller, &session, &change).await?;
-    let mut settings = session.settings.clone();
-    if let Some(autonomy) = change.autonomy {
-        settings.autonomy = Some(autonomy);
-        // One that was chosen before goes with another autonomy.
-        settings.mode = None;
-    }
-    settings.mode = change.mode.clone().or(settings.mode);
-    let update = SessionUpdate {
-        settings: Some(settings),
-        model: change.model.clone(),
-        ..SessionUpdate::default()
-    };
+    let (mode, model, autonomy) = (change.mode.clone(), change.model.clone(), change.autonomy);
     app.store
-        .write(move |tx| Box::pin(async move { tx.update_session(id, update).await }))
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut settings = tx.session(id).await?.settings;
+                if autonomy.is_some() {
+                    settings.autonomy = autonomy;
+                    // One that was chosen before goes with another autonomy.
+                    settings.mode = None;
+                }
+                settings.mode = mode.or(settings.mode);
+                let settings = Some(settings);
+                let update = SessionUpdate { settings, model, ..SessionUpdate::default() };
+                tx.update_session(id, update).await
+            })
+        })
         .await
         .map_err(store_problem)?;
     tell(app, &session, &change).await.map_err(hub_problem)?;
