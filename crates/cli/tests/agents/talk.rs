@@ -28,6 +28,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// How long an agent may try again and again before it gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(280);
 
+/// How long an order may wait for a place: those that are retried for ever hold theirs long.
+const QUEUED: Duration = Duration::from_secs(600);
+
 /// How often is looked at what nothing tells of.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -65,7 +68,7 @@ impl Scene {
         let client = self.house.client();
         let order = serde_json::from_value(order).unwrap();
         let task = client.create_task(&order, None).await.unwrap().id;
-        let limit = Instant::now() + LIMIT;
+        let limit = Instant::now() + QUEUED;
         let (session, workspace) = loop {
             let found = client.find_task(task).await.unwrap();
             let attempt = &found.attempts[0];

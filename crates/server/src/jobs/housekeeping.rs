@@ -4,7 +4,10 @@ use std::{collections::HashSet, time::Duration};
 
 use boatyard_api::system::GarbageReport;
 use boatyard_link::message::Request;
-use boatyard_model::{LayerId, TurnOutcome, WorkspaceId, WorkspaceState};
+use boatyard_model::{
+    AttemptState, LayerId, SessionId, SessionState, Timestamp, TurnOutcome, WorkspaceId,
+    WorkspaceState,
+};
 use boatyard_store::{LayerState, NewJob, Reason, SessionFilter};
 use serde_json::Value;
 
@@ -73,7 +76,7 @@ pub fn job(kind: &str) -> NewJob {
 /// Puts to sleep what was quiet for the idle time.
 pub(super) async fn idle(app: &App) -> anyhow::Result<Done> {
     let idle = app.settings.retention.idle_sleep.duration();
-    let before = boatyard_model::Timestamp(
+    let before = Timestamp(
         app.store.now().0.saturating_sub(i64::try_from(idle.as_millis()).unwrap_or(i64::MAX)),
     );
     for workspace in app.store.idle_workspaces(before, BATCH).await? {
@@ -112,11 +115,7 @@ pub(super) async fn expire(app: &App) -> anyhow::Result<Done> {
     }
 }
 
-async fn tell(
-    app: &App,
-    session: boatyard_model::SessionId,
-    request: Request,
-) -> anyhow::Result<()> {
+async fn tell(app: &App, session: SessionId, request: Request) -> anyhow::Result<()> {
     let workspace = app.store.session(session).await?.workspace;
     let attached = match app.hub.attach(workspace).await {
         Ok(attached) => attached,
@@ -156,9 +155,7 @@ pub async fn collect(app: &App, dry: Dry) -> anyhow::Result<GarbageReport> {
     let mut report = GarbageReport { dry_run: dry == Dry::Yes, ..GarbageReport::default() };
     let now = app.store.now();
     let ago = |span: Duration| {
-        boatyard_model::Timestamp(
-            now.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Timestamp(now.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     };
     let retention = &app.settings.retention;
     old_workspaces(app, dry, ago(retention.workspaces.duration()), &mut report).await?;
@@ -217,7 +214,7 @@ pub async fn collect(app: &App, dry: Dry) -> anyhow::Result<GarbageReport> {
 async fn old_workspaces(
     app: &App,
     dry: Dry,
-    before: boatyard_model::Timestamp,
+    before: Timestamp,
     report: &mut GarbageReport,
 ) -> anyhow::Result<()> {
     for state in [WorkspaceState::Asleep, WorkspaceState::Failed] {
@@ -249,7 +246,7 @@ async fn old_workspaces(
 pub async fn end_sessions(app: &App, workspace: WorkspaceId, why: &str) -> anyhow::Result<()> {
     let row = app.store.workspace(workspace).await?;
     for session in app.hub.sessions_in(&row).await? {
-        if session.state == boatyard_model::SessionState::Ended {
+        if session.state == SessionState::Ended {
             continue;
         }
         if let Some(turn) = session.turn {
@@ -324,18 +321,17 @@ pub async fn take_up(app: &App) -> anyhow::Result<()> {
         }
     }
     // Attempts that were being prepared are begun again.
-    for attempt in app.store.attempts_in(boatyard_model::AttemptState::Preparing).await? {
+    for attempt in app.store.attempts_in(AttemptState::Preparing).await? {
         let id = attempt.id;
         app.store
             .write(move |tx| {
-                Box::pin(async move {
-                    tx.set_attempt_state(id, boatyard_model::AttemptState::Queued, None).await
-                })
+                Box::pin(async move { tx.set_attempt_state(id, AttemptState::Queued, None).await })
             })
             .await?;
     }
-    // Turns that were under way are delivered if their runner never heard of them.
-    for state in [boatyard_model::SessionState::Running, boatyard_model::SessionState::Waiting] {
+    // Turns that were under way are delivered if their runner never heard of them; so is the first
+    // prompt of an attempt whose preparation had just ended.
+    for state in [SessionState::Starting, SessionState::Running, SessionState::Waiting] {
         let filter = SessionFilter { state: Some(state), ..SessionFilter::default() };
         let rows =
             app.store.list_sessions(boatyard_store::BUILT_IN_ORGANIZATION, filter, 10_000).await?;
