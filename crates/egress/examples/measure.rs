@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let parts = Proxy::new(Settings { guard, ..Settings::default() }, Arc::new(System), sink);
     let ports = Ports::from(&[echo, give, take, hold][..]);
     let rules = RuleSet::new(vec![Rule::new("loopback", "127.0.0.0/8".parse()?, ports)]);
-    let (_rules, watched) = watch::channel(Arc::new(rules));
+    let (_policy, watched) = watch::channel(Arc::new(rules.into()));
     let served = parts.clone();
     runtime.spawn(async move {
         served.serve(WorkspaceId::new(), listener.into(), watched, std::future::pending()).await

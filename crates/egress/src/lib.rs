@@ -6,6 +6,7 @@
 //!
 //! ```text
 //!   rules     what may be reached: pure, default deny
+//!   policy    the rules of one workspace, where credentials go, and who is asked
 //!   resolve   names to addresses, and which of them may be dialled
 //!   dial      how the server itself gets out (upstream proxy, offline)
 //!   proxy     HTTP: CONNECT and plain requests, limits, denials that say why
@@ -24,6 +25,7 @@ mod error;
 pub mod gateway;
 mod listener;
 pub mod log;
+pub mod policy;
 mod proxy;
 mod relay;
 pub mod resolve;
@@ -36,6 +38,7 @@ pub use self::{
     dial::Outgoing,
     error::Error,
     log::{LogSink, Outcome, Record},
+    policy::Policy,
     proxy::{Proxy, Settings},
     resolve::{Guard, Resolver},
     rules::{Rule, RuleSet},

@@ -34,8 +34,8 @@ use crate::{
     dial::Outgoing,
     listener,
     log::LogSink,
+    policy::{Asker, Nobody, Policy},
     resolve::{Guard, Resolver},
-    rules::RuleSet,
 };
 
 /// How a proxy behaves. [`Settings::default`] has what suits a server.
@@ -57,6 +57,8 @@ pub struct Settings {
     pub drain_within: Duration,
     /// What a person can do about a denial; a sentence at the end of each.
     pub how_to_ask: String,
+    /// Who asks people, where a rule says so.
+    pub asker: Arc<dyn Asker>,
 }
 
 impl Default for Settings {
@@ -70,6 +72,7 @@ impl Default for Settings {
             idle_after: Duration::from_secs(600),
             drain_within: Duration::from_secs(5),
             how_to_ask: "Ask the owner of this workspace to allow it in its egress rules.".into(),
+            asker: Arc::new(Nobody),
         }
     }
 }
@@ -90,7 +93,7 @@ pub(crate) struct Parts {
 pub(crate) struct Place {
     pub(crate) parts: Arc<Parts>,
     pub(crate) workspace: WorkspaceId,
-    pub(crate) rules: watch::Receiver<Arc<RuleSet>>,
+    pub(crate) policy: watch::Receiver<Arc<Policy>>,
     /// Turns true when the proxy shuts down.
     pub(crate) closing: watch::Receiver<bool>,
 }
@@ -109,7 +112,7 @@ impl Proxy {
     /// Serves one workspace on its listener until `shutdown` is ready; then no more connections
     /// are taken and those that are open get [`Settings::drain_within`] to end.
     ///
-    /// When the sender of `rules` is gone, the last rules stay.
+    /// When the sender of `policy` is gone, the last one stays.
     ///
     /// # Errors
     ///
@@ -118,12 +121,12 @@ impl Proxy {
         &self,
         workspace: WorkspaceId,
         listener: OwnedFd,
-        rules: watch::Receiver<Arc<RuleSet>>,
+        policy: watch::Receiver<Arc<Policy>>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), Error> {
         let listener = listener::adopt(listener)?;
         let (close, closing) = watch::channel(false);
-        let place = Place { parts: Arc::clone(&self.0), workspace, rules, closing };
+        let place = Place { parts: Arc::clone(&self.0), workspace, policy, closing };
         let service = listener::Service {
             workspace,
             max_connections: self.0.settings.max_connections,

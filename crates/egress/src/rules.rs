@@ -27,6 +27,9 @@ use crate::Error;
 pub struct Rule {
     /// What it is called in records and answers.
     pub name: Arc<str>,
+    /// What it says of the requests that it is about.
+    #[serde(default)]
+    pub action: Action,
     /// Which hosts.
     pub host: HostPattern,
     /// Which ports; HTTPS only unless it says otherwise.
@@ -43,11 +46,24 @@ pub struct Rule {
 impl Rule {
     /// A rule for everything on these hosts and ports.
     pub fn new(name: impl Into<Arc<str>>, host: HostPattern, ports: Ports) -> Self {
-        Self { name: name.into(), host, ports, methods: Vec::new(), paths: Vec::new() }
+        Self {
+            name: name.into(),
+            action: Action::Allow,
+            host,
+            ports,
+            methods: Vec::new(),
+            paths: Vec::new(),
+        }
     }
 
-    fn is_about_requests(&self) -> bool {
+    /// Whether it looks into requests: at more than their host and port.
+    pub fn is_about_requests(&self) -> bool {
         !self.methods.is_empty() || !self.paths.is_empty()
+    }
+
+    /// Whether it says anything of a host and port.
+    pub fn is_about_host(&self, target: &Target) -> bool {
+        self.host.matches(&target.host) && self.ports.contain(target.port)
     }
 
     fn allows_request(&self, method: &Method, path: &str) -> bool {
@@ -57,6 +73,19 @@ impl Rule {
             });
         is_method && (self.paths.is_empty() || self.paths.iter().any(|p| p.matches(path)))
     }
+}
+
+/// What a rule says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It may pass.
+    #[default]
+    Allow,
+    /// A person is asked.
+    Ask,
+    /// It may not, whatever else is allowed.
+    Deny,
 }
 
 /// Which ports a rule is about.
@@ -191,6 +220,8 @@ pub enum Wish<'a> {
 pub enum Verdict {
     /// Allowed by the rule of this name.
     Allowed(Arc<str>),
+    /// To be asked of a person, says the rule of this name.
+    Ask(Arc<str>),
     /// Denied.
     Denied(Reason),
 }
@@ -204,6 +235,10 @@ pub enum Reason {
     Port(Arc<str>),
     /// A rule is about this host and port, but not this method or path.
     Request(Arc<str>),
+    /// A rule forbids it.
+    Forbidden(Arc<str>),
+    /// A person was asked, as a rule says, and this came of it.
+    Answered(Arc<str>, String),
     /// A rule would look at method and path, which an encrypted connection hides.
     Hidden(Arc<str>),
 }
@@ -213,7 +248,11 @@ impl Reason {
     pub fn rule(&self) -> Option<&Arc<str>> {
         match self {
             Self::NoRule => None,
-            Self::Port(rule) | Self::Request(rule) | Self::Hidden(rule) => Some(rule),
+            Self::Port(rule)
+            | Self::Request(rule)
+            | Self::Forbidden(rule)
+            | Self::Answered(rule, _)
+            | Self::Hidden(rule) => Some(rule),
         }
     }
 }
@@ -226,6 +265,8 @@ impl fmt::Display for Reason {
             Self::Request(rule) => {
                 write!(f, "rule `{rule}` allows this host for other methods or paths only")
             }
+            Self::Answered(rule, why) => write!(f, "rule `{rule}` says to ask, and {why}"),
+            Self::Forbidden(rule) => write!(f, "rule `{rule}` forbids it"),
             Self::Hidden(rule) => {
                 write!(f, "rule `{rule}` limits methods or paths, which a tunnel hides")
             }
@@ -264,8 +305,10 @@ impl RuleSet {
         &self.rules
     }
 
-    /// Whether something may go somewhere. The first rule that allows is the one named.
+    /// Whether something may go somewhere. One that denies decides; else the first that allows or
+    /// asks is the one named.
     pub fn check(&self, target: &Target, wish: Wish<'_>) -> Verdict {
+        let mut says = None;
         let mut reason = Reason::NoRule;
         for rule in self.rules.iter().filter(|rule| rule.host.matches(&target.host)) {
             if !rule.ports.contain(target.port) {
@@ -281,10 +324,21 @@ impl RuleSet {
                 Wish::Request { method, path } if !rule.allows_request(method, path) => {
                     reason = Reason::Request(Arc::clone(&rule.name));
                 }
-                _ => return Verdict::Allowed(Arc::clone(&rule.name)),
+                _ => match rule.action {
+                    Action::Deny => {
+                        return Verdict::Denied(Reason::Forbidden(Arc::clone(&rule.name)));
+                    }
+                    Action::Allow if says.is_none() => {
+                        says = Some(Verdict::Allowed(Arc::clone(&rule.name)));
+                    }
+                    Action::Ask if says.is_none() => {
+                        says = Some(Verdict::Ask(Arc::clone(&rule.name)));
+                    }
+                    Action::Allow | Action::Ask => {}
+                },
             }
         }
-        Verdict::Denied(reason)
+        says.unwrap_or(Verdict::Denied(reason))
     }
 }
 

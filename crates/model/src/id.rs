@@ -138,6 +138,14 @@ id! {
     MemberId, "mem", "a member";
     /// An API key.
     KeyId, "key", "a key";
+    /// A rule of egress.
+    RuleId, "egr", "a rule";
+    /// A request that waits for a person's word.
+    AskId, "ask", "an ask";
+    /// A credential for an outside service.
+    ConnectionId, "con", "a connection";
+    /// A limit on what models may cost.
+    BudgetId, "bud", "a budget";
 }
 
 #[cfg(test)]

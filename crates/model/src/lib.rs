@@ -27,8 +27,9 @@ pub mod time;
 pub use agent::{AgentOffers, AgentSettings, Autonomy};
 pub use event::{Content, Event, EventBody};
 pub use id::{
-    AttemptId, BlobId, JobId, KeyId, LayerId, MemberId, OrganizationId, PermissionId, PromptId,
-    QuestionId, RepositoryId, SessionId, TaskId, ToolId, WorkspaceId,
+    AskId, AttemptId, BlobId, BudgetId, ConnectionId, JobId, KeyId, LayerId, MemberId,
+    OrganizationId, PermissionId, PromptId, QuestionId, RepositoryId, RuleId, SessionId, TaskId,
+    ToolId, WorkspaceId,
 };
 pub use limits::{TaskLimits, WorkspaceLimits};
 pub use state::{

@@ -30,16 +30,15 @@ use std::{
 };
 
 use boatyard_egress::{
-    Cidr, Guard, Outgoing, Proxy, Rule, RuleSet, gateway::Gateway, log::Channel, resolve::System,
+    Cidr, Guard, Outgoing, Proxy, gateway::Gateway, log::Channel, resolve::System,
 };
 use boatyard_link::message::{Failure, FailureCode};
 use boatyard_model::WorkspaceId;
 use boatyard_runtime::Runtime;
 use boatyard_store::{SessionFilter, SessionRow, Store, WorkspaceRow};
-use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{blobs::Blobs, providers::Providers, settings::Settings};
+use crate::{blobs::Blobs, policies::Policies, providers::Providers, settings::Settings};
 
 pub mod attached;
 pub(crate) mod builders;
@@ -67,9 +66,6 @@ const EGRESS_RECORDS: usize = 4096;
 /// How long requests to models may still go on when all else has ended: they have had time before.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// What the preset `packages` stands for: every kind of package source.
-const PACKAGES: &[&str] = &["npm", "pypi", "crates", "go", "maven", "rubygems", "debian"];
-
 /// The live links. A cheap clone.
 #[derive(Clone)]
 pub struct Hub {
@@ -85,7 +81,7 @@ pub(crate) struct Shared {
     pub(crate) proxy: Proxy,
     /// How installations reach the package sources.
     sources: boatyard_egress::Settings,
-    pub(crate) rules: watch::Sender<Arc<RuleSet>>,
+    pub(crate) policies: Policies,
     pub(crate) gateway: Gateway,
     /// For agents that are only tried.
     keyless: Gateway,
@@ -171,8 +167,7 @@ impl Hub {
         };
         let sources = builders::sources(&egress, allowed)?;
         let proxy = Proxy::new(egress, Arc::new(System), log);
-        let rules = rules(&settings)?;
-        let (rules, _) = watch::channel(Arc::new(rules));
+        let policies = Policies::new(&settings)?;
         let places = Mutex::default();
         let keeper = recover::Keeper::start(Arc::clone(&runtime), stopping.clone());
         let (settler, stopped) = settle::Settler::new();
@@ -184,7 +179,7 @@ impl Hub {
             stopping,
             proxy,
             sources,
-            rules,
+            policies,
             gateway,
             keyless: models::keyless()?,
             draining: TaskTracker::new(),
@@ -262,37 +257,4 @@ impl Shared {
         let filter = SessionFilter { workspace: Some(row.id), ..SessionFilter::default() };
         self.store.list_sessions(row.owner.organization, filter, SESSIONS_MAX).await
     }
-}
-
-/// The rules that hold for every workspace until scopes arrive.
-fn rules(settings: &Settings) -> anyhow::Result<RuleSet> {
-    rules_with(settings, Vec::new())
-}
-
-/// The same with further rules.
-fn rules_with(settings: &Settings, mut allow: Vec<Rule>) -> anyhow::Result<RuleSet> {
-    for text in &settings.egress.allow {
-        allow.push(allowed(text)?);
-    }
-    let mut presets: Vec<&str> = Vec::new();
-    for name in &settings.egress.presets {
-        match name.as_str() {
-            "packages" => presets.extend(PACKAGES),
-            name => presets.push(name),
-        }
-    }
-    Ok(RuleSet::with_presets(&presets, allow)?)
-}
-
-/// `host`, `host:port`, `*.host`: ports 80 and 443 where none is given.
-fn allowed(text: &str) -> anyhow::Result<Rule> {
-    use boatyard_egress::rules::Ports;
-    let (host, ports) = match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
-            let port: u16 = port.parse()?;
-            (host, Ports::from([port].as_slice()))
-        }
-        _ => (text, Ports::from([80, 443].as_slice())),
-    };
-    Ok(Rule::new(format!("[egress] allow: {text}"), host.parse()?, ports))
 }

@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod mirrors;
 pub mod openapi;
 pub mod operations;
+pub mod policies;
 pub mod providers;
 pub mod request_id;
 pub mod route;

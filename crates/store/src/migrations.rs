@@ -15,6 +15,11 @@ const ALL: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("migrations/0001_first.sql")),
     (2, "agents", include_str!("migrations/0002_agents.sql")),
     (3, "conversations", include_str!("migrations/0003_conversations.sql")),
+    (4, "egress", include_str!("migrations/0004_egress.sql")),
+    (5, "requests", include_str!("migrations/0005_requests.sql")),
+    (6, "connections", include_str!("migrations/0006_connections.sql")),
+    (7, "usage", include_str!("migrations/0007_usage.sql")),
+    (8, "git", include_str!("migrations/0008_git.sql")),
 ];
 
 /// The migrations that a database lacks.

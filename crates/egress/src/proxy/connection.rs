@@ -24,6 +24,7 @@ use super::{
 use crate::{
     dial::DialError,
     log::{Outcome, Pending, Traffic},
+    policy::{self, Question},
     rules::{Reason, Target, Verdict, Wish},
 };
 
@@ -137,7 +138,7 @@ impl Connection {
         let Some(target) = target else {
             return malformed(&mut record, "CONNECT takes a host and a port, as `host:443`");
         };
-        if let Some(denied) = self.judge(&target, Wish::Tunnel, &mut record) {
+        if let Some(denied) = self.judge(&target, Wish::Tunnel, &mut record).await {
             return denied;
         }
         match tunnel::open(&self.place, &target).await {
@@ -151,7 +152,7 @@ impl Connection {
     }
 
     /// Asks the rules; where they say no, the answer to give.
-    pub(super) fn judge(
+    pub(super) async fn judge(
         &self,
         target: &Target,
         wish: Wish<'_>,
@@ -161,11 +162,33 @@ impl Connection {
             record.host = target.host.to_string();
             record.port = target.port;
         });
-        let verdict = self.place.rules.borrow().check(target, wish);
+        let verdict = self.place.policy.borrow().check(target, wish);
         match verdict {
             Verdict::Allowed(rule) => {
                 record.set(|record| record.rule = Some(rule));
                 None
+            }
+            Verdict::Ask(rule) => {
+                let (method, path) = match wish {
+                    Wish::Tunnel => (None, None),
+                    Wish::Request { method, path } => (Some(method.clone()), Some(path.to_owned())),
+                };
+                let question = Question {
+                    workspace: self.place.workspace,
+                    target: target.clone(),
+                    method,
+                    path,
+                    rule: Arc::clone(&rule),
+                    credential: None,
+                    peer: None,
+                };
+                record.set(|record| record.rule = Some(Arc::clone(&rule)));
+                match self.place.parts.settings.asker.ask(question).await {
+                    policy::Answer::Yes => None,
+                    policy::Answer::No(why) => {
+                        Some(self.denied(target, &Reason::Answered(rule, why), record))
+                    }
+                }
             }
             Verdict::Denied(reason) => Some(self.denied(target, &reason, record)),
         }

@@ -73,7 +73,7 @@ pub(super) async fn answer(
         return malformed(&mut record, "TRACE is not passed on");
     }
     let wish = Wish::Request { method: &method, path: &path };
-    if let Some(denied) = connection.judge(&target, wish, &mut record) {
+    if let Some(denied) = connection.judge(&target, wish, &mut record).await {
         return denied;
     }
     let mut upstream = match upstream(connection, &target).await {

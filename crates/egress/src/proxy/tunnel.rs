@@ -17,8 +17,9 @@ use super::{Place, connection::until_idle};
 use crate::{
     dial::{DialError, Purpose, dial},
     log::{Outcome, Pending, Traffic},
+    policy::Policy,
     relay::{pump, read_more, reset, write_all},
-    rules::{Host, RuleSet, Target, Verdict, Wish},
+    rules::{Host, Target, Verdict, Wish},
     tls::{self, Opening},
 };
 
@@ -137,10 +138,10 @@ async fn read_opening(inside: &TcpStream, mut bytes: Vec<u8>, host: &Host) -> Re
 
 /// Waits until the newest rules no longer allow the tunnel.
 async fn until_withdrawn(place: &Place, target: &Target) {
-    let mut rules = place.rules.clone();
+    let mut policy = place.policy.clone();
     let is_denied =
-        |rules: &Arc<RuleSet>| matches!(rules.check(target, Wish::Tunnel), Verdict::Denied(_));
-    if rules.wait_for(is_denied).await.is_err() {
+        |policy: &Arc<Policy>| matches!(policy.check(target, Wish::Tunnel), Verdict::Denied(_));
+    if policy.wait_for(is_denied).await.is_err() {
         // Nobody changes them any more.
         std::future::pending::<()>().await;
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use boatyard_egress::{
-    Guard, Proxy, Record, Resolver, Rule, RuleSet, Settings, log::Channel, rules::Ports,
+    Guard, Policy, Proxy, Record, Resolver, Rule, RuleSet, Settings, log::Channel, rules::Ports,
 };
 use boatyard_model::WorkspaceId;
 use tokio::{
@@ -66,7 +66,7 @@ pub(crate) struct Fixture {
     pub(crate) address: SocketAddr,
     pub(crate) proxy: Proxy,
     pub(crate) names: Arc<Names>,
-    pub(crate) rules: watch::Sender<Arc<RuleSet>>,
+    pub(crate) policy: watch::Sender<Arc<Policy>>,
     pub(crate) records: mpsc::Receiver<Record>,
     pub(crate) stop: Option<oneshot::Sender<()>>,
     pub(crate) serving: JoinHandle<Result<(), boatyard_egress::Error>>,
@@ -92,7 +92,7 @@ impl Fixture {
         let proxy = Proxy::new(settings, Arc::clone(&names) as Arc<dyn Resolver>, sink);
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let (rules, watched) = watch::channel(Arc::new(RuleSet::new(rules)));
+        let (policy, watched) = watch::channel(Arc::new(Policy::from(RuleSet::new(rules))));
         let (stop, stopped) = oneshot::channel::<()>();
         let workspace = WorkspaceId::new();
         let serving = tokio::spawn({
@@ -105,7 +105,7 @@ impl Fixture {
             }
         });
         let stop = Some(stop);
-        Self { address, proxy, names, rules, records, stop, serving, workspace }
+        Self { address, proxy, names, policy, records, stop, serving, workspace }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

@@ -102,7 +102,7 @@ async fn shutting_down_drains_and_then_cuts() {
 async fn a_listener_that_is_shut_down_from_inside_ends_the_loop() {
     let fixture = Fixture::start(settings(), Vec::new());
     drop(fixture);
-    let (rules, watched) = tokio::sync::watch::channel(Default::default());
+    let (policy, watched) = tokio::sync::watch::channel(Default::default());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let inside = listener.try_clone().unwrap();
     let (sink, _records) = boatyard_egress::log::Channel::new(1);
@@ -113,5 +113,5 @@ async fn a_listener_that_is_shut_down_from_inside_ends_the_loop() {
     socket2::SockRef::from(&inside).shutdown(std::net::Shutdown::Both).unwrap();
     let ended = soon(serving).await.unwrap_err();
     assert!(ended.to_string().contains("listen"), "{ended}");
-    drop(rules);
+    drop(policy);
 }

@@ -121,10 +121,10 @@ async fn withdrawn_rules_end_tunnels_and_new_ones_apply_at_once() {
     soon(stream.read_u8()).await.unwrap();
     // Other rules that still allow it do not end it.
     let rules = RuleSet::new(vec![rule("other", "origin.example", port)]);
-    fixture.rules.send(Arc::new(rules)).unwrap();
+    fixture.policy.send(Arc::new(rules.into())).unwrap();
     stream.write_all(b"y").await.unwrap();
     assert_eq!(soon(stream.read_u8()).await.unwrap(), b'y');
-    fixture.rules.send(Arc::default()).unwrap();
+    fixture.policy.send(Arc::default()).unwrap();
     assert!(soon(stream.read_u8()).await.is_err());
     let reason = "the rule that allowed it was withdrawn".to_owned();
     assert_eq!(fixture.record().await.outcome, Outcome::Denied { reason });

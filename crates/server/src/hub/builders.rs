@@ -11,7 +11,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use boatyard_egress::{
-    Cidr, Guard, LogSink, Outcome, Proxy, Record, Rule, RuleSet,
+    Cidr, Guard, LogSink, Outcome, Policy, Proxy, Record, Rule,
     resolve::System,
     rules::{Ports, Preset},
 };
@@ -96,7 +96,7 @@ impl Hub {
     ///
     /// # Errors
     /// When the settings make no sense.
-    pub fn package_rules(&self) -> anyhow::Result<RuleSet> {
+    pub fn package_policy(&self) -> anyhow::Result<Policy> {
         let settings = &self.shared.settings;
         let mut allow = Vec::new();
         for source in SOURCES {
@@ -109,10 +109,10 @@ impl Hub {
                 allow.push(at(key, address)?);
             }
         }
-        super::rules_with(settings, allow)
+        Ok(crate::policies::rules(settings, allow)?.into())
     }
 
-    /// Serves the way out of a throw-away workspace by rules of its own, until the guard is
+    /// Serves the way out of a throw-away workspace by a policy of its own, until the guard is
     /// dropped; and what did not pass.
     ///
     /// # Errors
@@ -120,12 +120,12 @@ impl Hub {
     pub async fn serve_builder_by(
         &self,
         workspace: WorkspaceId,
-        rules: watch::Receiver<Arc<RuleSet>>,
+        policy: watch::Receiver<Arc<Policy>>,
     ) -> Result<(DropGuard, Arc<Refusals>), HubError> {
         let refusals = Arc::<Refusals>::default();
         let log = Arc::clone(&refusals);
         let proxy = Proxy::new(self.shared.sources.clone(), Arc::new(System), log);
-        let guard = self.serve_one(workspace, Work::Egress(proxy, rules)).await?;
+        let guard = self.serve_one(workspace, Work::Egress(proxy, policy)).await?;
         Ok((guard, refusals))
     }
 

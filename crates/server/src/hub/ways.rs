@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use boatyard_egress::{Proxy, RuleSet, gateway::Gateway};
+use boatyard_egress::{Policy, Proxy, gateway::Gateway};
 use boatyard_model::WorkspaceId;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -44,8 +44,8 @@ impl Way {
 
 /// What a way out is served by.
 pub(super) enum Work {
-    /// A proxy, by these rules.
-    Egress(Proxy, watch::Receiver<Arc<RuleSet>>),
+    /// A proxy, by this policy.
+    Egress(Proxy, watch::Receiver<Arc<Policy>>),
     /// A gateway.
     Gateway(Gateway),
 }
@@ -99,7 +99,8 @@ impl Hub {
             let Some(token) = place.ways.begin(way) else { return Ok(()) };
             match self.listener(place.workspace, way).await {
                 Ok(listener) => {
-                    self.serve_way(place.workspace, self.work(way), listener, token);
+                    let work = self.work(place.workspace, way);
+                    self.serve_way(place.workspace, work, listener, token);
                     Ok(())
                 }
                 Err(error) => {
@@ -127,7 +128,7 @@ impl Hub {
         let token = CancellationToken::new();
         for way in Way::ALL {
             let listener = self.listener(workspace, way).await?;
-            self.serve_way(workspace, self.work(way), listener, token.child_token());
+            self.serve_way(workspace, self.work(workspace, way), listener, token.child_token());
         }
         Ok(token.drop_guard())
     }
@@ -144,10 +145,13 @@ impl Hub {
         Ok(token.drop_guard())
     }
 
-    /// What everybody's way out is served by.
-    fn work(&self, way: Way) -> Work {
+    /// What a workspace's way out is served by.
+    fn work(&self, workspace: WorkspaceId, way: Way) -> Work {
         match way {
-            Way::Egress => Work::Egress(self.shared.proxy.clone(), self.shared.rules.subscribe()),
+            Way::Egress => {
+                let policy = self.shared.policies.watch(workspace);
+                Work::Egress(self.shared.proxy.clone(), policy)
+            }
             Way::Gateway => Work::Gateway(self.shared.gateway.clone()),
         }
     }
@@ -176,7 +180,9 @@ impl Hub {
         let serving = async move {
             let ended = token.clone().cancelled_owned();
             let served = match work {
-                Work::Egress(proxy, rules) => proxy.serve(workspace, listener, rules, ended).await,
+                Work::Egress(proxy, policy) => {
+                    proxy.serve(workspace, listener, policy, ended).await
+                }
                 Work::Gateway(gateway) => {
                     let stopping = shared.stopping.clone();
                     let ended = async move {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use boatyard_egress::RuleSet;
+use boatyard_egress::Policy;
 use boatyard_link::message::{ExecExit, ExecRequest};
 use boatyard_model::{ToolId, WorkspaceId};
 use boatyard_runtime::StartSpec;
@@ -56,7 +56,7 @@ pub(super) struct Builder<'a> {
     app: &'a App,
     pub(super) workspace: WorkspaceId,
     pub(super) attached: Arc<Attached>,
-    rules: watch::Sender<Arc<RuleSet>>,
+    policy: watch::Sender<Arc<Policy>>,
     refusals: Arc<Refusals>,
     _egress: DropGuard,
 }
@@ -88,22 +88,22 @@ impl<'a> Builder<'a> {
         let attached = Attached::start(connection, Purpose::Builder)
             .await
             .map_err(prepare::workspace_failed)?;
-        let rules = match way {
-            Way::Packages => app.hub.package_rules().map_err(|e| failed(format!("{e:#}")))?,
-            Way::Closed => RuleSet::default(),
+        let policy = match way {
+            Way::Packages => app.hub.package_policy().map_err(|e| failed(format!("{e:#}")))?,
+            Way::Closed => Policy::default(),
         };
-        let (rules, receiver) = watch::channel(Arc::new(rules));
+        let (policy, receiver) = watch::channel(Arc::new(policy));
         let (egress, refusals) = app
             .hub
             .serve_builder_by(workspace, receiver)
             .await
             .map_err(prepare::workspace_failed)?;
-        Ok(Self { app, workspace, attached, rules, refusals, _egress: egress })
+        Ok(Self { app, workspace, attached, policy, refusals, _egress: egress })
     }
 
     /// From now on nothing leaves it.
     pub(super) fn close_way(&self) {
-        self.rules.send_replace(Arc::new(RuleSet::default()));
+        self.policy.send_replace(Arc::new(Policy::default()));
     }
 
     /// Runs a command to its good end: the end of what it said.

@@ -1,0 +1,1 @@
+-- What may leave workspaces: rules and scopes.

@@ -1,0 +1,1 @@
+-- What left, and what waits for a person.

@@ -1,0 +1,1 @@
+-- What models were asked, what it cost, and what it may cost.
