@@ -19,6 +19,7 @@
 //! Everything that a client sends is hostile: heads are bounded in size and time, connections in
 //! number, and where something is not understood it is refused.
 
+pub mod capture;
 pub mod cidr;
 pub mod dial;
 mod error;
