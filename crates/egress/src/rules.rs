@@ -21,6 +21,10 @@ pub use self::{
 };
 use crate::Error;
 
+/// What stands in place of a rule's name in the record of what passed because no rule forbids it,
+/// while a workspace learns.
+pub const LEARNED: &str = "learned";
+
 /// One permission.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -212,6 +216,8 @@ pub enum Wish<'a> {
         method: &'a Method,
         /// Its path, without the query.
         path: &'a str,
+        /// Its query, without the question mark, if it has one.
+        query: Option<&'a str>,
     },
 }
 
@@ -220,6 +226,9 @@ pub enum Wish<'a> {
 pub enum Verdict {
     /// Allowed by the rule of this name.
     Allowed(Arc<str>),
+    /// No rule is about it, and what no rule forbids passes in this workspace for now, to be
+    /// recorded. No credential goes along.
+    Learned,
     /// To be asked of a person, says the rule of this name.
     Ask(Arc<str>),
     /// Denied.
@@ -321,7 +330,7 @@ impl RuleSet {
                 Wish::Tunnel if rule.is_about_requests() => {
                     reason = Reason::Hidden(Arc::clone(&rule.name));
                 }
-                Wish::Request { method, path } if !rule.allows_request(method, path) => {
+                Wish::Request { method, path, .. } if !rule.allows_request(method, path) => {
                     reason = Reason::Request(Arc::clone(&rule.name));
                 }
                 _ => match rule.action {

@@ -25,7 +25,7 @@ use crate::{
     dial::DialError,
     log::{Outcome, Pending, Traffic},
     policy::{self, Question},
-    rules::{Reason, Target, Verdict, Wish},
+    rules::{LEARNED, Reason, Target, Verdict, Wish},
 };
 
 /// What the requests of one connection share.
@@ -168,10 +168,14 @@ impl Connection {
                 record.set(|record| record.rule = Some(rule));
                 None
             }
+            Verdict::Learned => {
+                record.set(|record| record.rule = Some(Arc::from(LEARNED)));
+                None
+            }
             Verdict::Ask(rule) => {
                 let (method, path) = match wish {
                     Wish::Tunnel => (None, None),
-                    Wish::Request { method, path } => (Some(method.clone()), Some(path.to_owned())),
+                    Wish::Request { method, path, .. } => (Some(method.clone()), Some(path.to_owned())),
                 };
                 let question = Question {
                     workspace: self.place.workspace,

@@ -59,6 +59,7 @@ pub(super) async fn answer(
 ) -> Response<Answer> {
     let uri = request.uri();
     let path = uri.path().to_owned();
+    let query = uri.query().map(str::to_owned);
     record.set(|record| {
         let end = path.floor_char_boundary(MAX_PATH);
         record.path = Some(path[..end].to_owned());
@@ -72,7 +73,7 @@ pub(super) async fn answer(
         // It would show the client what was added on the way.
         return malformed(&mut record, "TRACE is not passed on");
     }
-    let wish = Wish::Request { method: &method, path: &path };
+    let wish = Wish::Request { method: &method, path: &path, query: query.as_deref() };
     if let Some(denied) = connection.judge(&target, wish, &mut record).await {
         return denied;
     }

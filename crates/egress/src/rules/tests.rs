@@ -74,7 +74,7 @@ fn reasons_name_the_nearest_rule() {
             "paths": ["/v1/*", "/health"],
         })),
     ]);
-    let get = |path| Wish::Request { method: &Method::GET, path };
+    let get = |path| Wish::Request { method: &Method::GET, path, query: None };
     let check = |host, port, wish, expected: Result<&str, &str>| {
         let verdict = rules.check(&target(host, port), wish);
         match (verdict, expected) {
@@ -88,14 +88,14 @@ fn reasons_name_the_nearest_rule() {
     check("docs.example", 22, Wish::Tunnel, Err(other_port));
     check("api.example", 80, get("/v1/things"), Ok("read"));
     check("api.example", 80, get("/health"), Ok("read"));
-    check("api.example", 80, Wish::Request { method: &Method::HEAD, path: "/health" }, Ok("read"));
+    check("api.example", 80, Wish::Request { method: &Method::HEAD, path: "/health", query: None }, Ok("read"));
     let other = "rule `read` allows this host for other methods or paths only";
     for path in
         ["/", "/v1", "/v2/x", "/healthy", "/v1/../v2", "/v1/%2e%2e/v2", "/v1//x", "/v1/..%2fx"]
     {
         check("api.example", 80, get(path), Err(other));
     }
-    check("api.example", 80, Wish::Request { method: &Method::POST, path: "/v1/x" }, Err(other));
+    check("api.example", 80, Wish::Request { method: &Method::POST, path: "/v1/x", query: None }, Err(other));
     let hidden = "rule `read` limits methods or paths, which a tunnel hides";
     check("api.example", 80, Wish::Tunnel, Err(hidden));
     check("other.example", 80, get("/"), Err("no rule allows this host"));
