@@ -11,6 +11,7 @@
 //!   dial      how the server itself gets out (upstream proxy, offline)
 //!   proxy     HTTP: CONNECT and plain requests, limits, denials that say why
 //!   tls       the name that a tunnel's client really asks for
+//!   broker    credentials, put into requests that may have them
 //!   relay     bytes between two sockets
 //!   log       one record for each try
 //!   scripted  a model provider that is a script, for agents without a key
@@ -19,6 +20,7 @@
 //! Everything that a client sends is hostile: heads are bounded in size and time, connections in
 //! number, and where something is not understood it is refused.
 
+pub mod broker;
 pub mod capture;
 pub mod cidr;
 pub mod dial;
