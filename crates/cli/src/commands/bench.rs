@@ -11,6 +11,7 @@
 //! - [`fanout`]: watch, of a real server.
 //! - [`lists`]: list, of tasks and of sessions.
 //! - [`answers`]: server, repository.
+//! - [`egress`]: egress, large and small.
 
 use std::path::PathBuf;
 
@@ -28,6 +29,7 @@ use crate::{
 };
 
 mod answers;
+mod egress;
 mod fanout;
 mod lists;
 mod measure;
@@ -79,6 +81,8 @@ enum Suite {
     List,
     /// A repository of 100 MB, ready in a workspace
     Repository,
+    /// What leaves a workspace by the rules, beside the same without a workspace
+    Egress,
 }
 
 /// How much is done for a suite.
@@ -135,6 +139,7 @@ async fn measure(
     match suite {
         Suite::Events => storage::events(folder, effort).await,
         Suite::Jobs => storage::jobs(folder, effort).await,
+        Suite::Egress => egress::egress(folder, effort).await,
         _ => {
             let mut server = Server::start(folder).await?;
             let result = match suite {
@@ -154,7 +159,7 @@ async fn measure(
                 },
                 Suite::List => lists::lists(&mut server, effort).await,
                 Suite::Repository => answers::repository(&server, effort).await,
-                Suite::Events | Suite::Jobs => unreachable!("measured above"),
+                Suite::Events | Suite::Jobs | Suite::Egress => unreachable!("measured above"),
             };
             server.end().await?;
             result

@@ -7,6 +7,8 @@ use boatyard_server::settings::document;
 
 use crate::{failure::Exit, output::Output};
 
+pub(crate) mod fetch;
+
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Write boatyard.toml and docs/configuration.md from the declarations of the settings
@@ -15,10 +17,13 @@ pub(crate) enum Command {
         #[arg(long, default_value = ".")]
         root: PathBuf,
     },
+    /// Fetch something again and again, and say how long it took
+    Fetch(fetch::Args),
 }
 
 pub(crate) fn run(command: Command, output: &Output) -> Result<Exit> {
     match command {
+        Command::Fetch(args) => output.json(&fetch::fetch(&args)?)?,
         Command::Docs { root } => {
             write(output, &root.join("boatyard.toml"), &document::annotated())?;
             write(output, &root.join("docs/configuration.md"), &document::configuration())?;

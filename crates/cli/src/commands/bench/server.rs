@@ -25,6 +25,9 @@ const START: Duration = Duration::from_secs(60);
 /// What an orderly end takes at most, with some room.
 const END: Duration = Duration::from_secs(15);
 
+/// The settings that a suite wants beside those of every server.
+const FURTHER: &str = "further.toml";
+
 /// A server with its folder, both of which go in the end.
 pub(super) struct Server {
     pub(super) client: Client,
@@ -60,7 +63,14 @@ struct Up {
 impl Server {
     /// Starts one below `folder`, the usual place for temporary files if none is named.
     pub(super) async fn start(folder: Option<&Path>) -> Result<Self> {
+        Self::start_with(folder, "").await
+    }
+
+    /// The same with further settings.
+    pub(super) async fn start_with(folder: Option<&Path>, settings: &str) -> Result<Self> {
         let folder = temporary(folder)?;
+        std::fs::write(folder.path().join(FURTHER), settings)
+            .context("no temporary file can be made")?;
         let Launched { child, pid, client, access, first_answer, up } =
             launch(folder.path()).await?;
         Ok(Self { client, access, folder, child, pid, first_answer, up })
@@ -136,7 +146,9 @@ async fn launch(folder: &Path) -> Result<Launched> {
     let settings = folder.join("boatyard.toml");
     // Through TOML's own writer: a path may hold anything.
     let roots = toml::Value::Array(vec![repositories.to_string_lossy().as_ref().into()]);
-    std::fs::write(&settings, format!("[repositories]\nroots = {roots}\n"))
+    let further = std::fs::read_to_string(folder.join(FURTHER))
+        .context("the settings of the suite are gone")?;
+    std::fs::write(&settings, format!("[repositories]\nroots = {roots}\n{further}"))
         .context("no temporary file can be made")?;
     // One that is free now; another program could take it, and then the server says so.
     let address = std::net::TcpListener::bind("127.0.0.1:0")

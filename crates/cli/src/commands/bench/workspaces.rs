@@ -41,7 +41,7 @@ async fn run(client: &Client, id: WorkspaceId, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-async fn make(client: &Client) -> Result<WorkspaceId> {
+pub(super) async fn make(client: &Client) -> Result<WorkspaceId> {
     Ok(client.create_workspace(&NewWorkspace::default(), None).await?.id)
 }
 
