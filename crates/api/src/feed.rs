@@ -1,8 +1,8 @@
 //! The organization's feed: what a list or an inbox must know to stay current.
 
 use boatyard_model::{
-    AttemptState, PermissionId, QuestionId, SessionId, SessionState, TaskId, Timestamp, ToolId,
-    WorkspaceId, WorkspaceState,
+    AskAnswer, AskId, AskState, AttemptState, PermissionId, QuestionId, SessionId, SessionState,
+    TaskId, Timestamp, ToolId, WorkspaceId, WorkspaceState,
     event::{NoticeLevel, PermissionOutcome},
 };
 use serde::{Deserialize, Serialize};
@@ -120,6 +120,39 @@ pub enum FeedBody {
         /// Which.
         question: QuestionId,
     },
+    /// A request of a workspace is held while a person is asked about it.
+    #[serde(rename = "egress.asked")]
+    EgressAsked {
+        /// Answer under this id.
+        ask: AskId,
+        /// Where it comes from.
+        workspace: WorkspaceId,
+        /// The task that the workspace was made for.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        task: Option<TaskId>,
+        /// Where it wants to go.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Its method; none for a connection whose inside is not seen.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        method: Option<String>,
+        /// No answer by then is a no.
+        deadline: Timestamp,
+    },
+    /// A request that was held has its answer, or will never have one.
+    #[serde(rename = "egress.answered")]
+    EgressAnswered {
+        /// Which.
+        ask: AskId,
+        /// Where it came from.
+        workspace: WorkspaceId,
+        /// What came of it.
+        state: AskState,
+        /// What was answered.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        answer: Option<AskAnswer>,
+    },
     /// Something a person should know.
     #[serde(rename = "notice")]
     Notice {
@@ -144,6 +177,8 @@ impl FeedBody {
             Self::PermissionResolved { .. } => "permission.resolved",
             Self::QuestionAsked { .. } => "question.asked",
             Self::QuestionAnswered { .. } => "question.answered",
+            Self::EgressAsked { .. } => "egress.asked",
+            Self::EgressAnswered { .. } => "egress.answered",
             Self::Notice { .. } => "notice",
         }
     }

@@ -14,6 +14,7 @@
 pub(crate) mod ask;
 mod calls;
 pub(crate) mod compare;
+pub(crate) mod egress;
 pub(crate) mod phase;
 pub(crate) mod render;
 pub(crate) mod screen;

@@ -9,10 +9,12 @@ use std::{
 };
 
 use boatyard_model::{
-    Timestamp, WorkspaceId,
+    AskState, RequestVerdict, RequestWay, Timestamp, WorkspaceId,
     time::{Clock, SystemClock},
 };
 use tokio::sync::mpsc;
+
+use crate::rules::LEARNED;
 
 /// The longest path that a record repeats, in bytes.
 pub(crate) const MAX_PATH: usize = 512;
@@ -24,6 +26,10 @@ pub struct Record {
     pub time: Timestamp,
     /// Which workspace it came from.
     pub workspace: WorkspaceId,
+    /// By which way it left, or tried to.
+    pub way: RequestWay,
+    /// The program inside, where it is known.
+    pub program: Option<Arc<str>>,
     /// `CONNECT` or the request's method.
     pub method: String,
     /// The host as it was asked for; empty where the request named none.
@@ -36,12 +42,62 @@ pub struct Record {
     pub outcome: Outcome,
     /// The rule that allowed it, or came nearest.
     pub rule: Option<Arc<str>>,
+    /// What came of asking a person, where one was asked.
+    pub asked: Option<AskState>,
+    /// What people call the credential that was added on the way.
+    pub credential: Option<Arc<str>>,
     /// Bytes from the workspace: of the body, or of the tunnel.
     pub sent: u64,
     /// Bytes to the workspace.
     pub received: u64,
     /// How long it took.
     pub duration: Duration,
+}
+
+impl Record {
+    /// A request that begins now, of which nothing is known but where it comes from.
+    pub fn new(workspace: WorkspaceId, way: RequestWay, method: &str) -> Self {
+        Self {
+            time: SystemClock.now(),
+            workspace,
+            way,
+            program: None,
+            method: method.chars().take(32).collect(),
+            host: String::new(),
+            port: 0,
+            path: None,
+            outcome: Outcome::Failed { reason: "cut short".into() },
+            rule: None,
+            asked: None,
+            credential: None,
+            sent: 0,
+            received: 0,
+            duration: Duration::ZERO,
+        }
+    }
+
+    /// The path of a request, without its query, cut to what a record repeats.
+    pub fn path_of(path: &str) -> String {
+        let path = path.split('?').next().unwrap_or_default();
+        path[..path.floor_char_boundary(MAX_PATH)].to_owned()
+    }
+
+    /// What became of it, in a word.
+    pub fn verdict(&self) -> RequestVerdict {
+        let learned = self.rule.as_deref() == Some(LEARNED);
+        match (&self.outcome, self.asked) {
+            (_, Some(AskState::Withdrawn | AskState::Open)) => RequestVerdict::AskedWithdrawn,
+            (_, Some(AskState::Expired)) => RequestVerdict::AskedExpired,
+            (_, Some(AskState::Denied)) => RequestVerdict::AskedDenied,
+            (Outcome::Denied { .. }, _) => RequestVerdict::Denied,
+            (Outcome::Passed { .. } | Outcome::Failed { .. }, None) if learned => {
+                RequestVerdict::Learned
+            }
+            (Outcome::Failed { .. }, _) => RequestVerdict::Failed,
+            (Outcome::Passed { .. }, Some(AskState::Allowed)) => RequestVerdict::AskedAllowed,
+            (Outcome::Passed { .. }, None) => RequestVerdict::Allowed,
+        }
+    }
 }
 
 /// What became of a request or tunnel.
@@ -124,19 +180,7 @@ impl Traffic {
 
 impl Pending {
     pub(crate) fn new(workspace: WorkspaceId, method: &str, sink: Arc<dyn LogSink>) -> Self {
-        let record = Record {
-            time: SystemClock.now(),
-            workspace,
-            method: method.chars().take(32).collect(),
-            host: String::new(),
-            port: 0,
-            path: None,
-            outcome: Outcome::Failed { reason: "cut short".into() },
-            rule: None,
-            sent: 0,
-            received: 0,
-            duration: Duration::ZERO,
-        };
+        let record = Record::new(workspace, RequestWay::Proxy, method);
         let begin = std::time::Instant::now();
         Self { record: Some(record), sink, begin, traffic: Arc::default() }
     }
@@ -160,5 +204,39 @@ impl Drop for Pending {
 impl std::fmt::Debug for dyn LogSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LogSink")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_says_in_a_word_what_became_of_it() {
+        let check = |outcome: Outcome, asked, rule: Option<&str>, expected| {
+            let mut record = Record::new(WorkspaceId::new(), RequestWay::Proxy, "GET");
+            (record.outcome, record.asked, record.rule) = (outcome, asked, rule.map(Arc::from));
+            assert_eq!(record.verdict(), expected, "{record:?}");
+        };
+        let passed = || Outcome::Passed { status: 200 };
+        let failed = || Outcome::Failed { reason: "x".into() };
+        let denied = || Outcome::Denied { reason: "x".into() };
+        check(passed(), None, Some("npm"), RequestVerdict::Allowed);
+        check(failed(), None, Some("npm"), RequestVerdict::Failed);
+        check(denied(), None, None, RequestVerdict::Denied);
+        check(passed(), None, Some(LEARNED), RequestVerdict::Learned);
+        check(failed(), None, Some(LEARNED), RequestVerdict::Learned);
+        check(denied(), None, Some(LEARNED), RequestVerdict::Denied);
+        check(passed(), Some(AskState::Allowed), Some("ask"), RequestVerdict::AskedAllowed);
+        check(failed(), Some(AskState::Allowed), Some("ask"), RequestVerdict::Failed);
+        check(denied(), Some(AskState::Denied), Some("ask"), RequestVerdict::AskedDenied);
+        check(denied(), Some(AskState::Expired), Some("ask"), RequestVerdict::AskedExpired);
+        check(failed(), Some(AskState::Withdrawn), Some("ask"), RequestVerdict::AskedWithdrawn);
+    }
+
+    #[test]
+    fn a_record_repeats_no_query() {
+        assert_eq!(Record::path_of("/a/b?token=secret"), "/a/b");
+        assert_eq!(Record::path_of(&"/é".repeat(400)).len(), MAX_PATH - 1);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 
-use boatyard_model::{ConnectionId, WorkspaceId};
+use boatyard_model::{AskState, ConnectionId, WorkspaceId};
 use http::Method;
 
 use crate::rules::{Rule, RuleSet, Target, Verdict, Wish};
@@ -88,8 +88,13 @@ pub struct Question {
 pub enum Answer {
     /// It may pass.
     Yes,
-    /// It may not, for this reason, as the client is told it.
-    No(String),
+    /// It may not.
+    No {
+        /// What came of it: a person said no, or nobody answered in time.
+        state: AskState,
+        /// Why, as the client is told it.
+        why: String,
+    },
 }
 
 /// An answer that is on its way.
@@ -107,6 +112,7 @@ pub struct Nobody;
 
 impl Asker for Nobody {
     fn ask(&self, _: Question) -> Asked {
-        Box::pin(std::future::ready(Answer::No("there is nobody to ask".to_owned())))
+        let why = "there is nobody to ask".to_owned();
+        Box::pin(std::future::ready(Answer::No { state: AskState::Denied, why }))
     }
 }

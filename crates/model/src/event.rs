@@ -3,8 +3,8 @@
 //! It follows the Agent Client Protocol's session updates in the semantics of its second version:
 //! things have ids and are upserted (a later event about the same message or tool replaces what
 //! the client knew), tools belong to the agent. The runner makes most of them; the server makes
-//! `turn.started`, `session.state`, `permission.resolved` and `question.answered`, and gives each
-//! its sequence number when it stores it.
+//! `turn.started`, `session.state`, `permission.resolved`, `question.answered` and `egress.…`, and
+//! gives each its sequence number when it stores it.
 //!
 //! When a message, a thought or a tool completes, the completing event carries the whole and the
 //! server drops the deltas before it: sequence numbers may have gaps, order never changes.
@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    id::{BlobId, PermissionId, PromptId, QuestionId, SessionId},
+    id::{AskId, BlobId, PermissionId, PromptId, QuestionId, SessionId},
+    request::{AskAnswer, AskState},
     state::{PromptMode, SessionState, TurnOutcome},
     time::Timestamp,
 };
@@ -245,6 +246,46 @@ pub enum EventBody {
         /// Which rule refused it.
         rule: String,
     },
+    /// A request of the workspace is held while a person is asked about it.
+    #[serde(rename = "egress.asked")]
+    EgressAsked {
+        /// Answer under this id.
+        ask: AskId,
+        /// Where it wants to go.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Its method; none for a connection whose inside is not seen.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        method: Option<String>,
+        /// Its path without the query, where it is seen.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        path: Option<String>,
+        /// The program that asks, where it is known.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        program: Option<String>,
+        /// The credential that would go with it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        credential: Option<String>,
+        /// Which rule says to ask.
+        rule: String,
+        /// No answer by then is a no.
+        deadline: Timestamp,
+    },
+    /// A request that was held has its answer, or will never have one.
+    #[serde(rename = "egress.answered")]
+    EgressAnswered {
+        /// Which.
+        ask: AskId,
+        /// What came of it.
+        state: AskState,
+        /// What was answered.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        answer: Option<AskAnswer>,
+        /// Who answered, as shown to people.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        by: Option<String>,
+    },
     /// A turn is over.
     #[serde(rename = "turn.completed")]
     TurnCompleted {
@@ -307,6 +348,8 @@ impl EventBody {
             Self::FileChanged { .. } => "file.changed",
             Self::GitCommit { .. } => "git.commit",
             Self::EgressBlocked { .. } => "egress.blocked",
+            Self::EgressAsked { .. } => "egress.asked",
+            Self::EgressAnswered { .. } => "egress.answered",
             Self::TurnCompleted { .. } => "turn.completed",
             Self::SessionState { .. } => "session.state",
             Self::Notice { .. } => "notice",

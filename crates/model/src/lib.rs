@@ -14,6 +14,8 @@
 //! - [`diff`]: what git prints of a difference, read.
 //! - [`name`]: parsed names: repositories, branches, commits, agents, environments.
 //! - [`limits`]: what a workspace or a task may use.
+//! - [`rule`]: rules of egress as people write them.
+//! - [`request`]: what became of a request that left a workspace, and what a person says to it.
 
 pub mod agent;
 pub mod diff;
@@ -21,6 +23,8 @@ pub mod event;
 pub mod id;
 pub mod limits;
 pub mod name;
+pub mod request;
+pub mod rule;
 pub mod state;
 pub mod time;
 
@@ -32,6 +36,8 @@ pub use id::{
     ToolId, WorkspaceId,
 };
 pub use limits::{TaskLimits, WorkspaceLimits};
+pub use request::{AskAnswer, AskState, RequestVerdict, RequestWay};
+pub use rule::{EgressMode, PortRange, RuleAction, RulePurpose, RuleScope, RuleSpec};
 pub use state::{
     AttemptState, JobState, PromptMode, PromptState, SessionState, TurnOutcome, WorkspaceKind,
     WorkspaceState,

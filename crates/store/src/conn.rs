@@ -16,10 +16,10 @@ pub(crate) mod sqlite;
 use std::{borrow::Cow, sync::Arc};
 
 use boatyard_model::{
-    AttemptId, AttemptState, BlobId, JobId, JobState, KeyId, LayerId, MemberId, OrganizationId,
-    PermissionId, PromptId, PromptMode, PromptState, QuestionId, RepositoryId, SessionId,
-    SessionState, TaskId, Timestamp, ToolId, TurnOutcome, WorkspaceId, WorkspaceKind,
-    WorkspaceState,
+    AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId, JobId, JobState, KeyId, LayerId,
+    MemberId, OrganizationId, PermissionId, PromptId, PromptMode, PromptState, QuestionId,
+    RepositoryId, RequestVerdict, RequestWay, SessionId, SessionState, TaskId, Timestamp, ToolId,
+    TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceState,
 };
 use sqlx::{AssertSqlSafe, SqlitePool};
 
@@ -253,6 +253,7 @@ macro_rules! ids {
 }
 
 ids!(
+    AskId,
     AttemptId,
     BlobId,
     JobId,
@@ -283,10 +284,14 @@ macro_rules! states {
 }
 
 states!(
+    AskAnswer,
+    AskState,
     AttemptState,
     JobState,
     PromptMode,
     PromptState,
+    RequestVerdict,
+    RequestWay,
     SessionState,
     TurnOutcome,
     WorkspaceKind,

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use boatyard_model::{
-    AttemptState, EventBody, OrganizationId, PermissionId, QuestionId, SessionId, SessionState,
-    Timestamp,
+    EventBody, OrganizationId, PermissionId, QuestionId, SessionId, Timestamp,
     event::{PermissionOption, PermissionOutcome},
 };
 use serde_json::json;
@@ -316,23 +315,6 @@ impl Tx {
             expired.1.push(self.answer_question(id, None, None).await?);
         }
         Ok(expired)
-    }
-
-    /// Lets a session go on that waited for a person, if nothing in it is open any more.
-    async fn session_goes_on(&mut self, session: SessionId) -> Result<()> {
-        let open = find!(
-            self,
-            (i64,),
-            "SELECT (SELECT COUNT(*) FROM permission WHERE session = $1 AND state = 'open')
-                + (SELECT COUNT(*) FROM question WHERE session = $1 AND state = 'open')",
-            session,
-        )?;
-        let row = self.session(session).await?;
-        if open.is_some_and(|(open,)| open > 0) || row.state != SessionState::Waiting {
-            return Ok(());
-        }
-        self.set_session_state(session, SessionState::Running, None).await?;
-        self.follow_session_in_attempt(session, AttemptState::Running).await
     }
 
     /// Gives everybody more time, as when the server was down at the deadline.

@@ -11,6 +11,8 @@
 //! | `permission.resolved` | `session`, `permission`, `outcome` |
 //! | `question.asked` | `session`, `question`, `text`, `deadline` |
 //! | `question.answered` | `session`, `question` |
+//! | `egress.asked` | `ask`, `workspace`, `task?`, `host`, `port`, `method?`, `deadline` |
+//! | `egress.answered` | `ask`, `workspace`, `state`, `answer?` |
 
 use std::sync::Arc;
 

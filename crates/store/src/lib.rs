@@ -8,6 +8,7 @@
 //!   follow them live without a gap.
 //! - [`jobs`]: durable background work.
 //! - [`figures`]: what is counted, and what there is at a moment.
+//! - [`asks`] and [`requests`]: requests that wait for a person, and the log of all of them.
 //! - [`tasks`], [`sessions`], [`prompts`], [`decisions`], [`workspaces`], [`repositories`],
 //!   [`layers`], [`tools`], [`blobs`], [`keys`], [`idempotency`]: one group of tables each.
 //!
@@ -19,6 +20,7 @@
 //! - Every row has an [`Owner`], itself or by the session that it belongs to.
 
 mod agent_settings;
+pub mod asks;
 pub mod blobs;
 mod bulk;
 mod conn;
@@ -38,6 +40,7 @@ mod owner;
 mod pages;
 pub mod prompts;
 pub mod repositories;
+pub mod requests;
 mod row;
 pub mod sessions;
 mod state;
@@ -47,6 +50,7 @@ pub mod tools;
 pub mod workspaces;
 pub mod writer;
 
+pub use asks::{AskFilter, AskOutcome, AskRow, Asking, NewAsk};
 pub use blobs::{BlobRow, NewBlob};
 pub use decisions::{PermissionRow, PermissionState, QuestionRow, QuestionState, Resolution};
 pub use error::{Error, Result};
@@ -63,6 +67,7 @@ pub use layers::{LayerKind, LayerRow, LayerState, NewLayer};
 pub use owner::{BUILT_IN_MEMBER, BUILT_IN_ORGANIZATION, Owner};
 pub use prompts::{Delivery, NewPrompt, PromptRow, Restarted};
 pub use repositories::{RepositoryKind, RepositoryRow, RepositoryState};
+pub use requests::{RequestFilter, RequestGroup, RequestPage, RequestRow, RequestSum};
 pub use sessions::{NewSession, SessionFilter, SessionRow, SessionUpdate, TurnRow};
 pub use store::{Before, Options, Store};
 pub use tasks::{

@@ -7,10 +7,11 @@
 use std::{borrow::Cow, error::Error as StdError};
 
 use boatyard_model::{
-    AgentOffers, AgentSettings, AttemptId, AttemptState, BlobId, Content, JobId, JobState, KeyId,
-    LayerId, MemberId, OrganizationId, PermissionId, PromptId, PromptMode, PromptState, QuestionId,
-    RepositoryId, SessionId, SessionState, TaskId, TaskLimits, Timestamp, ToolId, TurnOutcome,
-    WorkspaceId, WorkspaceKind, WorkspaceLimits, WorkspaceState,
+    AgentOffers, AgentSettings, AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId,
+    Content, JobId, JobState, KeyId, LayerId, MemberId, OrganizationId, PermissionId, PromptId,
+    PromptMode, PromptState, QuestionId, RepositoryId, RequestVerdict, RequestWay, SessionId,
+    SessionState, TaskId, TaskLimits, Timestamp, ToolId, TurnOutcome, WorkspaceId, WorkspaceKind,
+    WorkspaceLimits, WorkspaceState,
     event::{PermissionOption, Usage},
 };
 use sqlx::{Decode, Row, Sqlite, TypeInfo, ValueRef, sqlite::SqliteRow};
@@ -227,6 +228,9 @@ macro_rules! text_columns {
 }
 
 text_columns!(
+    AskAnswer,
+    AskId,
+    AskState,
     AttemptId,
     BlobId,
     JobId,
@@ -242,6 +246,8 @@ text_columns!(
     TaskId,
     ToolId,
     WorkspaceId,
+    RequestVerdict,
+    RequestWay,
     AttemptState,
     JobState,
     PromptMode,

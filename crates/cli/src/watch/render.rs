@@ -16,6 +16,7 @@ use boatyard_api::model::{
 
 use self::tools::Open;
 use super::{
+    egress::{answered, wanted},
     phase::{Told, phase_line},
     wrap::Wrap,
 };
@@ -214,6 +215,25 @@ impl Renderer {
                     clean_line(host),
                     self.look.dim(format!("({})", clean_line(rule)))
                 );
+                self.say(Block::Notice, line);
+            }
+            EventBody::EgressAsked {
+                host, port, method, path, program, credential, rule, ..
+            } => {
+                let what = wanted(method.as_deref(), host, *port, path.as_deref());
+                let mut about = vec![format!("rule {}", clean_line(rule))];
+                about.extend(program.iter().map(|name| format!("by {}", clean_line(name))));
+                about.extend(credential.iter().map(|name| format!("with {}", clean_line(name))));
+                let line = format!(
+                    "{} asks to reach {what} {}",
+                    self.look.warn("?"),
+                    self.look.dim(format!("({})", about.join(", ")))
+                );
+                self.say(Block::Notice, line);
+            }
+            EventBody::EgressAnswered { state, answer, by, .. } => {
+                let said = answered(*state, *answer, by.as_deref());
+                let line = format!("{} {said}", self.look.name("↳"));
                 self.say(Block::Notice, line);
             }
             EventBody::TurnCompleted { outcome, error, .. } => {

@@ -10,6 +10,7 @@ use std::{
     },
 };
 
+use boatyard_model::AskState;
 use http::{Method, Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -175,7 +176,9 @@ impl Connection {
             Verdict::Ask(rule) => {
                 let (method, path) = match wish {
                     Wish::Tunnel => (None, None),
-                    Wish::Request { method, path, .. } => (Some(method.clone()), Some(path.to_owned())),
+                    Wish::Request { method, path, .. } => {
+                        (Some(method.clone()), Some(path.to_owned()))
+                    }
                 };
                 let question = Question {
                     workspace: self.place.workspace,
@@ -186,10 +189,18 @@ impl Connection {
                     credential: None,
                     peer: None,
                 };
-                record.set(|record| record.rule = Some(Arc::clone(&rule)));
+                // What ends this wait without an answer is that the client went away.
+                record.set(|record| {
+                    record.rule = Some(Arc::clone(&rule));
+                    record.asked = Some(AskState::Withdrawn);
+                });
                 match self.place.parts.settings.asker.ask(question).await {
-                    policy::Answer::Yes => None,
-                    policy::Answer::No(why) => {
+                    policy::Answer::Yes => {
+                        record.set(|record| record.asked = Some(AskState::Allowed));
+                        None
+                    }
+                    policy::Answer::No { state, why } => {
+                        record.set(|record| record.asked = Some(state));
                         Some(self.denied(target, &Reason::Answered(rule, why), record))
                     }
                 }

@@ -318,7 +318,9 @@ impl Taker {
             | EventBody::SessionState { .. }
             | EventBody::PermissionResolved { .. }
             | EventBody::QuestionAnswered { .. }
-            | EventBody::EgressBlocked { .. } => return None,
+            | EventBody::EgressBlocked { .. }
+            | EventBody::EgressAsked { .. }
+            | EventBody::EgressAnswered { .. } => return None,
             EventBody::PermissionRequested { deadline: asked, .. }
             | EventBody::QuestionAsked { deadline: asked, .. } => *asked = deadline,
             _ => {}

@@ -15,7 +15,6 @@ use crate::{
     events::NewEvent,
     jobs::NewJob,
     row,
-    sessions::SessionRow,
 };
 
 /// The job that is enqueued when a turn is over. Its payload is `{"session", "turn", "outcome"}`,
@@ -154,15 +153,6 @@ impl Tx {
             }
             _ => Ok(()),
         }
-    }
-
-    /// A person must act before the session goes on.
-    async fn session_waits(&mut self, session: SessionRow) -> Result<()> {
-        if session.state != SessionState::Running {
-            return Ok(());
-        }
-        self.set_session_state(session.id, SessionState::Waiting, None).await?;
-        self.follow_session_in_attempt(session.id, AttemptState::Waiting).await
     }
 
     async fn turn_is_over(&mut self, session: SessionId, turn: u32, outcome: &str) -> Result<()> {
