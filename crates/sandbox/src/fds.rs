@@ -10,11 +10,15 @@
 //! | 6 | the directory of the workspace's cgroup, or closed | the same |
 //! | 7 | the sealed runner program, which it closes | closed |
 //! | 8 | the gateway listener, 127.0.0.1:7080, listening | closed |
+//! | 9 to 12 | [`CAPTURE`]: listeners that connections to anywhere arrive at; one where it takes all ports, the others closed | closed |
+//! | 13 | [`DNS`]: the UDP socket for names | closed |
+//! | 14 | [`NAMES`]: a memory file in which the server keeps what names it has given addresses | closed |
 //!
 //! A client of the link socket sends [`Hello`] first. `init` answers a [`Kind::Link`] by passing
 //! the connection to `serve` (whatever follows the greeting is then `serve`'s), a
 //! [`Kind::Listener`] by one byte ([`LISTENER_OK`]) with a duplicate of that [`Listener`]
-//! attached, and a [`Kind::Ping`] by [`Pong`]. It closes the connection without a word when it has
+//! attached, a [`Kind::Capture`] by the same byte with duplicates of [`DNS`], [`NAMES`] and the
+//! open ones of [`CAPTURE`], in this order, and a [`Kind::Ping`] by [`Pong`]. It closes the connection without a word when it has
 //! no such listener, or does not know the kind, being of an earlier version.
 
 use crate::{EGRESS_PORT, GATEWAY_PORT};
@@ -31,8 +35,25 @@ pub const SPOOL: i32 = 4;
 pub const CGROUP: i32 = 6;
 /// `init`: the sealed memory file that it was started from.
 pub const RUNNER: i32 = 7;
+/// `init`: the listeners that caught connections arrive at.
+pub const CAPTURE: [i32; 4] = [9, 10, 11, 12];
+/// `init`: the socket that names are asked at.
+pub const DNS: i32 = 13;
+/// `init`: what the server keeps here about names, so that the next one knows it too.
+pub const NAMES: i32 = 14;
 /// The greatest number that is well known.
-pub(crate) const LAST: i32 = 8;
+pub(crate) const LAST: i32 = 14;
+/// Everything that a network which is open adds, by number.
+pub(crate) const NETWORK: [i32; 8] = [
+    Listener::Egress.fd(),
+    Listener::Gateway.fd(),
+    CAPTURE[0],
+    CAPTURE[1],
+    CAPTURE[2],
+    CAPTURE[3],
+    DNS,
+    NAMES,
+];
 
 /// What a message on [`CONNECTIONS`] consists of, beside the attached descriptor.
 pub const CONNECTION_BYTE: u8 = b'L';
@@ -100,6 +121,8 @@ pub enum Kind {
     Link,
     /// A duplicate of a listener.
     Listener(Listener),
+    /// Everything that catches what programs send without a proxy.
+    Capture,
     /// To know that the first process lives, and which generation.
     Ping,
 }
@@ -126,6 +149,7 @@ impl Hello {
             Kind::Listener(Listener::Egress) => 2,
             Kind::Ping => 3,
             Kind::Listener(Listener::Gateway) => 4,
+            Kind::Capture => 5,
         };
         bytes
     }
@@ -141,6 +165,7 @@ impl Hello {
             2 => Kind::Listener(Listener::Egress),
             3 => Kind::Ping,
             4 => Kind::Listener(Listener::Gateway),
+            5 => Kind::Capture,
             _ => return None,
         };
         Some(Self { kind })
@@ -192,7 +217,7 @@ mod tests {
     #[test]
     fn greetings_come_back_as_they_went() {
         let listeners = Listener::ALL.map(Kind::Listener);
-        for kind in [Kind::Link, Kind::Ping].into_iter().chain(listeners) {
+        for kind in [Kind::Link, Kind::Ping, Kind::Capture].into_iter().chain(listeners) {
             assert_eq!(Hello::decode(&Hello { kind }.encode()), Some(Hello { kind }));
         }
         let pong = Pong { generation: u64::MAX - 7, serve_pid: 9, serve_starts: 3 };

@@ -6,6 +6,7 @@
 //! ```text
 //! connection ─► hello (16 bytes, within 1 s) ─┬─ ping     ─► pong, closed
 //!                                             ├─ listener ─► byte + listener, closed
+//!                                             ├─ capture  ─► byte + all that catches, closed
 //!                                             └─ link     ─► queue ─► serve (started if need be)
 //! serve ends ─► everything else in here is killed ─► still a connection queued? serve again
 //! ```
@@ -13,7 +14,7 @@
 //! It keeps both ends of the queue, a SEQPACKET pair, so a connection that one `serve` did not
 //! take is the next one's first. Nothing here allocates after the start. The worker can't signal
 //! it, trace it or reach its sockets; what comes from a connection is 16 bytes that are compared
-//! with the three that are known, and connections come from outside only.
+//! with the few that are known, and connections come from outside only.
 
 mod greeting;
 mod start_serve;
@@ -57,6 +58,8 @@ struct Init {
     listener: OwnedFd,
     /// In the order of [`Listener::ALL`]; none where the network is closed.
     listeners: [Option<OwnedFd>; Listener::ALL.len()],
+    /// What [`Kind::Capture`] is answered with, in its order; empty where the network is closed.
+    capture: Vec<OwnedFd>,
     /// Readable when a child has ended.
     children: OwnedFd,
     /// Our end of the queue, and `serve`'s, of which it gets a copy.
@@ -85,6 +88,13 @@ impl Init {
                 *place = Some(unsafe { OwnedFd::from_raw_fd(listener.fd()) });
             }
         }
+        let mut capture = Vec::with_capacity(socket::FDS_MAX);
+        for fd in [fds::DNS, fds::NAMES].into_iter().chain(fds::CAPTURE) {
+            if hold(fd)? {
+                // SAFETY: as above.
+                capture.push(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
+        }
         let has_group = hold(fds::CGROUP)?;
         // What this was started from; nobody needs it again.
         // SAFETY: an integer; the spawner leaves it open, and nothing else knows it.
@@ -101,6 +111,7 @@ impl Init {
         Ok(Self {
             listener,
             listeners,
+            capture,
             children: children()?,
             queue,
             queue_end,
@@ -167,6 +178,16 @@ impl Init {
                 if let Some(listener) = place.and_then(|place| self.listeners[place].as_ref()) {
                     let _ =
                         socket::send(connection.as_fd(), &[LISTENER_OK], &[listener.as_raw_fd()]);
+                }
+            }
+            Kind::Capture => {
+                let mut all = [-1; socket::FDS_MAX];
+                for (place, descriptor) in all.iter_mut().zip(&self.capture) {
+                    *place = descriptor.as_raw_fd();
+                }
+                let all = &all[..self.capture.len().min(socket::FDS_MAX)];
+                if !all.is_empty() {
+                    let _ = socket::send(connection.as_fd(), &[LISTENER_OK], all);
                 }
             }
             Kind::Link => {

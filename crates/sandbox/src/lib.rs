@@ -54,3 +54,8 @@ pub const HOSTNAME: &str = "boatyard";
 pub const EGRESS_PORT: u16 = 3128;
 /// Where the gateway to the models' providers listens inside, on 127.0.0.1.
 pub const GATEWAY_PORT: u16 = 7080;
+/// Where connections that know of no proxy arrive inside, on 127.0.0.1, whatever their port was.
+pub const CAPTURE_PORT: u16 = 3129;
+/// The ports on which connections are caught where the kernel can't do it for all: HTTPS, HTTP,
+/// SSH, and names over TCP.
+pub const CAPTURED_PORTS: [u16; 4] = [443, 80, 22, 53];

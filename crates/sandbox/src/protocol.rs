@@ -20,7 +20,7 @@ mod report;
 pub use codec::{
     REPLY_MAX, REQUEST_MAX, decode_reply, decode_request, encode_reply, encode_request,
 };
-pub use report::{Check, Failure, FailureKind, Isolation, LimitsBy, Outcome, Report};
+pub use report::{Capture, Check, Failure, FailureKind, Isolation, LimitsBy, Outcome, Report};
 
 /// The most lower layers that one workspace may stand on.
 pub const LOWERS_MAX: usize = 64;

@@ -4,7 +4,7 @@
 //! - [`process`]: `clone3`, pidfds, waiting.
 //! - [`dir`]: files and folders below an open folder, no symbolic link followed.
 //! - [`mount`]: the mount calls that work on descriptors.
-//! - [`memory`]: sealed memory files.
+//! - [`memory`]: memory files.
 //! - [`quota`]: limits that the file system keeps.
 
 pub(crate) mod dir;

@@ -1,6 +1,13 @@
 //! Ways out, tried one after another: a line `name: allowed` or `name: blocked (reason)` each.
 
-use std::{ffi::CString, fs, io, net::TcpStream, os::unix::fs::MetadataExt};
+use std::{
+    ffi::CString,
+    fs,
+    io::{self, Read as _, Write as _},
+    net::TcpStream,
+    os::unix::fs::MetadataExt,
+    time::Duration,
+};
 
 /// Tries everything.
 pub(crate) fn main() {
@@ -303,12 +310,26 @@ fn ids() {
 
 fn network() {
     for address in ["169.254.169.254:80", "10.0.0.1:80", "1.1.1.1:53"] {
-        let result = TcpStream::connect(address).map(drop);
-        say(&format!("connect {address}"), result);
+        // What is caught is connected, with nobody behind it but who asks the rules.
+        match TcpStream::connect(address).and_then(|stream| heard(&stream)) {
+            Ok(false) => println!("connect {address}: caught"),
+            result => say(&format!("connect {address}"), result.map(drop)),
+        }
     }
     say("connect 127.0.0.1:22", TcpStream::connect("127.0.0.1:22").map(drop));
     for address in ["127.0.0.1:3128", "127.0.0.1:7080"] {
         say(&format!("connect {address}"), TcpStream::connect(address).map(drop));
+    }
+}
+
+/// Whether somebody answers.
+fn heard(mut stream: &TcpStream) -> io::Result<bool> {
+    stream.set_read_timeout(Some(Duration::from_millis(100)))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    match stream.read(&mut [0]) {
+        Ok(length) => Ok(length > 0),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -60,7 +60,7 @@ fn become_serve(story: Story, queue_end: &OwnedFd) -> io::Result<Inherited> {
         if !story.has_group {
             libc::close(fds::CGROUP);
         }
-        // The gateway listener is among them.
+        // The other listeners are among them.
         check(libc::syscall(libc::SYS_close_range, fds::CGROUP + 1, u32::MAX, 0))?;
     }
     // For people who look at the list of processes.

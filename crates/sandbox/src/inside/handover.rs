@@ -11,7 +11,7 @@ use super::setup::{Ids, PARKING, Setup, Trees};
 use crate::{
     Error, Result,
     error::Step as _,
-    fds::{self, Listener},
+    fds,
     sys::{check, process::close_on_exec_from},
 };
 
@@ -19,7 +19,7 @@ use crate::{
 pub(super) fn descriptors(
     setup: &Setup<'_>,
     trees: &Trees,
-    listeners: Vec<(i32, OwnedFd)>,
+    network: Vec<(i32, OwnedFd)>,
 ) -> Result<()> {
     // SAFETY: a constant C string; the result is a new descriptor.
     let null = unsafe {
@@ -35,9 +35,9 @@ pub(super) fn descriptors(
         (fds::CGROUP, setup.cgroup),
         (fds::RUNNER, Some(setup.runner)),
     ];
-    wanted.extend(Listener::ALL.map(|kind| {
-        let made = listeners.iter().find(|(number, _)| *number == kind.fd());
-        (kind.fd(), made.map(|(_, socket)| socket.as_fd()))
+    wanted.extend(fds::NETWORK.map(|wanted| {
+        let made = network.iter().find(|(number, _)| *number == wanted);
+        (wanted, made.map(|(_, descriptor)| descriptor.as_fd()))
     }));
     // First all out of the way, since a source may sit on another's place.
     let mut parked = Vec::with_capacity(wanted.len());
@@ -66,7 +66,7 @@ pub(super) fn descriptors(
     }
     // What is owned here may have been at a number that is well known by now: nothing is closed
     // but on exec.
-    std::mem::forget((null, listeners, parked));
+    std::mem::forget((null, network, parked));
     close_on_exec_from(fds::LAST + 1).step("descriptors")
 }
 

@@ -24,8 +24,7 @@ use super::{capabilities, handover, network, seccomp};
 use crate::{
     Error, HOSTNAME, Result,
     error::Step as _,
-    fds::Listener,
-    protocol::Network,
+    protocol::{Capture, Network},
     sys::{
         check,
         mount::{self, Depth, NODEV, NOSUID, RDONLY},
@@ -69,6 +68,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) overlay: &'a CStr,
     pub(crate) has_mirror: bool,
     pub(crate) network: Network,
+    pub(crate) capture: Capture,
     pub(crate) tmp_bytes: u64,
     /// Set where no control group limits them.
     pub(crate) rlimits: Option<Rlimits>,
@@ -115,7 +115,7 @@ pub(crate) fn run(setup: &Setup<'_>) -> Result<Infallible> {
     take_ids(setup.ids)?;
     root()?;
     file_systems(setup)?;
-    let listeners = network_inside(setup)?;
+    let network = network_inside(setup)?;
     let trees = trees(setup)?;
     work(setup, &trees.state)?;
     if let Some(mirror) = &trees.mirror {
@@ -146,7 +146,7 @@ pub(crate) fn run(setup: &Setup<'_>) -> Result<Infallible> {
     check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }).step("cgroup namespace")?;
     limits(setup)?;
     harden(setup.cgroup)?;
-    handover::descriptors(setup, &trees, listeners)?;
+    handover::descriptors(setup, &trees, network)?;
     // As above: their numbers are well known, or closed on exec.
     std::mem::forget(trees);
     seccomp::install(setup.filter).step("seccomp")?;
@@ -170,7 +170,7 @@ fn trees(setup: &Setup<'_>) -> Result<Trees> {
     let mut byte = [0];
     let received = socket::receive(setup.sync, &mut byte).step("trees")?;
     match received.fds {
-        [Some(state), Some(link), Some(spool), mirror]
+        [Some(state), Some(link), Some(spool), mirror, None, None]
             if received.length == 1 && byte == [TREES] && mirror.is_some() == setup.has_mirror =>
         {
             Ok(Trees { state, link, spool, mirror })
@@ -268,18 +268,17 @@ fn tools() -> Result<()> {
     mount::attach_here(tools.as_fd(), c"opt/boatyard/tools").step("tools bind")
 }
 
-/// Where the network is open: each listener with its well-known number.
+/// Where the network is open: its descriptors, each with its well-known number.
 fn network_inside(setup: &Setup<'_>) -> Result<Vec<(i32, OwnedFd)>> {
     // SAFETY: a buffer of the length given.
     check(unsafe { libc::sethostname(HOSTNAME.as_ptr().cast(), HOSTNAME.len()) })
         .step("hostname")?;
-    network::loopback_up().step("loopback")?;
     match setup.network {
-        Network::None => Ok(Vec::new()),
-        Network::Egress => Listener::ALL
-            .into_iter()
-            .map(|kind| Ok((kind.fd(), network::listen(kind).step(kind.name())?)))
-            .collect(),
+        Network::None => {
+            network::loopback_up().step("loopback")?;
+            Ok(Vec::new())
+        }
+        Network::Egress => network::open(setup.capture),
     }
 }
 

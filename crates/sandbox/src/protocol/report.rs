@@ -62,6 +62,15 @@ impl fmt::Display for LimitsBy {
     }
 }
 
+/// How much of what programs send without a proxy is caught.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capture {
+    /// Every TCP connection to anywhere but the sandbox itself.
+    AllPorts,
+    /// Those to [`crate::CAPTURED_PORTS`]; others are refused at once.
+    UsualPorts,
+}
+
 /// Why the spawner did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {

@@ -19,6 +19,8 @@ pub struct Config {
     pub runner: Option<PathBuf>,
     /// Which ids an ordinary user's sandboxes get.
     pub ids: IdsSetting,
+    /// How connections of programs that know of no proxy are caught.
+    pub capture: CaptureSetting,
 }
 
 /// Which ids an ordinary user's sandboxes get.
@@ -33,6 +35,17 @@ pub enum IdsSetting {
     Single,
 }
 
+/// How connections of programs that know of no proxy are caught.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureSetting {
+    /// On every port where the kernel can do that, else on the usual ones.
+    #[default]
+    Automatic,
+    /// On the usual ports only ([`crate::CAPTURED_PORTS`]).
+    UsualPorts,
+}
+
 impl Config {
     /// A configuration with nothing optional.
     pub fn new(data: impl Into<PathBuf>, server_uid: u32, server_gid: u32) -> Self {
@@ -43,6 +56,7 @@ impl Config {
             tools: Vec::new(),
             runner: None,
             ids: IdsSetting::default(),
+            capture: CaptureSetting::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Config, IdsSetting,
+    CaptureSetting, Config, IdsSetting,
     ids::{self, Ids},
     meta::{self, Meta},
     state::{Level, Phase, Sandbox, State},
@@ -22,10 +22,11 @@ use crate::{
     cgroup::host::{Frozen, Host},
     error::Step as _,
     inside::{
-        capabilities, seccomp,
+        capabilities, network, seccomp,
         template::{Sources, WorkerIs},
     },
     names,
+    protocol::Capture,
     sys::{check, dir, mount},
 };
 
@@ -75,6 +76,10 @@ pub(super) fn enter(config: Config, runner: OwnedFd) -> Result<State> {
         dir::exists(workspaces.as_fd(), &names::workspace(ws)).unwrap_or(true)
     })?;
     let quota = super::quota::probe(level, sandboxes.as_fd());
+    let capture = match config.capture {
+        CaptureSetting::Automatic => network::try_capture().step("try to catch connections")?,
+        CaptureSetting::UsualPorts => Capture::UsualPorts,
+    };
     let mut state = State {
         config,
         level,
@@ -91,6 +96,7 @@ pub(super) fn enter(config: Config, runner: OwnedFd) -> Result<State> {
         _lock: lock,
         ids,
         quota,
+        capture,
         running,
         copying: std::collections::HashSet::new(),
         discarded: 0,

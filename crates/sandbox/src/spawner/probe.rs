@@ -12,11 +12,11 @@ use super::{
     state::{Level, State},
 };
 use crate::{
-    Error, Result,
+    CAPTURED_PORTS, Error, Result,
     error::Step as _,
     fds::{HELLO_LENGTH, Hello, Kind, PONG_LENGTH, Pong},
     names,
-    protocol::{Check, FailureKind, Limits, LimitsBy, Network, Outcome, Report, Start},
+    protocol::{Capture, Check, FailureKind, Limits, LimitsBy, Network, Outcome, Report, Start},
     sys::{
         check, dir,
         process::{self, Wait, reap},
@@ -60,6 +60,7 @@ pub(super) fn probe(state: &mut State, since: Instant) -> Report {
             isolation = None;
         }
     }
+    checks.push(network(state.capture));
     checks.push(landlock());
     checks.push(quota(state));
     Report { isolation, limits, checks }
@@ -212,6 +213,24 @@ fn v1_with_v2() -> String {
              faster, until the next boot"
         ),
         _ => found.to_owned(),
+    }
+}
+
+/// What is caught of programs that know of no proxy.
+fn network(capture: Capture) -> Check {
+    match capture {
+        Capture::AllPorts => works("network", "every connection is caught, whatever its port"),
+        Capture::UsualPorts => {
+            let ports = CAPTURED_PORTS.map(|port| port.to_string()).join(", ");
+            weaker(
+                "network",
+                &format!(
+                    "connections of programs that know of no proxy are caught on ports {ports} \
+                     only, and refused on others: the kernel has no nf_tables with tproxy; \
+                     `modprobe nft_tproxy`, then restart Boatyard"
+                ),
+            )
+        }
     }
 }
 

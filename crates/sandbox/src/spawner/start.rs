@@ -137,6 +137,7 @@ impl State {
             overlay: &overlay,
             has_mirror: mirror.is_some(),
             network: start.network,
+            capture: self.capture,
             tmp_bytes: if limits.tmp_bytes == 0 {
                 limits.memory_bytes / 8
             } else {

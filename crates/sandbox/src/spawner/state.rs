@@ -15,7 +15,7 @@ use crate::{
     error::Step as _,
     inside::{seccomp, setup::Ids as InsideIds},
     names,
-    protocol::Isolation,
+    protocol::{Capture, Isolation},
     sys::dir,
 };
 
@@ -70,6 +70,8 @@ pub(super) struct State {
     pub(super) ids: Ids,
     /// Whether the file system keeps limits on disk.
     pub(super) quota: bool,
+    /// How much of the network's traffic the kernel lets us catch.
+    pub(super) capture: Capture,
     pub(super) running: HashMap<u128, Sandbox>,
     /// Workspaces whose files a worker is copying or moving.
     pub(super) copying: HashSet<u128>,

@@ -1,4 +1,5 @@
-//! Sealed memory files: programs that run without a path, and that nobody can write.
+//! Memory files: sealed ones, programs that run without a path and that nobody can write, and
+//! plain ones.
 
 use std::{
     ffi::CStr,
@@ -24,6 +25,18 @@ pub(crate) fn sealed(name: &CStr, content: &[u8]) -> io::Result<OwnedFd> {
     }
     // The writable descriptor would make every execve of it fail with "text file busy".
     File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map(OwnedFd::from)
+}
+
+/// An empty memory file, to be read and written, never to be run.
+pub(crate) fn plain(name: &CStr) -> io::Result<OwnedFd> {
+    let make = |flags| {
+        // SAFETY: `name` is a C string; the result is a new descriptor or an error.
+        check(unsafe { libc::memfd_create(name.as_ptr(), flags | libc::MFD_CLOEXEC) })
+    };
+    // Kernels before 6.3 do not know the flag; later ones complain without it.
+    let fd = make(libc::MFD_NOEXEC_SEAL).or_else(|_| make(0))?;
+    // SAFETY: just made, ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn create(name: &CStr) -> io::Result<OwnedFd> {

@@ -10,7 +10,7 @@ use super::{check, retry};
 /// Room for one control message with up to [`FDS_MAX`] descriptors, aligned for its header.
 type Control = [u64; 8];
 /// The most descriptors in one message.
-pub(crate) const FDS_MAX: usize = 4;
+pub(crate) const FDS_MAX: usize = 6;
 
 /// What kind of socket pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,12 +2,14 @@
 
 use std::{
     os::fd::AsFd as _,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use boatyard_sandbox::{
     client,
-    protocol::{Reply, Request, SnapshotMode},
+    protocol::{Network, Reply, Request, SnapshotMode},
+    spawner::{CaptureSetting, Config},
 };
 use serde_json::json;
 
@@ -94,6 +96,38 @@ fn bench() {
         }
         say("kill a fork bomb of 512", bombs);
         many(&mut host);
+    }
+}
+
+/// What an open network adds to a start: the same start, by turns, with the network closed, with
+/// connections caught on the usual ports, and on all.
+#[test]
+#[ignore = "figures, not checks"]
+fn bench_network() {
+    for who in levels() {
+        let usual = |config: &mut Config, _: &Path| config.capture = CaptureSetting::UsualPorts;
+        let mut hosts = [Host::new(who), Host::with(who, usual), Host::new(who)];
+        let mut times = [vec![], vec![], vec![]];
+        let mut ends = [vec![], vec![], vec![]];
+        for _ in 0..300 {
+            for (index, host) in hosts.iter_mut().enumerate() {
+                let ws = host.create();
+                let network = if index == 0 { Network::None } else { Network::Egress };
+                let started = host.start_with(ws, 1, |start| start.network = network);
+                times[index].push(Duration::from_micros(started.total_us.into()));
+                let begun = Instant::now();
+                host.kill(ws);
+                ends[index].push(begun.elapsed());
+                host.call(&Request::Remove { ws });
+            }
+        }
+        println!("{who:?}: start, to first program, and kill");
+        for (name, (times, ends)) in
+            ["closed", "usual ports", "all ports"].iter().zip(times.into_iter().zip(ends))
+        {
+            say(name, times);
+            say(&format!("{name}, kill"), ends);
+        }
     }
 }
 

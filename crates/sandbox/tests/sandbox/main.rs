@@ -8,6 +8,7 @@ mod escape;
 mod harness;
 mod life;
 mod limits;
+mod network;
 mod programs;
 mod quota;
 mod snapshots;
