@@ -16,10 +16,10 @@ pub(crate) mod sqlite;
 use std::{borrow::Cow, sync::Arc};
 
 use boatyard_model::{
-    AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId, JobId, JobState, KeyId, LayerId,
-    MemberId, OrganizationId, PermissionId, PromptId, PromptMode, PromptState, QuestionId,
-    RepositoryId, RequestVerdict, RequestWay, SessionId, SessionState, TaskId, Timestamp, ToolId,
-    TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceState,
+    AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId, ConnectionId, JobId, JobState,
+    KeyId, LayerId, MemberId, OrganizationId, PermissionId, PromptId, PromptMode, PromptState,
+    QuestionId, RepositoryId, RequestVerdict, RequestWay, RuleId, SessionId, SessionState, TaskId,
+    Timestamp, ToolId, TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceState,
 };
 use sqlx::{AssertSqlSafe, SqlitePool};
 
@@ -256,6 +256,7 @@ ids!(
     AskId,
     AttemptId,
     BlobId,
+    ConnectionId,
     JobId,
     KeyId,
     LayerId,
@@ -265,6 +266,7 @@ ids!(
     PromptId,
     QuestionId,
     RepositoryId,
+    RuleId,
     SessionId,
     TaskId,
     ToolId,
@@ -304,6 +306,7 @@ states!(
     crate::layers::LayerState,
     crate::tools::ToolKind,
     crate::tools::ToolState,
+    crate::connections::VaultKeyPurpose,
     crate::decisions::PermissionState,
     crate::decisions::QuestionState
 );

@@ -9,8 +9,8 @@
 //! - [`jobs`]: durable background work.
 //! - [`figures`]: what is counted, and what there is at a moment.
 //! - [`asks`] and [`requests`]: requests that wait for a person, and the log of all of them.
-//! - [`tasks`], [`sessions`], [`prompts`], [`decisions`], [`workspaces`], [`repositories`],
-//!   [`layers`], [`tools`], [`blobs`], [`keys`], [`idempotency`]: one group of tables each.
+//! - [`tasks`], [`sessions`], [`prompts`], [`decisions`], [`workspaces`], [`repositories`], [`rules`],
+//!   [`layers`], [`tools`], [`blobs`], [`connections`], [`keys`], [`idempotency`]: one group of tables each.
 //!
 //! What holds here:
 //!
@@ -24,6 +24,7 @@ pub mod asks;
 pub mod blobs;
 mod bulk;
 mod conn;
+pub mod connections;
 pub mod decisions;
 mod error;
 pub mod events;
@@ -42,6 +43,7 @@ pub mod prompts;
 pub mod repositories;
 pub mod requests;
 mod row;
+pub mod rules;
 pub mod sessions;
 mod state;
 pub mod store;
@@ -52,6 +54,7 @@ pub mod writer;
 
 pub use asks::{AskFilter, AskOutcome, AskRow, Asking, NewAsk};
 pub use blobs::{BlobRow, NewBlob};
+pub use connections::{ConnectionRow, NewConnection, NewVaultKey, VaultKeyPurpose, VaultKeyRow};
 pub use decisions::{PermissionRow, PermissionState, QuestionRow, QuestionState, Resolution};
 pub use error::{Error, Result};
 pub use events::{Appended, EventFollower, JOB_TURN_COMPLETED, NewEvent, Origin, StoredEvent};
@@ -68,6 +71,7 @@ pub use owner::{BUILT_IN_MEMBER, BUILT_IN_ORGANIZATION, Owner};
 pub use prompts::{Delivery, NewPrompt, PromptRow, Restarted};
 pub use repositories::{RepositoryKind, RepositoryRow, RepositoryState};
 pub use requests::{RequestFilter, RequestGroup, RequestPage, RequestRow, RequestSum};
+pub use rules::{NewRule, RulePlace, RuleRow, ScopeRow};
 pub use sessions::{NewSession, SessionFilter, SessionRow, SessionUpdate, TurnRow};
 pub use store::{Before, Options, Store};
 pub use tasks::{

@@ -8,10 +8,10 @@ use std::{borrow::Cow, error::Error as StdError};
 
 use boatyard_model::{
     AgentOffers, AgentSettings, AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId,
-    Content, JobId, JobState, KeyId, LayerId, MemberId, OrganizationId, PermissionId, PromptId,
-    PromptMode, PromptState, QuestionId, RepositoryId, RequestVerdict, RequestWay, SessionId,
-    SessionState, TaskId, TaskLimits, Timestamp, ToolId, TurnOutcome, WorkspaceId, WorkspaceKind,
-    WorkspaceLimits, WorkspaceState,
+    ConnectionId, Content, EgressMode, JobId, JobState, KeyId, LayerId, MemberId, OrganizationId,
+    PermissionId, PromptId, PromptMode, PromptState, QuestionId, RepositoryId, RequestVerdict,
+    RequestWay, RuleId, RuleScope, SessionId, SessionState, TaskId, TaskLimits, Timestamp, ToolId,
+    TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceLimits, WorkspaceState,
     event::{PermissionOption, Usage},
 };
 use sqlx::{Decode, Row, Sqlite, TypeInfo, ValueRef, sqlite::SqliteRow};
@@ -233,6 +233,7 @@ text_columns!(
     AskState,
     AttemptId,
     BlobId,
+    ConnectionId,
     JobId,
     KeyId,
     LayerId,
@@ -242,10 +243,13 @@ text_columns!(
     PromptId,
     QuestionId,
     RepositoryId,
+    RuleId,
     SessionId,
     TaskId,
     ToolId,
     WorkspaceId,
+    EgressMode,
+    RuleScope,
     RequestVerdict,
     RequestWay,
     AttemptState,
@@ -264,6 +268,7 @@ text_columns!(
     crate::layers::LayerState,
     crate::tools::ToolKind,
     crate::tools::ToolState,
+    crate::connections::VaultKeyPurpose,
     crate::decisions::PermissionState,
     crate::decisions::QuestionState
 );
