@@ -9,6 +9,22 @@
 //!
 //! The proxy calls it for every request whose inside it sees: plain HTTP, and TLS that it opened.
 //! What is not opened can't be looked at, and nothing is added there.
+//!
+//! - [`Broker`]: what the proxy calls; [`Exchange`] is the one that has credentials, from a
+//!   [`Keeper`], where [`Nothing`] has none.
+//! - [`Placeholders`]: what workspaces have in their stead.
+//! - [`Place`]: where in a request one goes.
+//! - [`Echo`]: paints over what an answer repeats.
+
+mod body;
+mod exchange;
+mod head;
+mod keeper;
+mod paint;
+mod place;
+mod placeholder;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -17,10 +33,20 @@ use bytes::Bytes;
 use http::{StatusCode, request};
 use http_body_util::combinators::UnsyncBoxBody;
 
+pub use self::{
+    exchange::Exchange,
+    keeper::{Keeper, Opening, Told, What, Withheld},
+    paint::Echo,
+    place::Place,
+    placeholder::{Placeholders, Shape},
+};
 use crate::{policy::Policy, rules::Target};
 
 /// Why a body ended before its end.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The same, as the proxy calls it.
+pub type BodyError = BoxError;
 
 /// A body on its way through, piece by piece.
 ///
@@ -85,12 +111,15 @@ pub struct Prepared {
     pub body: Body,
     /// The credentials that were put in, to be told to [`Broker::answered`] and recorded.
     pub used: Vec<ConnectionId>,
+    /// What the answer goes through on its way to the workspace: its head by [`Echo::head`], its
+    /// body by [`Echo::body`].
+    pub echo: Echo,
 }
 
 impl Prepared {
     /// With nothing put in.
     pub fn untouched(body: Body) -> Self {
-        Self { body, used: Vec::new() }
+        Self { body, used: Vec::new(), echo: Echo::default() }
     }
 }
 
@@ -150,12 +179,7 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 pub struct Nothing;
 
 impl Broker for Nothing {
-    fn prepare<'a>(
-        &'a self,
-        _: Call<'a>,
-        _: &'a mut request::Parts,
-        body: Body,
-    ) -> Preparing<'a> {
+    fn prepare<'a>(&'a self, _: Call<'a>, _: &'a mut request::Parts, body: Body) -> Preparing<'a> {
         Box::pin(std::future::ready(Ok(Prepared::untouched(body))))
     }
 
