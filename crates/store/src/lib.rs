@@ -32,6 +32,7 @@ pub mod feed;
 pub mod figures;
 mod filler;
 pub mod follow;
+pub mod git;
 pub mod idempotency;
 pub mod jobs;
 pub mod keys;
@@ -61,6 +62,7 @@ pub use events::{Appended, EventFollower, JOB_TURN_COMPLETED, NewEvent, Origin, 
 pub use feed::{FeedEntry, FeedFollower};
 pub use figures::Figures;
 pub use follow::Follower;
+pub use git::{GIT_BINDINGS_MAX, GitBindingRow, GitKeyRow};
 pub use idempotency::IdempotencyKey;
 pub use jobs::{
     DEFAULT_QUEUE, Enqueued, JobFilter, JobOutcome, JobRow, Lease, NewJob, Settlement, WasRunning,
