@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// What a rule says of the requests that it is about.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleAction {
     /// They may pass.
@@ -122,8 +120,13 @@ impl PortRange {
         self.first <= other.first && other.last <= self.last
     }
 
+    /// Whether some port is in both.
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
     /// How many ports it has.
-    pub const fn len(self) -> u32 {
+    pub const fn count(self) -> u32 {
         self.last as u32 - self.first as u32 + 1
     }
 }
@@ -148,7 +151,11 @@ impl TryFrom<PortForm> for PortRange {
 
 impl From<PortRange> for PortForm {
     fn from(range: PortRange) -> Self {
-        if range.first == range.last { Self::One(range.first) } else { Self::Text(range.to_string()) }
+        if range.first == range.last {
+            Self::One(range.first)
+        } else {
+            Self::Text(range.to_string())
+        }
     }
 }
 
@@ -287,7 +294,9 @@ mod tests {
         let ports: Vec<PortRange> = serde_json::from_str(r#"[443, "8000-8100", "*"]"#).unwrap();
         assert_eq!(serde_json::to_string(&ports).unwrap(), r#"[443,"8000-8100","*"]"#);
         assert!(ports[1].contains(8100) && !ports[1].contains(8101));
-        for wrong in [r#"[0]"#, r#"["80-"]"#, r#"["90-80"]"#, r#"[65536]"#, r#"["+1"]"#, r#"["0-5"]"#] {
+        for wrong in
+            [r#"[0]"#, r#"["80-"]"#, r#"["90-80"]"#, r#"[65536]"#, r#"["+1"]"#, r#"["0-5"]"#]
+        {
             assert!(serde_json::from_str::<Vec<PortRange>>(wrong).is_err(), "{wrong}");
         }
     }

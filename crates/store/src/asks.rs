@@ -9,8 +9,9 @@
 //!
 //! The same question of a workspace is one row while it is open, however many requests wait for
 //! it. The sessions that run in the workspace are told, and wait as they do for a permission. A
-//! row outlives the server and the connections that wait: what was answered while nobody waited
-//! holds for the next who asks the same, until the deadline.
+//! row outlives the server and the connections that wait: what was answered once while nobody
+//! waited holds for the next who asks the same, until the deadline. An answer that lasts made a
+//! rule, and lasts as long as that ([`Store::standing_answer`]).
 
 use boatyard_model::{
     AskAnswer, AskId, AskState, AttemptState, EventBody, OrganizationId, RepositoryId, SessionId,
@@ -110,7 +111,7 @@ pub enum Asking {
     New(AskRow),
     /// A person is asked the same already.
     Shared(AskRow),
-    /// A person said yes to it a moment ago, when nobody waited any more.
+    /// A person said yes to it before, and that still holds.
     Answered(AskRow),
     /// So many wait already that no more are asked.
     Full(u64),
@@ -170,7 +171,8 @@ impl Tx {
             format!(
                 "UPDATE egress_ask SET spent = TRUE WHERE id = (SELECT id FROM egress_ask
                     WHERE workspace = $1 AND question = $2 AND state = 'allowed'
-                        AND answer = 'once' AND NOT spent AND deadline > $3 LIMIT 1)
+                        AND answer = 'once' AND NOT spent AND deadline > $3
+                    ORDER BY id LIMIT 1)
                  RETURNING {columns}"
             ),
             new.workspace,
@@ -345,7 +347,8 @@ impl Tx {
         Ok(expired)
     }
 
-    /// Removes at most `limit` asks that ended before `before`; how many.
+    /// Removes at most `limit` asks that ended before `before`, and of which no rule is left; how
+    /// many.
     ///
     /// # Errors
     /// When they can't be removed.
@@ -353,7 +356,8 @@ impl Tx {
         exec!(
             self,
             "DELETE FROM egress_ask WHERE id IN (SELECT id FROM egress_ask
-                WHERE state <> 'open' AND resolved < $1 LIMIT $2)",
+                WHERE state <> 'open' AND resolved < $1
+                    AND (made IS NULL OR made NOT IN (SELECT id FROM egress_rule)) LIMIT $2)",
             before,
             limit,
         )
@@ -450,6 +454,35 @@ impl Store {
             limit,
             filter.state,
             filter.workspace,
+        )
+    }
+
+    /// The answer that holds for a question of a workspace: one whose rule is still there, given
+    /// in it or for its repository. A rule that was removed, or has ended, ends the answer.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn standing_answer(
+        &self,
+        workspace: WorkspaceId,
+        question: &str,
+    ) -> Result<Option<AskRow>> {
+        let columns = AskRow::COLUMNS;
+        read_one!(
+            self,
+            AskRow,
+            format!(
+                "SELECT {columns} FROM egress_ask
+                 WHERE question = $1 AND state = 'allowed'
+                    AND (workspace = $2 OR answer = 'repository' AND repository =
+                        (SELECT repository FROM workspace WHERE id = $2))
+                    AND EXISTS (SELECT 1 FROM egress_rule WHERE egress_rule.id = egress_ask.made
+                        AND (expires IS NULL OR expires > $3))
+                 ORDER BY id DESC LIMIT 1"
+            ),
+            question,
+            workspace,
+            self.now(),
         )
     }
 
