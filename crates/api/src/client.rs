@@ -14,14 +14,18 @@ use url::Url;
 
 use crate::{IdempotencyKey, Problem, idempotency, problem};
 
+mod egress;
 mod endpoints;
 mod follow;
+mod requests;
 mod settings;
 mod sse;
 #[cfg(test)]
 mod tests;
 
+pub use egress::EgressPlace;
 pub use follow::{Follow, Step};
+pub use requests::ExportForm;
 pub use sse::{Frame, Parser};
 
 /// How long to try to reach the server.

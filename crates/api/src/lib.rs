@@ -8,7 +8,7 @@
 //! - [`page`]: lists come in pages with an opaque cursor.
 //! - [`idempotency`]: a creation that is asked for twice happens once.
 //! - One module per resource: [`task`], [`workspace`], [`session`], [`repository`], [`blob`],
-//!   [`agent`], [`job`], [`feed`], [`identity`], [`system`].
+//!   [`agent`], [`egress`], [`job`], [`request`], [`feed`], [`identity`], [`system`].
 //! - [`client`]: [`Client`], with one method per endpoint.
 //!
 //! Times are RFC 3339 in UTC; durations are in seconds unless the name says otherwise.
@@ -16,6 +16,7 @@
 pub mod agent;
 pub mod blob;
 pub mod client;
+pub mod egress;
 pub mod feed;
 pub mod idempotency;
 pub mod identity;
@@ -23,6 +24,7 @@ pub mod job;
 pub mod page;
 pub mod problem;
 pub mod repository;
+pub mod request;
 pub mod revision;
 pub mod session;
 pub mod system;

@@ -24,7 +24,7 @@ text_enum! {
         Denied = "denied",
         /// A person was asked and let it pass.
         AskedAllowed = "asked_allowed",
-        /// A person was asked and refused it, or too many waited already.
+        /// A person was asked and refused it.
         AskedDenied = "asked_denied",
         /// A person was asked and did not answer in time, which is a no.
         AskedExpired = "asked_expired",
