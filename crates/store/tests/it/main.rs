@@ -4,6 +4,7 @@ mod database;
 mod jobs;
 mod killed;
 mod log;
+mod requests;
 mod sessions;
 mod tasks;
 mod things;
