@@ -215,6 +215,12 @@ pub enum Request {
         /// The model's id.
         model: String,
     },
+    /// Which program has the connection whose own end is at this port? Answered by
+    /// [`Reply::Program`].
+    WhoConnects {
+        /// The port, inside.
+        port: u16,
+    },
     /// End all agents and commands in order, before the workspace sleeps.
     Quiesce,
 }
@@ -275,11 +281,25 @@ pub enum Reply {
         /// By cancelling the turn at a tool boundary and prompting again.
         restarted: bool,
     },
+    /// The program that was asked for; none when it is gone, or can't be told.
+    Program(Option<Program>),
     /// Every process of the session is dead.
     Stopped {
         /// Milliseconds from the request.
         millis: u64,
     },
+}
+
+/// A program in a workspace, as it calls itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The file that it runs, without its folder.
+    pub name: String,
+    /// Its process id, inside.
+    pub pid: u32,
+    /// The session that it belongs to, if it was started by one.
+    #[serde(default)]
+    pub session: Option<SessionId>,
 }
 
 /// What runs in a workspace.
@@ -554,6 +574,9 @@ pub struct GitAuthor {
     pub name: String,
     /// A mail address.
     pub email: String,
+    /// Whether what is committed in this name is signed, with the key that the server has.
+    #[serde(default)]
+    pub signs: bool,
 }
 
 /// The answer to a [`GitRequest`].
@@ -570,6 +593,9 @@ pub enum GitReply {
         commits: u32,
         /// What differs from the base.
         files: Vec<DiffFile>,
+        /// Why the commit has no signature although it should.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unsigned: Option<String>,
     },
     /// What differs.
     Diff {

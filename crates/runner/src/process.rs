@@ -256,6 +256,11 @@ impl Group {
     pub fn has_leader(&self) -> bool {
         !lock(&self.leaders).is_empty()
     }
+
+    /// Whether it has this name.
+    pub fn is_named(&self, name: &str) -> bool {
+        lock(&self.inner).as_ref().is_some_and(|group| group.name() == name)
+    }
 }
 
 impl Drop for Group {

@@ -15,7 +15,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -26,6 +26,7 @@ use boatyard_link::{GoAwayCode, Incoming, Link, Options, ResetCode, Role, messag
 use boatyard_model::time::SystemClock;
 use boatyard_sandbox::{
     cgroup, fds,
+    programs::Finder,
     serve::{Connections, Inherited},
     spawn::Identity,
 };
@@ -97,6 +98,8 @@ pub struct Runner {
     links: AtomicU64,
     /// What commands have started.
     commands: Groups,
+    /// Finds who connects.
+    finder: Arc<Mutex<Finder>>,
     broken: watch::Sender<Option<String>>,
 }
 
@@ -238,6 +241,7 @@ impl Runner {
             execs: AtomicU32::new(0),
             links: AtomicU64::new(0),
             commands: Groups::default(),
+            finder: Arc::default(),
             broken,
         }))
     }

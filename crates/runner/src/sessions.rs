@@ -211,6 +211,13 @@ impl Sessions {
         all
     }
 
+    /// The session whose processes are in the group of this name.
+    pub fn with_group(&self, name: &str) -> Option<SessionId> {
+        let here = self.table.here();
+        let found = here.iter().find(|(_, session)| session.is_group(name));
+        found.map(|(id, _)| *id)
+    }
+
     /// Whether an agent's process lives.
     pub fn are_alive(&self) -> bool {
         self.table.here().values().any(|session| session.is_alive())
@@ -265,7 +272,7 @@ impl Sessions {
             Request::SetModel { session, model } => {
                 self.find(session)?.set_model(model).await.map(|()| Reply::Done)
             }
-            Request::Status | Request::Quiesce => Err(Failure {
+            Request::Status | Request::Quiesce | Request::WhoConnects { .. } => Err(Failure {
                 code: FailureCode::Unsupported,
                 message: "this request is not about a session".into(),
             }),

@@ -140,6 +140,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// a version that made none.
     async fn gateway_listener(&self, workspace: WorkspaceId) -> Result<OwnedFd, Error>;
 
+    /// What catches the connections and questions for names of programs that know of no proxy:
+    /// duplicates of sockets inside its network, and of the file that the names are kept in.
+    ///
+    /// # Errors
+    /// As [`Self::gateway_listener`].
+    async fn capture(&self, workspace: WorkspaceId) -> Result<Capture, Error>;
+
     /// Stops every process of it from being scheduled, or lets them go on.
     ///
     /// # Errors
@@ -232,6 +239,18 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// When it does not exist.
     async fn spool(&self, workspace: WorkspaceId) -> Result<Option<std::fs::File>, Error>;
+}
+
+/// What catches a workspace's traffic.
+#[derive(Debug)]
+pub struct Capture {
+    /// Listeners at which connections to anywhere arrive: their own address is where the program
+    /// wanted to go.
+    pub listeners: Vec<OwnedFd>,
+    /// The UDP socket at which names are asked, whomever they are asked of.
+    pub dns: OwnedFd,
+    /// A memory file that lasts as long as the workspace's processes.
+    pub names: OwnedFd,
 }
 
 /// Whether a workspace's processes are scheduled.

@@ -33,8 +33,8 @@ use boatyard_sandbox::{
 use tokio::sync::{SetOnce, broadcast, oneshot};
 
 use crate::{
-    Capabilities, Connection, DiskUsage, Error, Existing, Frozen, Isolation, Runtime, SnapshotKind,
-    StartSpec, Started,
+    Capabilities, Capture, Connection, DiskUsage, Error, Existing, Frozen, Isolation, Runtime,
+    SnapshotKind, StartSpec, Started,
     capabilities::{Check, Outcome},
 };
 
@@ -301,6 +301,10 @@ impl Runtime for NativeRuntime {
 
     async fn gateway_listener(&self, workspace: WorkspaceId) -> Result<OwnedFd, Error> {
         self.sockets.listener(workspace, Listener::Gateway).await
+    }
+
+    async fn capture(&self, workspace: WorkspaceId) -> Result<Capture, Error> {
+        self.sockets.capture(workspace).await
     }
 
     async fn set_frozen(&self, workspace: WorkspaceId, frozen: Frozen) -> Result<(), Error> {

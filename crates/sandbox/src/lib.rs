@@ -26,10 +26,12 @@
 pub mod cgroup;
 pub mod client;
 pub mod error;
+pub mod escape;
 pub mod fds;
 pub mod init;
 mod inside;
 mod names;
+pub mod programs;
 pub mod protocol;
 pub mod serve;
 pub mod spawn;

@@ -1,10 +1,15 @@
 //! The `control` stream: requests of the server, answered as they get done.
 
-use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
 use boatyard_link::{
     Stream,
-    message::{Failure, FailureCode, FromRunner, MESSAGE_MAX, Reply, Request, Status, ToRunner},
+    message::{
+        Failure, FailureCode, FromRunner, MESSAGE_MAX, Program, Reply, Request, Status, ToRunner,
+    },
 };
 use serde::Deserialize;
 use tokio::sync::{Semaphore, mpsc};
@@ -73,6 +78,22 @@ fn read(bytes: &[u8]) -> Option<(u64, Result<Request, Failure>)> {
 }
 
 impl Runner {
+    /// The program with the connection at `port`. One search at a time: who asks in the meantime
+    /// waits in the pool's queue.
+    async fn who_connects(&self, port: u16) -> Result<Reply, Failure> {
+        let finder = Arc::clone(&self.finder);
+        let search = move || finder.lock().unwrap_or_else(PoisonError::into_inner).with_port(port);
+        let found = tokio::task::spawn_blocking(search).await.map_err(|error| Failure {
+            code: FailureCode::Internal,
+            message: format!("the search for a program ended early: {error}"),
+        })?;
+        Ok(Reply::Program(found.map(|program| Program {
+            session: program.group.and_then(|group| self.sessions.with_group(&group)),
+            name: program.name,
+            pid: program.pid,
+        })))
+    }
+
     async fn request(&self, request: Request) -> Result<Reply, Failure> {
         match request {
             Request::Status => Ok(Reply::Status(Status {
@@ -88,6 +109,7 @@ impl Runner {
                 })?;
                 Ok(Reply::Done)
             }
+            Request::WhoConnects { port } => self.who_connects(port).await,
             request => self.sessions.request(request).await,
         }
     }

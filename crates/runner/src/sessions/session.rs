@@ -158,6 +158,11 @@ impl Session {
         SessionEntry { session: self.id, last_turn: state.last_turn, began }
     }
 
+    /// Whether its processes are in the group of this name.
+    pub fn is_group(&self, name: &str) -> bool {
+        self.group.is_named(name)
+    }
+
     /// Whether a process of it lives, or a turn is not yet over.
     pub fn is_alive(&self) -> bool {
         self.group.has_leader() || self.state().turn.is_some()

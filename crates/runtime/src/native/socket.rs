@@ -13,7 +13,7 @@ use std::{
 use boatyard_model::WorkspaceId;
 use boatyard_sandbox::fds::{Hello, Kind, LISTENER_OK, Listener, PONG_LENGTH, Pong};
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{FileType, Mode, OFlags},
     net::{AddressFamily, SocketType, sockopt},
 };
 use tokio::{
@@ -22,8 +22,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::source::receive_descriptor;
-use crate::Error;
+use super::source::{receive_descriptor, receive_descriptors};
+use crate::{Capture, Error};
 
 /// `init` accepts at once unless the workspace is frozen or the machine is far beyond its means.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -99,9 +99,9 @@ impl Sockets {
             .map_err(|_| Error::Timeout("the workspace's first process"))?;
         let (byte, socket) = match received {
             Ok(Some(received)) => received,
-            Ok(None) => return Err(self.no_listener(workspace, listener).await),
+            Ok(None) => return Err(self.no_listener(workspace, listener.name()).await),
             Err(source) if source.kind() == io::ErrorKind::ConnectionReset => {
-                return Err(self.no_listener(workspace, listener).await);
+                return Err(self.no_listener(workspace, listener.name()).await);
             }
             Err(source) => return Err(Error::Io { action: ACTION, source }),
         };
@@ -112,10 +112,43 @@ impl Sockets {
         }
     }
 
+    /// Duplicates of all that catches, each checked to be what it should be.
+    pub(super) async fn capture(&self, workspace: WorkspaceId) -> Result<Capture, Error> {
+        const ACTION: &str = "take what catches a workspace's connections";
+        const NAME: &str = "capture listener";
+        let stream = self.connect(workspace, Kind::Capture).await?;
+        let receive = stream.async_io(Interest::READABLE, || receive_descriptors(stream.as_fd()));
+        let received = timeout(DEADLINE, receive)
+            .await
+            .map_err(|_| Error::Timeout("the workspace's first process"))?;
+        let descriptors = match received {
+            Ok(Some((LISTENER_OK, descriptors))) => descriptors,
+            Ok(Some(_)) => return Err(nonsense(ACTION)),
+            Ok(None) => return Err(self.no_listener(workspace, NAME).await),
+            Err(source) if source.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(self.no_listener(workspace, NAME).await);
+            }
+            Err(source) => return Err(Error::Io { action: ACTION, source }),
+        };
+        let mut descriptors = descriptors.into_iter();
+        let (Some(dns), Some(names)) = (descriptors.next(), descriptors.next()) else {
+            return Err(nonsense(ACTION));
+        };
+        let listeners: Vec<OwnedFd> = descriptors.collect();
+        let failed = |source| Error::Io { action: ACTION, source };
+        let mut fits = !listeners.is_empty() && is_datagrams(dns.as_fd()).map_err(failed)?;
+        for listener in &listeners {
+            fits &= is_tcp_listener(listener.as_fd()).map_err(failed)?;
+        }
+        let kind = rustix::fs::fstat(&names).map_err(|errno| failed(errno.into()))?.st_mode;
+        fits &= FileType::from_raw_mode(kind) == FileType::RegularFile;
+        if fits { Ok(Capture { listeners, dns, names }) } else { Err(nonsense(ACTION)) }
+    }
+
     /// Why the first process hung up: it is gone, or it is of a version that knew no such listener.
-    async fn no_listener(&self, workspace: WorkspaceId, listener: Listener) -> Error {
+    async fn no_listener(&self, workspace: WorkspaceId, listener: &'static str) -> Error {
         match self.ping(workspace).await {
-            Ok(_) => Error::NoListener { workspace, listener: listener.name() },
+            Ok(_) => Error::NoListener { workspace, listener },
             Err(error) => error,
         }
     }
@@ -132,6 +165,15 @@ fn is_tcp_listener(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(of_internet
         && sockopt::socket_type(fd)? == SocketType::STREAM
         && sockopt::socket_acceptconn(fd)?)
+}
+
+/// Whether a descriptor is a socket for datagrams of the Internet.
+fn is_datagrams(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    match sockopt::socket_domain(fd) {
+        Ok(AddressFamily::INET) => Ok(sockopt::socket_type(fd)? == SocketType::DGRAM),
+        Ok(_) | Err(rustix::io::Errno::NOTSOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn nonsense(action: &'static str) -> Error {

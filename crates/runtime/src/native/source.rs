@@ -72,25 +72,37 @@ pub(super) fn watched(socket: OwnedFd) -> io::Result<UnixStream> {
 
 /// Receives one byte with one descriptor attached; nothing when the other side has closed.
 pub(super) fn receive_descriptor(socket: BorrowedFd<'_>) -> io::Result<Option<(u8, OwnedFd)>> {
+    let Some((byte, descriptors)) = receive_descriptors(socket)? else { return Ok(None) };
+    match <[OwnedFd; 1]>::try_from(descriptors) {
+        Ok([descriptor]) => Ok(Some((byte, descriptor))),
+        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "one descriptor was expected")),
+    }
+}
+
+/// The most descriptors that come with one byte.
+const DESCRIPTORS_MAX: usize = 6;
+
+/// Receives one byte with descriptors attached; nothing when the other side has closed.
+pub(super) fn receive_descriptors(
+    socket: BorrowedFd<'_>,
+) -> io::Result<Option<(u8, Vec<OwnedFd>)>> {
     let mut byte = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received =
         recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     if received.bytes == 0 {
         return Ok(None);
     }
-    let mut descriptors = control.drain().flat_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
-        _ => Vec::new(),
-    });
-    let descriptor = descriptors.next();
-    // More than the one that is wanted are closed here.
-    let others = descriptors.count();
-    match descriptor {
-        Some(descriptor) if others == 0 && !received.flags.contains(ReturnFlags::CTRUNC) => {
-            Ok(Some((byte[0], descriptor)))
+    let mut descriptors = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(more) = message {
+            descriptors.extend(more);
         }
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "one descriptor was expected")),
     }
+    // What was cut off was closed by the kernel, what is here is closed with the error.
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "too many descriptors"));
+    }
+    Ok(Some((byte[0], descriptors)))
 }

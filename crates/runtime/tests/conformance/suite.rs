@@ -48,6 +48,8 @@ pub fn tests() -> Vec<Test<Suite>> {
         test!(tools::are_kept_and_appear_everywhere),
         test!(network::there_is_none_but_the_listeners),
         test!(network::connections_wait_for_whoever_takes_a_listener),
+        test!(network::what_knows_of_no_proxy_is_caught),
+        test!(network::names_are_kept_for_the_next_server),
     ]
 }
 

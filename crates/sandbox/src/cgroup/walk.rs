@@ -10,9 +10,9 @@ use std::{
 
 use super::MARKER;
 use crate::{
-    Error, Result, WORKER_GID, WORKER_UID,
+    Error, Result,
     error::Step as _,
-    sys::process::{pidfd_open, signal},
+    sys::process::{AsWorker, pidfd_open, signal},
 };
 
 /// How often the whole of `/proc` is walked before giving up on a group that keeps forking: each
@@ -115,32 +115,5 @@ fn send(pid: u32, number: i32) {
     // It may have ended: then there is nothing to signal.
     if let Ok(pidfd) = pidfd_open(pid) {
         let _ = signal(pidfd.as_fd(), number);
-    }
-}
-
-/// While it lives, this thread looks at files as the worker does: the environment of a process
-/// is shown to its own user only, and the runner may not trace.
-struct AsWorker {
-    uid: i32,
-    gid: i32,
-}
-
-impl AsWorker {
-    fn begin() -> Self {
-        // SAFETY: both calls take an integer, work on this thread only and return the old value.
-        unsafe {
-            let gid = libc::setfsgid(WORKER_GID);
-            Self { uid: libc::setfsuid(WORKER_UID), gid }
-        }
-    }
-}
-
-impl Drop for AsWorker {
-    fn drop(&mut self) {
-        // SAFETY: as above; the old values are always allowed.
-        unsafe {
-            libc::setfsuid(self.uid.cast_unsigned());
-            libc::setfsgid(self.gid.cast_unsigned());
-        }
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{check, retry};
+use crate::{WORKER_GID, WORKER_UID};
 
 /// `CLONE_INTO_CGROUP`, which the libc crate lacks.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -170,4 +171,31 @@ pub(crate) fn prctl(option: i32, first: u64, second: u64) -> io::Result<i32> {
 pub(crate) fn exit(code: i32) -> ! {
     // SAFETY: always sound.
     unsafe { libc::_exit(code) }
+}
+
+/// While it lives, this thread looks at files as the worker does: the environment of a process
+/// is shown to its own user only, and the runner may not trace.
+pub(crate) struct AsWorker {
+    uid: i32,
+    gid: i32,
+}
+
+impl AsWorker {
+    pub(crate) fn begin() -> Self {
+        // SAFETY: both calls take an integer, work on this thread only and return the old value.
+        unsafe {
+            let gid = libc::setfsgid(WORKER_GID);
+            Self { uid: libc::setfsuid(WORKER_UID), gid }
+        }
+    }
+}
+
+impl Drop for AsWorker {
+    fn drop(&mut self) {
+        // SAFETY: as above; the old values are always allowed.
+        unsafe {
+            libc::setfsuid(self.uid.cast_unsigned());
+            libc::setfsgid(self.gid.cast_unsigned());
+        }
+    }
 }

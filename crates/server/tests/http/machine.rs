@@ -5,7 +5,8 @@ use std::{os::fd::OwnedFd, sync::Arc};
 use boatyard_api::{Client, Problem, problem};
 use boatyard_model::{KeyId, LayerId, ToolId, WorkspaceId};
 use boatyard_runtime::{
-    Capabilities, Connection, DiskUsage, Error, Existing, Frozen, Isolation, Runtime, SnapshotKind,
+    Capabilities, Capture, Connection, DiskUsage, Error, Existing, Frozen, Isolation, Runtime,
+    SnapshotKind,
     StartSpec, Started,
 };
 use boatyard_server::{Parts, Serving, providers::Providers, settings::Settings};
@@ -55,6 +56,10 @@ impl Runtime for Bare {
     }
 
     async fn egress_listener(&self, workspace: WorkspaceId) -> Result<OwnedFd, Error> {
+        Err(Error::NotRunning(workspace))
+    }
+
+    async fn capture(&self, workspace: WorkspaceId) -> Result<Capture, Error> {
         Err(Error::NotRunning(workspace))
     }
 

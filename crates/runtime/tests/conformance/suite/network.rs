@@ -1,8 +1,10 @@
-//! The network: loopback, and the listeners for egress and for the models' gateway.
+//! The network: loopback, the listeners for egress and for the models' gateway, and what catches
+//! the rest.
 
 use std::{
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
+    os::unix::fs::FileExt as _,
     time::Duration,
 };
 
@@ -17,8 +19,8 @@ pub async fn there_is_none_but_the_listeners(suite: &Suite) {
         |address: &str| format!("(exec 3<>/dev/tcp/{address}) 2>/dev/null && echo in || echo out");
     for (address, expected) in [
         (format!("127.0.0.1/{port}"), "out\n"),
-        ("10.0.0.1/80".to_owned(), "out\n"),
-        ("169.254.169.254/80".to_owned(), "out\n"),
+        ("192.0.0.2/80".to_owned(), "out\n"),
+        ("2001:db8::1/80".to_owned(), "out\n"),
         ("127.0.0.1/3128".to_owned(), "in\n"),
         ("127.0.0.1/7080".to_owned(), "in\n"),
     ] {
@@ -72,6 +74,62 @@ async fn waits(suite: &Suite, place: &Place<'_>, inside: &Inside, port: u16) {
         }
     }
     assert_eq!(waiting.output().await.stdout, "first\n");
+}
+
+/// Every connection that is not to the workspace itself ends at who asks the rules, and nowhere
+/// else; names and datagrams never leave.
+pub async fn what_knows_of_no_proxy_is_caught(suite: &Suite) {
+    let (place, inside) = Place::started(suite).await;
+    let host = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = host.local_addr().unwrap().port();
+    for address in [format!("10.0.0.1/{port}"), "169.254.169.254/80".into(), "1.1.1.1/443".into()] {
+        let capture = suite.runtime.capture(place.id).await.unwrap();
+        let script = format!("exec 3<>/dev/tcp/{address}; echo asked >&3; echo up; cat <&3");
+        let (waiting, line) = inside.start_until_line(&script).await;
+        assert_eq!(line, "up");
+        let listener = TcpListener::from(capture.listeners.into_iter().next().unwrap());
+        let accepted = tokio::task::spawn_blocking(move || accept(&listener));
+        let (mut stream, asked) = accepted.await.unwrap();
+        assert_eq!(asked, "asked\n");
+        let wanted = stream.local_addr().unwrap().to_string().replace(':', "/");
+        assert_eq!(wanted, address, "its own address is where the program wanted to go");
+        writeln!(stream, "answered").unwrap();
+        drop(stream);
+        assert_eq!(waiting.output().await.stdout, "answered\n");
+    }
+    // A question for a name waits for whoever takes the socket.
+    inside.run(&["/bin/bash", "-c", "echo question > /dev/udp/8.8.8.8/53"]).await.ok();
+    let dns = UdpSocket::from(suite.runtime.capture(place.id).await.unwrap().dns);
+    dns.set_nonblocking(false).unwrap();
+    dns.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut question = [0; 16];
+    let length =
+        tokio::task::spawn_blocking(move || dns.recv(&mut question).map(|n| (n, question)));
+    let (length, question) = length.await.unwrap().unwrap();
+    assert_eq!(&question[..length], b"question\n");
+    let datagrams = "exec 3<>/dev/udp/8.8.8.8/443; echo one >&3; sleep 0.1; echo two >&3";
+    let refused = inside.run(&["/bin/bash", "-c", datagrams]).await;
+    assert!(refused.stderr.contains("refused"), "{refused:?}");
+    place.remove().await;
+}
+
+/// What is kept about names outlives whoever keeps it, and ends with the workspace's processes.
+pub async fn names_are_kept_for_the_next_server(suite: &Suite) {
+    let (mut place, inside) = Place::started(suite).await;
+    let names = |capture: boatyard_runtime::Capture| std::fs::File::from(capture.names);
+    let file = names(suite.runtime.capture(place.id).await.unwrap());
+    file.write_all_at(b"kept", 0).unwrap();
+    drop(file);
+    let mut kept = String::new();
+    let mut file = names(suite.runtime.capture(place.id).await.unwrap());
+    file.read_to_string(&mut kept).unwrap();
+    assert_eq!(kept, "kept");
+    drop(inside);
+    place.kill().await;
+    drop(place.start().await);
+    let file = names(suite.runtime.capture(place.id).await.unwrap());
+    assert_eq!(file.metadata().unwrap().len(), 0);
+    place.remove().await;
 }
 
 /// Accepts a connection and reads its first line.
