@@ -16,10 +16,11 @@ pub(crate) mod sqlite;
 use std::{borrow::Cow, sync::Arc};
 
 use boatyard_model::{
-    AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId, ConnectionId, JobId, JobState,
-    KeyId, LayerId, MemberId, OrganizationId, PermissionId, PromptId, PromptMode, PromptState,
-    QuestionId, RepositoryId, RequestVerdict, RequestWay, RuleId, SessionId, SessionState, TaskId,
-    Timestamp, ToolId, TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceState,
+    AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId, BudgetId, ConnectionId, JobId,
+    JobState, KeyId, LayerId, MemberId, OrganizationId, PermissionId, PromptId, PromptMode,
+    PromptState, QuestionId, RepositoryId, RequestVerdict, RequestWay, RuleId, SessionId,
+    SessionState, TaskId, Timestamp, ToolId, TurnOutcome, WorkspaceId, WorkspaceKind,
+    WorkspaceState,
 };
 use sqlx::{AssertSqlSafe, SqlitePool};
 
@@ -256,6 +257,7 @@ ids!(
     AskId,
     AttemptId,
     BlobId,
+    BudgetId,
     ConnectionId,
     JobId,
     KeyId,
@@ -308,5 +310,7 @@ states!(
     crate::tools::ToolState,
     crate::connections::VaultKeyPurpose,
     crate::decisions::PermissionState,
-    crate::decisions::QuestionState
+    crate::decisions::QuestionState,
+    crate::budgets::BudgetScope,
+    crate::budgets::BudgetPeriod
 );

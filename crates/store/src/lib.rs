@@ -9,6 +9,7 @@
 //! - [`jobs`]: durable background work.
 //! - [`figures`]: what is counted, and what there is at a moment.
 //! - [`asks`] and [`requests`]: requests that wait for a person, and the log of all of them.
+//! - [`usage`] and [`budgets`]: what models cost, and what they may.
 //! - [`tasks`], [`sessions`], [`prompts`], [`decisions`], [`workspaces`], [`repositories`], [`rules`],
 //!   [`layers`], [`tools`], [`blobs`], [`connections`], [`keys`], [`idempotency`]: one group of tables each.
 //!
@@ -22,6 +23,7 @@
 mod agent_settings;
 pub mod asks;
 pub mod blobs;
+pub mod budgets;
 mod bulk;
 mod conn;
 pub mod connections;
@@ -50,11 +52,16 @@ mod state;
 pub mod store;
 pub mod tasks;
 pub mod tools;
+pub mod usage;
+pub mod wanted;
 pub mod workspaces;
 pub mod writer;
 
 pub use asks::{AskFilter, AskOutcome, AskRow, Asking, NewAsk};
 pub use blobs::{BlobRow, NewBlob};
+pub use budgets::{
+    BUDGETS_MAX, BudgetAskRow, BudgetKey, BudgetPeriod, BudgetRow, BudgetScope, NewBudgetAsk,
+};
 pub use connections::{ConnectionRow, NewConnection, NewVaultKey, VaultKeyPurpose, VaultKeyRow};
 pub use decisions::{PermissionRow, PermissionState, QuestionRow, QuestionState, Resolution};
 pub use error::{Error, Result};
@@ -81,5 +88,7 @@ pub use tasks::{
     Reason, TaskDetail, TaskFilter, TaskRow,
 };
 pub use tools::{Again, AgentEntryRow, NewTool, ToolKind, ToolMade, ToolRow, ToolState, Wished};
+pub use usage::{NewModelCall, UsageFilter, UsageGroup, UsageSum};
+pub use wanted::WantedRow;
 pub use workspaces::{Begins, NewWorkspace, WorkspaceRow, WorkspaceUpdate};
 pub use writer::Tx;

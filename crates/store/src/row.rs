@@ -8,10 +8,10 @@ use std::{borrow::Cow, error::Error as StdError};
 
 use boatyard_model::{
     AgentOffers, AgentSettings, AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId,
-    ConnectionId, Content, EgressMode, JobId, JobState, KeyId, LayerId, MemberId, OrganizationId,
-    PermissionId, PromptId, PromptMode, PromptState, QuestionId, RepositoryId, RequestVerdict,
-    RequestWay, RuleId, RuleScope, SessionId, SessionState, TaskId, TaskLimits, Timestamp, ToolId,
-    TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceLimits, WorkspaceState,
+    BudgetId, ConnectionId, Content, EgressMode, JobId, JobState, KeyId, LayerId, MemberId,
+    OrganizationId, PermissionId, PromptId, PromptMode, PromptState, QuestionId, RepositoryId,
+    RequestVerdict, RequestWay, RuleId, RuleScope, SessionId, SessionState, TaskId, TaskLimits,
+    Timestamp, ToolId, TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceLimits, WorkspaceState,
     event::{PermissionOption, Usage},
 };
 use sqlx::{Decode, Row, Sqlite, TypeInfo, ValueRef, sqlite::SqliteRow};
@@ -233,6 +233,7 @@ text_columns!(
     AskState,
     AttemptId,
     BlobId,
+    BudgetId,
     ConnectionId,
     JobId,
     KeyId,
@@ -270,7 +271,9 @@ text_columns!(
     crate::tools::ToolState,
     crate::connections::VaultKeyPurpose,
     crate::decisions::PermissionState,
-    crate::decisions::QuestionState
+    crate::decisions::QuestionState,
+    crate::budgets::BudgetScope,
+    crate::budgets::BudgetPeriod
 );
 
 macro_rules! json_columns {

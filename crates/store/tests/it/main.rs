@@ -8,6 +8,7 @@ mod requests;
 mod sessions;
 mod tasks;
 mod things;
+mod usage;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

@@ -14,7 +14,7 @@ use boatyard_store::{
 
 use crate::{World, event, task, text, world};
 
-fn prompt(session: SessionId, mode: PromptMode, said: &str) -> NewPrompt {
+pub(crate) fn prompt(session: SessionId, mode: PromptMode, said: &str) -> NewPrompt {
     NewPrompt {
         owner: Owner::BUILT_IN,
         session,
