@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agent, answer, apply, attach, backup, bench, completion, diff, doctor, exec, gc, internal, job,
-    logs, prompt, push, repository, restore, run, service, session, stop, task, up, workspace,
+    agent, answer, apply, attach, backup, bench, completion, diff, doctor, egress, exec, gc,
+    internal, job, logs, prompt, push, repository, restore, run, service, session, stop, task, up,
+    workspace,
 };
 
 /// Runs coding agents in isolated workspaces, on machines that you own.
@@ -111,6 +112,9 @@ pub(crate) enum Command {
     /// Answer an agent's question
     #[command(subcommand)]
     Question(answer::QuestionCommand),
+    /// Say what may leave workspaces, answer what waits, see what left
+    #[command(subcommand)]
+    Egress(egress::Command),
     /// List the agents that can be used
     #[command(subcommand, visible_alias = "agents")]
     Agent(agent::Command),

@@ -22,6 +22,7 @@ pub(crate) mod bench;
 pub(crate) mod completion;
 pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod egress;
 pub(crate) mod exec;
 pub(crate) mod gc;
 pub(crate) mod internal;
@@ -30,6 +31,7 @@ pub(crate) mod logs;
 pub(crate) mod prompt;
 pub(crate) mod push;
 pub(crate) mod repository;
+pub(crate) mod requests;
 pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod service;
@@ -85,6 +87,7 @@ async fn client_command(command: Command, global: &Global, output: &Output) -> R
         Command::Agent(command) => agent::run(command, context).await,
         Command::Repository(command) => repository::run(command, context).await,
         Command::Job(command) => job::run(command, context).await,
+        Command::Egress(command) => egress::run(command, context).await,
         Command::Shell(args) => exec::shell(args, context).await,
         Command::Gc(args) => gc::run(args, context).await,
         Command::Up(_)

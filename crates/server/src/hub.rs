@@ -10,13 +10,13 @@
 //! - [`place`]: one workspace: what may happen to it, one thing at a time.
 //! - [`attached`]: a live link with its control stream.
 //! - [`events`]: what a workspace says, stored and then acknowledged.
-//! - `denied`: requests that were kept from leaving, told where people look.
 //! - `exec`: commands.
 //! - [`requests`]: files and git.
 //! - [`lost`]: what is done when a first process is gone.
 //! - `settle`: what is done for the files of one that stopped.
 //! - [`sweep`]: what is looked at now and then.
 //! - `builders`: the ways out of throw-away workspaces.
+//! - `programs`: which program inside has a connection.
 //! - `ways`: the ways out of a workspace, served while it runs.
 //! - `models`: the way to models.
 //!
@@ -30,7 +30,7 @@ use std::{
 };
 
 use boatyard_egress::{
-    Cidr, Guard, Outgoing, Proxy, gateway::Gateway, log::Channel, resolve::System,
+    Cidr, Guard, Outgoing, Proxy, gateway::Gateway, resolve::System,
 };
 use boatyard_link::message::{Failure, FailureCode};
 use boatyard_model::WorkspaceId;
@@ -38,16 +38,19 @@ use boatyard_runtime::Runtime;
 use boatyard_store::{SessionFilter, SessionRow, Store, WorkspaceRow};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{blobs::Blobs, policies::Policies, providers::Providers, settings::Settings};
+use crate::{
+    asks::Asks, blobs::Blobs, policies::Policies, providers::Providers, settings::Settings,
+    traffic::Traffic,
+};
 
 pub mod attached;
 pub(crate) mod builders;
-mod denied;
 pub mod events;
 pub mod exec;
 pub mod lost;
 mod models;
 pub mod place;
+mod programs;
 mod recover;
 pub mod requests;
 mod retries;
@@ -60,8 +63,6 @@ use place::Place;
 
 /// Sessions of one workspace that are looked at.
 const SESSIONS_MAX: u32 = 1000;
-/// Records of egress that wait to be written; past it they are counted and dropped.
-const EGRESS_RECORDS: usize = 4096;
 
 /// How long requests to models may still go on when all else has ended: they have had time before.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -82,6 +83,10 @@ pub(crate) struct Shared {
     /// How installations reach the package sources.
     sources: boatyard_egress::Settings,
     pub(crate) policies: Policies,
+    /// What left workspaces.
+    pub(crate) traffic: Traffic,
+    /// What waits for a person before it leaves.
+    asks: Asks,
     pub(crate) gateway: Gateway,
     /// For agents that are only tried.
     keyless: Gateway,
@@ -90,6 +95,7 @@ pub(crate) struct Shared {
     places: Mutex<HashMap<WorkspaceId, Arc<Place>>>,
     keeper: recover::Keeper,
     settler: settle::Settler,
+    programs: programs::Programs,
 }
 
 /// Why something could not be done in a workspace.
@@ -149,6 +155,7 @@ impl Hub {
         blobs: Blobs,
         settings: Arc<Settings>,
         providers: Providers,
+        connections: &Connections,
         stopping: CancellationToken,
     ) -> anyhow::Result<Self> {
         let allowed = settings.egress.allow_private.iter().map(|text| text.parse::<Cidr>());
@@ -158,16 +165,24 @@ impl Hub {
         };
         let (gateway, calls) = models::gateway(&settings, providers, outgoing.clone())?;
         let allowed: Vec<Cidr> = allowed.collect::<Result<_, _>>()?;
-        let (log, records) = Channel::new(EGRESS_RECORDS);
+        let traffic = Traffic::start(store.clone());
+        let ask_time = settings.egress.ask_time.duration();
+        let asks = Asks::new(store.clone(), ask_time, stopping.clone());
+        let idle_after = boatyard_egress::Settings::default().idle_after;
         let egress = boatyard_egress::Settings {
             guard: Guard::new(allowed.clone()),
             outgoing,
             how_to_ask: "Add the host to `[egress] allow` in boatyard.toml.".to_owned(),
+            asker: Arc::new(asks.clone()),
+            broker: Arc::new(Exchange::new(connections.keeper())),
+            // One that waits for a person is not idle.
+            idle_after: idle_after.max(ask_time + Duration::from_secs(60)),
             ..boatyard_egress::Settings::default()
         };
         let sources = builders::sources(&egress, allowed)?;
-        let proxy = Proxy::new(egress, Arc::new(System), log);
-        let policies = Policies::new(&settings)?;
+        let proxy = Proxy::new(egress, Arc::new(System), Arc::new(traffic.clone()));
+        let policies = Policies::new(store.clone(), &settings)?;
+        connections.serve(&policies);
         let places = Mutex::default();
         let keeper = recover::Keeper::start(Arc::clone(&runtime), stopping.clone());
         let (settler, stopped) = settle::Settler::new();
@@ -180,17 +195,21 @@ impl Hub {
             proxy,
             sources,
             policies,
+            traffic,
+            asks,
             gateway,
             keyless: models::keyless()?,
             draining: TaskTracker::new(),
             places,
             keeper,
             settler,
+            programs: programs::Programs::default(),
         };
         let hub = Self { shared: Arc::new(shared) };
-        tokio::spawn(denied::tell(hub.clone(), records));
-        tokio::spawn(models::count(calls, retries::Retries::new(hub.clone())));
+        tokio::spawn(models::count(calls, hub.clone(), retries::Retries::new(hub.clone())));
         tokio::spawn(settle::run(hub.clone(), stopped));
+        let stopping = hub.shared.stopping.clone();
+        tokio::spawn(hub.shared.policies.clone().run(stopping));
         Ok(hub)
     }
 
@@ -223,9 +242,24 @@ impl Hub {
         self.places().iter().filter(|place| !place.is_detached()).count()
     }
 
+    /// What each workspace's traffic is judged by.
+    pub fn policies(&self) -> &Policies {
+        &self.shared.policies
+    }
+
     /// The gateway to models.
     pub fn gateway(&self) -> &Gateway {
         &self.shared.gateway
+    }
+
+    /// The log of what left workspaces.
+    pub fn traffic(&self) -> &Traffic {
+        &self.shared.traffic
+    }
+
+    /// What waits for a person before it leaves.
+    pub fn asks(&self) -> &Asks {
+        &self.shared.asks
     }
 
     /// A workspace's sessions, the newest first.
@@ -245,6 +279,7 @@ impl Hub {
         if tokio::time::timeout(DRAIN, self.shared.draining.wait()).await.is_err() {
             tracing::warn!("answers of models were cut at the end; their agents ask again");
         }
+        self.shared.traffic.flush().await;
     }
 }
 

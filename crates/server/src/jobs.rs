@@ -9,7 +9,7 @@
 //! | `cost` | ends a turn whose money is spent | what the agent says of its usage |
 //! | `deadline` | ends an attempt whose time is over | its first turn |
 //! | `install` | installs an agent, or the Node that it runs on | a person |
-//! | `idle-reaper`, `gc`, `expire` | housekeeping | the clock, a person |
+//! | `idle-reaper`, `gc`, `expire`, `egress-log` | housekeeping | the clock, a person |
 //!
 //! Every job is idempotent: a server that dies in the middle of one does it again.
 
@@ -142,6 +142,7 @@ async fn perform(app: &App, job: &JobRow) -> anyhow::Result<Done> {
         housekeeping::IDLE => housekeeping::idle(app).await,
         housekeeping::GARBAGE => housekeeping::garbage(app).await,
         housekeeping::EXPIRE => housekeeping::expire(app).await,
+        housekeeping::TRAFFIC => housekeeping::traffic(app).await,
         other => anyhow::bail!("there is no job of kind `{other}`"),
     }
 }

@@ -13,8 +13,10 @@
 
 pub mod agents;
 pub mod app;
+pub mod asks;
 pub mod auth;
 pub mod blobs;
+pub mod connections;
 pub mod encoded;
 pub mod gate;
 pub mod health;
@@ -34,6 +36,8 @@ pub mod serve;
 pub mod settings;
 pub mod sse;
 pub mod stream;
+pub mod traffic;
+pub mod vault;
 
 pub use app::{App, Parts};
 pub use serve::{Serving, start};

@@ -72,6 +72,21 @@ fn describe() {
     );
     metrics::describe_counter!("boatyard_model_bytes_total", "Bytes of bodies to and from them.");
     metrics::describe_histogram!("boatyard_model_request_seconds", "How long they took in full.");
+    metrics::describe_counter!(
+        "boatyard_egress_requests_total",
+        "Requests and tunnels of workspaces that are over, by what became of them and their way."
+    );
+    metrics::describe_counter!("boatyard_egress_bytes_total", "Bytes of them, by direction.");
+    metrics::describe_histogram!("boatyard_egress_request_seconds", "How long they took.");
+    metrics::describe_counter!(
+        "boatyard_egress_log_dropped_total",
+        "Requests that the log lacks: more came at once than could be written."
+    );
+    metrics::describe_gauge!(
+        "boatyard_egress_asks_open",
+        "Questions to people about requests that wait."
+    );
+    metrics::describe_counter!("boatyard_egress_asks_total", "Those that are over, by outcome.");
     metrics::describe_gauge!("boatyard_uptime_seconds", "Seconds since the start.");
     metrics::describe_gauge!("boatyard_build_info", "The version, as a label.");
     metrics::describe_gauge!("process_resident_memory_bytes", "Memory of the server.");

@@ -11,13 +11,17 @@ use sha2::{Digest as _, Sha256};
 use crate::{auth::Caller, hub::HubError};
 
 pub mod agents;
+pub mod asks;
 pub mod blobs;
+pub mod connections;
 pub mod decisions;
+pub mod egress;
 pub mod environments;
 pub mod jobs;
 pub mod maintenance;
 pub mod prompts;
 pub mod repositories;
+pub mod requests;
 pub mod sessions;
 pub mod tasks;
 pub mod workspaces;

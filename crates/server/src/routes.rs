@@ -22,8 +22,10 @@ mod agent_settings;
 mod agents;
 pub mod answer;
 mod blobs;
+mod connections;
 mod described;
 mod documents;
+mod egress_requests;
 mod events;
 pub mod extract;
 mod files;
@@ -90,9 +92,11 @@ fn all() -> Routes {
         .merge(events::router())
         .merge(repositories::router())
         .merge(blobs::router())
+        .merge(connections::router())
         .merge(agents::router())
         .merge(agent_settings::router())
         .merge(jobs::router())
+        .merge(egress_requests::router())
         .merge(identity::router())
         .merge(documents::router())
 }

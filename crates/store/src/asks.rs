@@ -473,7 +473,7 @@ impl Store {
             AskRow,
             format!(
                 "SELECT {columns} FROM egress_ask
-                 WHERE question = $1 AND state = 'allowed'
+                 WHERE question = $1 AND state IN ('allowed', 'denied')
                     AND (workspace = $2 OR answer = 'repository' AND repository =
                         (SELECT repository FROM workspace WHERE id = $2))
                     AND EXISTS (SELECT 1 FROM egress_rule WHERE egress_rule.id = egress_ask.made

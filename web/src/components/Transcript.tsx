@@ -88,6 +88,8 @@ const Entry = memo(function Entry({ session, item }: { session: string; item: It
           A request to {item.host}:{item.port} was refused ({item.rule}).
         </Note>
       );
+    case "request":
+      return <Held item={item} />;
     case "commit":
       return (
         <p className="px-1 text-xs text-faint">
@@ -117,6 +119,48 @@ const Entry = memo(function Entry({ session, item }: { session: string; item: It
     }
   }
 });
+
+const ANSWERS: Record<string, string> = {
+  once: "allowed this time",
+  ten_minutes: "allowed for ten minutes",
+  workspace: "allowed in this workspace from now on",
+  repository: "allowed for this repository from now on",
+  no: "refused this time",
+  never: "refused in this workspace from now on",
+};
+const ENDED: Record<string, string> = {
+  expired: "refused, since nobody answered in time",
+  withdrawn: "withdrawn: what asked is gone",
+};
+
+/** A request that waits for a person, or waited. */
+function Held({ item }: { item: ItemOf<"request"> }) {
+  const { host, port, method, path, program, credential } = item;
+  const what = method ? `${method} ${host}:${port}${path ?? ""}` : `${host}:${port}`;
+  const more = [program && `by ${program}`, credential && `with ${credential}`].filter(Boolean);
+  const named = (
+    <>
+      <code className="font-mono break-all">{what}</code>
+      {more.length > 0 && ` (${more.join(", ")})`}
+    </>
+  );
+  if (item.outcome) {
+    const end = ANSWERS[item.answer ?? ""] ?? ENDED[item.outcome] ?? item.outcome;
+    return (
+      <p className="rounded-lg border border-line px-3 py-2 text-sm text-soft">
+        The request {named} was {end}
+        {item.by && ` by ${item.by}`}.
+      </p>
+    );
+  }
+  return (
+    <Note tone="warn">
+      A request waits for a person: {named}. Rule: {item.rule}. Answer with{" "}
+      <code className="font-mono">boatyard egress answer {item.id} once</code>; no answer by{" "}
+      {new Date(item.deadline).toLocaleString()} is a no.
+    </Note>
+  );
+}
 
 const MODES = { queue: "", steer: "steered into the turn", interrupt: "interrupted the turn" };
 

@@ -53,6 +53,43 @@ describe("messages", () => {
   });
 });
 
+describe("requests that wait for a person", () => {
+  const asked = {
+    type: "egress.asked",
+    ask: "ask_1",
+    host: "api.example",
+    port: 443,
+    method: "GET",
+    path: "/x",
+    rule: "ask first",
+    deadline: TIME,
+  } as Body;
+
+  it("are one item, with what came of them", () => {
+    const answered = {
+      type: "egress.answered",
+      ask: "ask_1",
+      state: "allowed",
+      answer: "ten_minutes",
+      by: "Owner",
+    } as Body;
+    const { items } = apply(EMPTY, log(asked, answered));
+    expect(items).toHaveLength(1);
+    expect(items[0]).toMatchObject({
+      kind: "request",
+      id: "ask_1",
+      outcome: "allowed",
+      answer: "ten_minutes",
+      by: "Owner",
+    });
+  });
+
+  it("wait until then", () => {
+    expect(apply(EMPTY, log(asked)).items[0]).toMatchObject({ kind: "request", path: "/x" });
+    expect(apply(EMPTY, log(asked)).items[0]).not.toHaveProperty("answer", "once");
+  });
+});
+
 describe("replays and gaps", () => {
   const events = log(started("p"), delta("a", "x"), delta("a", "y"), state("waiting"), ended());
 

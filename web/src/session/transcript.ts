@@ -61,6 +61,21 @@ export type Item = Base &
         by?: string;
       }
     | { kind: "blocked"; host: string; port: number; rule: string }
+    | {
+        kind: "request";
+        id: string;
+        host: string;
+        port: number;
+        method?: string;
+        path?: string;
+        program?: string;
+        credential?: string;
+        rule: string;
+        deadline: string;
+        outcome?: string;
+        answer?: string;
+        by?: string;
+      }
     | { kind: "commit"; commit: string; subject: string; why: string }
     | { kind: "notice"; level: NoticeLevel; code: string; text: string }
     | { kind: "turn-end"; outcome: string; error?: string; millis: number }
@@ -231,6 +246,32 @@ function step(to: Transcript, index: Map<string, number>, event: Event): void {
         rule: event.rule,
       });
       break;
+    case "egress.asked":
+      put({
+        ...base(`request:${event.ask}`),
+        kind: "request",
+        id: event.ask,
+        host: event.host,
+        port: event.port,
+        method: event.method ?? undefined,
+        path: event.path ?? undefined,
+        program: event.program ?? undefined,
+        credential: event.credential ?? undefined,
+        rule: event.rule,
+        deadline: event.deadline,
+      });
+      break;
+    case "egress.answered": {
+      const old = find(`request:${event.ask}`);
+      if (old?.kind !== "request") break;
+      put({
+        ...old,
+        outcome: event.state,
+        answer: event.answer ?? undefined,
+        by: event.by ?? undefined,
+      });
+      break;
+    }
     case "turn.completed":
       settle(to, event);
       put({

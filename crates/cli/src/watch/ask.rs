@@ -5,13 +5,15 @@ use std::io::{BufRead as _, IsTerminal as _};
 use boatyard_api::{
     Client,
     model::{
-        Event, EventBody, PermissionId, QuestionId, SessionId,
+        AskAnswer, AskId, AskState, Event, EventBody, PermissionId, QuestionId, SessionId,
         event::{PermissionKind, PermissionOption},
     },
+    request::AskReply,
     session::{PermissionAnswer, QuestionAnswer},
 };
 use tokio::sync::mpsc;
 
+use super::egress::meaning;
 use crate::{output::Look, text::clean_line};
 
 /// Something that waits for a person.
@@ -21,7 +23,19 @@ pub(crate) enum Ask {
     Permission { id: PermissionId, options: Vec<PermissionOption> },
     /// Words.
     Question { id: QuestionId, options: Vec<String> },
+    /// How far a request may go.
+    Request { id: AskId },
 }
+
+/// What may be said to a request, in the order in which it is offered.
+const REPLIES: [AskAnswer; 6] = [
+    AskAnswer::Once,
+    AskAnswer::TenMinutes,
+    AskAnswer::Workspace,
+    AskAnswer::Repository,
+    AskAnswer::No,
+    AskAnswer::Never,
+];
 
 /// What waits, the oldest first.
 #[derive(Debug, Default)]
@@ -43,6 +57,10 @@ impl Asks {
             }
             EventBody::QuestionAnswered { question, .. } => {
                 self.0.retain(|ask| !matches!(ask, Ask::Question { id, .. } if id == question));
+            }
+            EventBody::EgressAsked { ask, .. } => self.0.push(Ask::Request { id: *ask }),
+            EventBody::EgressAnswered { ask, .. } => {
+                self.0.retain(|one| !matches!(one, Ask::Request { id } if id == ask));
             }
             EventBody::TurnCompleted { .. } => self.0.clear(),
             _ => return false,
@@ -74,6 +92,9 @@ impl Ask {
             Self::Question { options, .. } => {
                 options.iter().enumerate().map(|(i, option)| line(i, option)).collect()
             }
+            Self::Request { .. } => {
+                REPLIES.iter().enumerate().map(|(i, reply)| line(i, meaning(*reply))).collect()
+            }
         }
     }
 
@@ -84,6 +105,7 @@ impl Ask {
             Self::Permission { options, .. } => format!("    1-{}, y or n: ", options.len()),
             Self::Question { options, .. } if options.is_empty() => "    Answer: ".to_owned(),
             Self::Question { options, .. } => format!("    1-{}, or words: ", options.len()),
+            Self::Request { .. } => format!("    1-{}, y or n: ", REPLIES.len()),
         }
     }
 
@@ -94,6 +116,31 @@ impl Ask {
                 format!("boatyard permission answer {id} allow   (or deny)")
             }
             Self::Question { id, .. } => format!("boatyard question answer {id} \"ANSWER\""),
+            Self::Request { id } => format!(
+                "boatyard egress answer {id} once   (or ten_minutes, workspace, repository, no, never)"
+            ),
+        }
+    }
+
+    /// Whether something still waits in the session.
+    pub(crate) async fn is_open(
+        &self,
+        client: &Client,
+        session: SessionId,
+    ) -> boatyard_api::client::Result<bool> {
+        match self {
+            Self::Request { id } => {
+                match client.find_ask(*id).await {
+                    Ok(ask) => Ok(ask.state == AskState::Open),
+                    // Gone with the log of what is long over.
+                    Err(error) if error.problem().is_some_and(|p| p.status == 404) => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
+            Self::Permission { .. } | Self::Question { .. } => {
+                let session = client.find_session(session).await?;
+                Ok(!session.permissions.is_empty() || !session.questions.is_empty())
+            }
         }
     }
 
@@ -120,7 +167,23 @@ impl Ask {
                 }
                 Some(client.answer_question(session, *id, &QuestionAnswer { answer }).await)
             }
+            Self::Request { id } => {
+                let reply = AskReply { answer: reply(typed)? };
+                Some(client.answer_ask(*id, &reply).await.map(drop))
+            }
         }
+    }
+}
+
+/// What was typed for a request: a number, a plain yes or no, or the answer's own word.
+fn reply(typed: &str) -> Option<AskAnswer> {
+    match typed.to_ascii_lowercase().replace('-', "_").as_str() {
+        "y" | "yes" => Some(AskAnswer::Once),
+        "n" => Some(AskAnswer::No),
+        word => match word.parse::<usize>() {
+            Ok(number) => REPLIES.get(number.checked_sub(1)?).copied(),
+            Err(_) => word.parse().ok(),
+        },
     }
 }
 
@@ -171,6 +234,18 @@ impl Typed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_is_answered_by_number_or_word() {
+        assert_eq!(reply("y"), Some(AskAnswer::Once));
+        assert_eq!(reply("2"), Some(AskAnswer::TenMinutes));
+        assert_eq!(reply("no"), Some(AskAnswer::No));
+        assert_eq!(reply("never"), Some(AskAnswer::Never));
+        assert_eq!(reply("ten-minutes"), Some(AskAnswer::TenMinutes));
+        for wrong in ["", "0", "7", "maybe"] {
+            assert_eq!(reply(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn an_answer_is_a_number_or_a_plain_yes_or_no() {

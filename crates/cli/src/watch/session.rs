@@ -196,9 +196,8 @@ impl Follower<'_> {
                 }
             }
             if let (Some(ask), false) = (self.asks.first(), self.interactive) {
-                // Events that are stored already may hold the answer: look at the session itself.
-                let session = self.client.find_session(self.session).await?;
-                if !session.permissions.is_empty() || !session.questions.is_empty() {
+                // Events that are stored already may hold the answer: look at what waits itself.
+                if ask.is_open(self.client, self.session).await? {
                     return Ok(End::Waiting(vec![ask.command()]));
                 }
             }

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
 
 use super::{Hub, HubError, ways::Work};
+use crate::traffic::Traffic;
 
 /// Where agents come from.
 const SOURCES: [&str; 2] = ["npm", "pypi"];
@@ -42,28 +43,31 @@ const MIRRORS: [&str; 9] = [
 const REFUSALS: usize = 4;
 
 /// What was kept from leaving a throw-away workspace: why an installation failed, perhaps.
-#[derive(Debug, Default)]
-pub struct Refusals(Mutex<Vec<String>>);
+#[derive(Debug)]
+pub struct Refusals {
+    told: Mutex<Vec<String>>,
+    /// Where all of it is remembered.
+    traffic: Traffic,
+}
 
 impl Refusals {
     /// Each once, with its host, in the order of time.
     pub fn told(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl LogSink for Refusals {
     fn record(&self, record: Record) {
-        let (Outcome::Denied { reason } | Outcome::Failed { reason }) = &record.outcome else {
-            tracing::debug!(target: "boatyard::egress", ?record);
-            return;
-        };
-        let text = format!("{}:{}: {reason}", record.host, record.port);
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < REFUSALS && !told.contains(&text) {
-            tracing::info!(workspace.id = %record.workspace, "a request did not pass: {text}");
-            told.push(text);
+        if let Outcome::Denied { reason } | Outcome::Failed { reason } = &record.outcome {
+            let text = format!("{}:{}: {reason}", record.host, record.port);
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.len() < REFUSALS && !told.contains(&text) {
+                tracing::info!(workspace.id = %record.workspace, "a request did not pass: {text}");
+                told.push(text);
+            }
         }
+        self.traffic.record(record);
     }
 }
 
@@ -122,10 +126,12 @@ impl Hub {
         workspace: WorkspaceId,
         policy: watch::Receiver<Arc<Policy>>,
     ) -> Result<(DropGuard, Arc<Refusals>), HubError> {
-        let refusals = Arc::<Refusals>::default();
+        let traffic = self.shared.traffic.clone();
+        let refusals = Arc::new(Refusals { told: Mutex::default(), traffic });
         let log = Arc::clone(&refusals);
         let proxy = Proxy::new(self.shared.sources.clone(), Arc::new(System), log);
-        let guard = self.serve_one(workspace, Work::Egress(proxy, policy)).await?;
+        let works = [Work::Egress(proxy.clone(), policy.clone()), Work::Captured(proxy, policy)];
+        let guard = self.serve_some(workspace, works).await?;
         Ok((guard, refusals))
     }
 
@@ -138,6 +144,14 @@ impl Hub {
         &self,
         workspace: WorkspaceId,
     ) -> Result<DropGuard, HubError> {
-        self.serve_one(workspace, Work::Gateway(self.shared.keyless.clone())).await
+        // What it tries beside that is refused at once, and not left waiting.
+        let (_, nothing) = watch::channel(Arc::default());
+        let proxy = self.shared.proxy.clone();
+        let works = [
+            Work::Gateway(self.shared.keyless.clone()),
+            Work::Egress(proxy.clone(), nothing.clone()),
+            Work::Captured(proxy, nothing),
+        ];
+        self.serve_some(workspace, works).await
     }
 }

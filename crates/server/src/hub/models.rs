@@ -7,7 +7,7 @@ use boatyard_egress::{
 };
 use tokio::sync::mpsc;
 
-use super::retries::Retries;
+use super::{Hub, retries::Retries};
 use crate::{providers::Providers, settings::Settings};
 
 /// Calls that wait to be counted; past it they are dropped, and that is counted.
@@ -53,8 +53,9 @@ pub(super) fn keyless() -> anyhow::Result<Gateway> {
 
 /// Counts, and has told what agents may be silent about, until the gateway is gone. Nothing that is
 /// told of a call is a key: paths come without their queries, and headers not at all.
-pub(super) async fn count(mut calls: mpsc::Receiver<Call>, retries: Retries) {
+pub(super) async fn count(mut calls: mpsc::Receiver<Call>, hub: Hub, retries: Retries) {
     while let Some(call) = calls.recv().await {
+        hub.shared.traffic.call(&call, &hub.shared.gateway);
         retries.saw(&call);
         tracing::debug!(target: "boatyard::gateway", ?call);
         let provider = match call.provider.as_str() {

@@ -20,11 +20,17 @@ pub const IDLE: &str = "idle-reaper";
 pub const GARBAGE: &str = "gc";
 /// Says no where nobody answered in time.
 pub const EXPIRE: &str = "expire";
+/// Removes what the log of requests keeps no longer.
+pub const TRAFFIC: &str = "egress-log";
 /// What a person may ask for by name.
-pub const BY_NAME: &[&str] = &[IDLE, GARBAGE, EXPIRE];
+pub const BY_NAME: &[&str] = &[IDLE, GARBAGE, EXPIRE, TRAFFIC];
 
 /// How often quiet workspaces and expired questions are looked for.
 const EVERY_MINUTE: Duration = Duration::from_secs(60);
+/// How often the log of requests is cut back to what it keeps.
+const HOUR: Duration = Duration::from_secs(3600);
+/// Rows of that log that are removed in one transaction: others write meanwhile.
+const LOG_BATCH: u32 = 5000;
 /// How often what nothing refers to is removed.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long what was just made is left alone, whoever refers to it.
@@ -41,8 +47,9 @@ pub async fn run(app: App) {
 async fn by_the_clock(app: &App) {
     let mut sweep = tokio::time::interval(crate::hub::sweep::EVERY);
     let mut minute = tokio::time::interval(EVERY_MINUTE);
+    let mut hour = tokio::time::interval(HOUR);
     let mut day = tokio::time::interval_at(tokio::time::Instant::now() + DAY, DAY);
-    for timer in [&mut sweep, &mut minute] {
+    for timer in [&mut sweep, &mut minute, &mut hour] {
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     }
     loop {
@@ -57,6 +64,7 @@ async fn by_the_clock(app: &App) {
                 enqueue(app, IDLE).await;
                 enqueue(app, EXPIRE).await;
             }
+            _ = hour.tick() => enqueue(app, TRAFFIC).await,
             _ = day.tick() => enqueue(app, GARBAGE).await,
         }
     }
@@ -93,6 +101,14 @@ pub(super) async fn idle(app: &App) -> anyhow::Result<Done> {
 
 /// Says no where nobody answered in time, and tells the agents.
 pub(super) async fn expire(app: &App) -> anyhow::Result<Done> {
+    // Those that wait now end by themselves; these are an earlier server's.
+    loop {
+        let ended =
+            app.store.write(|tx| Box::pin(async move { tx.expire_asks(BATCH).await })).await?;
+        if ended.is_empty() {
+            break;
+        }
+    }
     loop {
         let (permissions, questions) =
             app.store.write(|tx| Box::pin(async move { tx.expire_decisions(BATCH).await })).await?;
@@ -127,6 +143,28 @@ async fn tell(app: &App, session: SessionId, request: Request) -> anyhow::Result
         Ok(_) => Ok(()),
         Err(error) if error.code() == Some(boatyard_link::message::FailureCode::NotFound) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Cuts the log of requests back to what the settings keep.
+pub(super) async fn traffic(app: &App) -> anyhow::Result<Done> {
+    let settings = &app.settings.egress;
+    let days = DAY.saturating_mul(settings.log_days);
+    let before = app.store.now().0.saturating_sub(i64::try_from(days.as_millis())?);
+    let (before, rows) = (Timestamp(before), u64::from(settings.log_rows));
+    loop {
+        let gone = app
+            .store
+            .write(move |tx| {
+                Box::pin(async move {
+                    let asks = tx.remove_old_asks(before, LOG_BATCH).await?;
+                    Ok(tx.trim_requests(before, rows, LOG_BATCH).await?.max(asks))
+                })
+            })
+            .await?;
+        if gone < u64::from(LOG_BATCH) {
+            return Ok(Done::Yes);
+        }
     }
 }
 

@@ -61,8 +61,9 @@ CREATE TABLE egress_ask (
 );
 -- The same question of a workspace is asked once at a time.
 CREATE UNIQUE INDEX egress_ask_open ON egress_ask (workspace, question) WHERE state = 'open';
--- What was granted, for who asks the same again.
-CREATE INDEX egress_ask_granted ON egress_ask (question, workspace) WHERE state = 'allowed';
+-- What was said, for who asks the same again.
+CREATE INDEX egress_ask_said ON egress_ask (question, workspace)
+    WHERE state IN ('allowed', 'denied');
 CREATE INDEX egress_ask_deadline ON egress_ask (deadline) WHERE state = 'open';
 CREATE INDEX egress_ask_listed ON egress_ask (organization, id);
 CREATE INDEX egress_ask_workspace ON egress_ask (workspace, id);
