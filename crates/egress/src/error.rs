@@ -24,11 +24,33 @@ pub enum Error {
         /// What it is.
         text: String,
     },
+    /// Not a method that a rule can be about.
+    #[error("`{text}` is not a method that a request comes with (as GET or POST, in capitals)")]
+    Method {
+        /// What it is.
+        text: String,
+    },
+    /// Not a place for a credential.
+    #[error("`{text}` is no place for a credential in a request: {why}")]
+    Place {
+        /// What it is.
+        text: String,
+        /// Why not.
+        why: String,
+    },
     /// No preset of that name.
-    #[error("there is no preset `{name}`")]
+    #[error("there is no preset `{name}`{}", near_preset(name))]
     UnknownPreset {
         /// The name.
         name: String,
+    },
+    /// A preset of this program that makes no sense; a test reads every one of them.
+    #[error("the preset `{name}` is broken: {what}")]
+    BrokenPreset {
+        /// The name.
+        name: String,
+        /// What is wrong.
+        what: String,
     },
     /// A proxy for our own outgoing traffic that we can't use. The address is not repeated: it
     /// may hold a password.
@@ -43,6 +65,15 @@ pub enum Error {
         /// What it is.
         found: &'static str,
     },
+    /// What should be the socket at which a workspace asks for names is something else.
+    #[error("the descriptor is not a UDP socket ({found})")]
+    NotDatagrams {
+        /// What it is.
+        found: &'static str,
+    },
+    /// What should hold a workspace's names is something else.
+    #[error("the descriptor is not a memory file with names")]
+    NotNames,
     /// A workspace's listener failed.
     #[error("the listener failed")]
     Listener(#[source] io::Error),
@@ -61,4 +92,28 @@ pub enum Error {
         /// What is wrong.
         what: &'static str,
     },
+    /// The authority that opens TLS can't be used. Nothing of its key is repeated.
+    #[error("the authority of this installation {what}")]
+    Authority {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Its file can't be.
+    #[error("the authority of this installation, {}, can't be used", .path.display())]
+    AuthorityFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The preset that was meant, perhaps.
+fn near_preset(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    let near = crate::rules::Preset::all()
+        .keys()
+        .find(|known| !lower.is_empty() && (known.contains(&lower) || lower.contains(*known)));
+    near.map_or_else(String::new, |known| format!("; is `{known}` meant?"))
 }

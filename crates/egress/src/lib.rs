@@ -11,9 +11,12 @@
 //!   dial      how the server itself gets out (upstream proxy, offline)
 //!   proxy     HTTP: CONNECT and plain requests, limits, denials that say why
 //!   tls       the name that a tunnel's client really asks for
+//!   open      TLS where it must be looked into: authority, leaves, verified upstreams
 //!   broker    credentials, put into requests that may have them
 //!   relay     bytes between two sockets
 //!   log       one record for each try
+//!   git       fetches and pushes of git, with tokens that no workspace has
+//!   https     the server's own requests, to services that give out tokens
 //!   scripted  a model provider that is a script, for agents without a key
 //! ```
 //!
@@ -24,10 +27,14 @@ pub mod broker;
 pub mod capture;
 pub mod cidr;
 pub mod dial;
+pub mod dns;
 mod error;
 pub mod gateway;
+pub mod git;
+pub mod https;
 mod listener;
 pub mod log;
+pub mod open;
 pub mod policy;
 mod proxy;
 mod relay;

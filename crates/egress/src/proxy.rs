@@ -1,20 +1,37 @@
-//! The proxy: what a workspace's programs find at `HTTP_PROXY`.
+//! The proxy: what a workspace's programs find at `HTTP_PROXY`, and what takes the connections
+//! that they make without knowing of it.
 //!
 //! ```text
-//!  listener of a workspace ─► accept ─► connection (hyper, HTTP/1.1)
-//!                                          │ CONNECT host:port         │ GET http://host/…
-//!                                          ▼                           ▼
-//!                                   rules ─► guard ─► dial ─► relay   rules ─► guard ─► forward
+//!  listener ─► accept ─┬─ CONNECT host:port ──┐                          ┌─ opened: TLS ─► requests
+//!                      │                      ├► policy ─► peek ─► what? ┼─ plain HTTP ──► requests
+//!  caught connection ──┼─ host:port ──────────┘                          └─ unopened ────► relay
+//!                      └─ GET http://host/… ────────────────────────────────────────────► requests
+//!
+//!  each request ─► host as promised? ─► policy ─► (a person) ─► broker ─► upstream ─► answer
 //! ```
 //!
 //! The workspace is known by the listener, never by what a client says. Each listener has its own
-//! loop ([`Proxy::serve`]) with its own limit of connections. Rules come through a watch: the next
-//! request is judged by the newest, and a tunnel that they no longer allow is ended.
+//! loop ([`Proxy::serve`], [`Proxy::serve_captured`]) with its own limit of connections. Policies
+//! come through a watch: the next request is judged by the newest, and a tunnel that it no longer
+//! allows is ended.
+//!
+//! - `connection`: what a connection's requests share, and HTTP in either version;
+//! - `aim`: a connection of which it is known where it goes: opened, looked into, relayed or refused;
+//! - `exchange`: one request;
+//! - `judge`: asks the policy, and people;
+//! - `upstream`: connections to destinations, kept for reuse.
 
+mod aim;
 mod answer;
 mod connection;
-pub(crate) mod forward;
+mod exchange;
+mod forward;
+mod inside;
+mod judge;
+mod peek;
 mod tunnel;
+mod upgrade;
+mod upstream;
 
 use std::{
     future::Future,
@@ -29,11 +46,16 @@ use std::{
 use boatyard_model::WorkspaceId;
 use tokio::{net::TcpStream, sync::watch};
 
+pub(crate) use self::forward::strip;
+use self::upstream::Pool;
 use crate::{
     Error,
+    broker::{self, Broker},
+    capture::Captured,
     dial::Outgoing,
     listener,
     log::LogSink,
+    open::Opener,
     policy::{Asker, Nobody, Policy},
     resolve::{Guard, Resolver},
 };
@@ -53,12 +75,19 @@ pub struct Settings {
     pub head_within: Duration,
     /// After how long without a byte in either direction a request or tunnel is ended.
     pub idle_after: Duration,
+    /// How long a client is waited for that says nothing, where what it says decides. One whose
+    /// server is to speak first never says anything.
+    pub silent_for: Duration,
     /// How long connections may go on once the proxy is to shut down.
     pub drain_within: Duration,
     /// What a person can do about a denial; a sentence at the end of each.
     pub how_to_ask: String,
     /// Who asks people, where a rule says so.
     pub asker: Arc<dyn Asker>,
+    /// Who opens TLS where it has to be; without, what would have to be opened is denied.
+    pub opener: Option<Arc<Opener>>,
+    /// Who puts credentials in.
+    pub broker: Arc<dyn Broker>,
 }
 
 impl Default for Settings {
@@ -70,9 +99,13 @@ impl Default for Settings {
             max_head: 64 * 1024,
             head_within: Duration::from_secs(30),
             idle_after: Duration::from_secs(600),
+            silent_for: Duration::from_secs(3),
             drain_within: Duration::from_secs(5),
-            how_to_ask: "Ask the owner of this workspace to allow it in its egress rules.".into(),
+            how_to_ask: "Or ask the owner of this workspace to allow it in its egress rules."
+                .into(),
             asker: Arc::new(Nobody),
+            opener: None,
+            broker: Arc::new(broker::Nothing),
         }
     }
 }
@@ -96,6 +129,8 @@ pub(crate) struct Place {
     pub(crate) policy: watch::Receiver<Arc<Policy>>,
     /// Turns true when the proxy shuts down.
     pub(crate) closing: watch::Receiver<bool>,
+    /// Connections to destinations.
+    pool: Arc<Pool>,
 }
 
 impl Proxy {
@@ -112,7 +147,7 @@ impl Proxy {
     /// Serves one workspace on its listener until `shutdown` is ready; then no more connections
     /// are taken and those that are open get [`Settings::drain_within`] to end.
     ///
-    /// When the sender of `policy` is gone, the last one stays.
+    /// When the sender of `policy` is gone, the last policy stays.
     ///
     /// # Errors
     ///
@@ -125,8 +160,7 @@ impl Proxy {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), Error> {
         let listener = listener::adopt(listener)?;
-        let (close, closing) = watch::channel(false);
-        let place = Place { parts: Arc::clone(&self.0), workspace, policy, closing };
+        let (place, close) = self.place(workspace, policy);
         let service = listener::Service {
             workspace,
             max_connections: self.0.settings.max_connections,
@@ -143,6 +177,57 @@ impl Proxy {
             refuse,
         };
         service.serve(listener, shutdown).await
+    }
+
+    /// Serves the connections that were caught in one workspace. `captured` says where each wanted
+    /// to go; where it can't, the connection is closed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::serve`].
+    pub async fn serve_captured<F>(
+        &self,
+        workspace: WorkspaceId,
+        listener: OwnedFd,
+        captured: F,
+        policy: watch::Receiver<Arc<Policy>>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), Error>
+    where
+        F: Fn(TcpStream) -> Option<Captured>,
+    {
+        let listener = listener::adopt(listener)?;
+        let (place, close) = self.place(workspace, policy);
+        let service = listener::Service {
+            workspace,
+            max_connections: self.0.settings.max_connections,
+            drain_within: self.0.settings.drain_within,
+            close,
+            run: |stream| {
+                let counted = Counted::new(Arc::clone(&self.0));
+                let place = place.clone();
+                let captured = captured(stream);
+                async move {
+                    if let Some(captured) = captured {
+                        aim::captured(captured, place).await;
+                    }
+                    drop(counted);
+                }
+            },
+            // What it speaks is not known, so there is nothing to tell it in.
+            refuse: crate::relay::reset,
+        };
+        service.serve(listener, shutdown).await
+    }
+
+    fn place(
+        &self,
+        workspace: WorkspaceId,
+        policy: watch::Receiver<Arc<Policy>>,
+    ) -> (Place, watch::Sender<bool>) {
+        let (close, closing) = watch::channel(false);
+        let (parts, pool) = (Arc::clone(&self.0), Arc::default());
+        (Place { parts, workspace, policy, closing, pool }, close)
     }
 }
 

@@ -2,42 +2,109 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Frame, SizeHint};
 
-use crate::log::{Pending, Traffic};
+use super::upstream::{Pool, Upstream};
+use crate::{
+    broker::BoxError,
+    log::{Pending, Traffic},
+};
 
-/// A body that the proxy sends.
-pub(super) type Answer = UnsyncBoxBody<Bytes, hyper::Error>;
+/// A body that the proxy sends, either way.
+pub(super) type Answer = crate::broker::Body;
 
-/// A text of ours.
-pub(super) fn text(status: StatusCode, text: &str) -> Response<Answer> {
-    let body = Full::new(Bytes::from(format!("{}\n", text.trim_end())));
-    let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
-    response
+/// What the proxy says instead of an answer of the destination.
+#[derive(Debug, Clone)]
+pub(super) struct Notice {
+    pub(super) status: StatusCode,
+    /// One of the errors of RFC 9209.
+    pub(super) kind: &'static str,
+    /// The rule that decided, if one did.
+    pub(super) rule: Option<Arc<str>>,
+    /// What is wrong: one sentence.
+    pub(super) why: String,
+    /// What can be done about it, a line each.
+    pub(super) mend: Vec<String>,
 }
 
-/// A text of ours that says which of the standard's errors (RFC 9209) it is.
-pub(super) fn error(status: StatusCode, error: &str, rule: &str, why: &str) -> Response<Answer> {
-    let mut response = text(status, why);
-    let first_line = why.lines().next().unwrap_or_default();
-    let mut value = format!("boatyard; error={error}; details={}", quoted(first_line));
-    if !rule.is_empty() {
-        value.push_str(&format!("; rule={}", quoted(rule)));
+impl Notice {
+    pub(super) fn new(status: StatusCode, kind: &'static str, why: impl Into<String>) -> Self {
+        Self { status, kind, rule: None, why: why.into(), mend: Vec::new() }
     }
-    if let Ok(value) = HeaderValue::try_from(value) {
-        response.headers_mut().insert("proxy-status", value);
+
+    /// The answer, in the form that the client reads.
+    pub(super) fn answer(&self, wants: Wants) -> Response<Answer> {
+        let (kind, text) = match wants {
+            Wants::Text => ("text/plain; charset=utf-8", self.text()),
+            Wants::Json => ("application/problem+json", self.json()),
+        };
+        let mut response = Response::new(whole(text.into()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut value = format!("boatyard; error={}; details={}", self.kind, quoted(&self.why));
+        if let Some(rule) = &self.rule {
+            value.push_str(&format!("; rule={}", quoted(rule)));
+        }
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert("proxy-status", value);
+        }
+        response
     }
-    response
+
+    fn text(&self) -> String {
+        let mut text = format!("{}.\n", self.why.trim_end_matches('.'));
+        for line in &self.mend {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+
+    fn json(&self) -> String {
+        serde_json::json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason(),
+            "status": self.status.as_u16(),
+            "detail": self.why,
+            "error": self.kind,
+            "rule": self.rule,
+            "mend": self.mend,
+        })
+        .to_string()
+    }
+}
+
+/// In which form a client takes what went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wants {
+    Text,
+    Json,
+}
+
+impl Wants {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let names_json = |value: &HeaderValue| {
+            value.to_str().is_ok_and(|value| value.contains("/json") || value.contains("+json"))
+        };
+        if headers.get_all(header::ACCEPT).iter().any(names_json) { Self::Json } else { Self::Text }
+    }
+}
+
+/// A body that is there as a whole.
+pub(super) fn whole(bytes: Bytes) -> Answer {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// A text as a quoted string of a structured header: plain ASCII.
@@ -51,7 +118,7 @@ fn quoted(text: &str) -> String {
 
 /// An empty answer: the tunnel begins after it.
 pub(super) fn tunnel() -> Response<Answer> {
-    Response::new(Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync())
+    Response::new(whole(Bytes::new()))
 }
 
 /// Which way a body goes.
@@ -61,44 +128,79 @@ pub(super) enum Way {
     In,
 }
 
-/// A body on its way through, counted as it passes. The last holder of the record tells it.
-pub(super) struct Passing {
-    body: Incoming,
-    way: Way,
-    traffic: Arc<Traffic>,
-    _record: Option<Pending>,
+/// Counts what passes.
+#[derive(Debug, Clone)]
+pub(super) struct Meter {
+    pub(super) traffic: Arc<Traffic>,
+    /// Of the whole connection: what its idle watch looks at.
+    pub(super) activity: Arc<AtomicU64>,
 }
 
-impl Passing {
-    pub(super) fn new(
-        body: Incoming,
-        way: Way,
-        traffic: Arc<Traffic>,
-        record: Option<Pending>,
-    ) -> Self {
-        Self { body, way, traffic, _record: record }
+impl Meter {
+    pub(super) fn count(&self, way: Way, bytes: usize) {
+        let counter = match way {
+            Way::Out => &self.traffic.sent,
+            Way::In => &self.traffic.received,
+        };
+        counter.fetch_add(bytes as u64, Ordering::Relaxed);
+        // An empty piece is a sign of life, too.
+        self.activity.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Body for Passing {
+/// A body on its way through, counted as it passes. The last holder of the record tells it.
+pub(super) struct Passing<B> {
+    body: B,
+    way: Way,
+    meter: Meter,
+    end: Option<End>,
+}
+
+/// What happens when a body is over.
+pub(super) struct End {
+    /// Told when the body goes, wherever it stands.
+    pub(super) _record: Pending,
+    /// Given back, if the body came to its end.
+    pub(super) upstream: Option<Upstream>,
+    pub(super) pool: Arc<Pool>,
+}
+
+impl<B> Passing<B> {
+    pub(super) fn new(body: B, way: Way, meter: Meter, end: Option<End>) -> Self {
+        Self { body, way, meter, end }
+    }
+}
+
+impl<B> Body for Passing<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            let counter = match self.way {
-                Way::Out => &self.traffic.sent,
-                Way::In => &self.traffic.received,
-            };
-            counter.fetch_add(data.remaining() as u64, Ordering::Relaxed);
+            self.meter.count(self.way, data.remaining());
         }
-        Poll::Ready(frame)
+        let is_over = match &frame {
+            None => true,
+            Some(Ok(_)) => self.body.is_end_stream(),
+            Some(Err(_)) => false,
+        };
+        if is_over
+            && let Some(end) = &mut self.end
+            && let Some(upstream) = end.upstream.take()
+        {
+            end.pool.give_back(upstream);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {

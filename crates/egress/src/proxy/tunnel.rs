@@ -1,4 +1,5 @@
-//! A CONNECT that was granted: bytes both ways, until they end, the rules change or all is quiet.
+//! A connection that is not opened: bytes both ways, until they end, the rules change or all is
+//! quiet.
 //!
 //! If the client speaks TLS, the name that it asks for must be the one that the tunnel is for.
 //! Nothing waits for the client to speak: what the server says first passes meanwhile.
@@ -13,7 +14,12 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Place, connection::until_idle};
+use super::{
+    Place,
+    aim::{self, Aim},
+    connection::until_idle,
+    inside::Inside,
+};
 use crate::{
     dial::{DialError, Purpose, dial},
     log::{Outcome, Pending, Traffic},
@@ -23,16 +29,34 @@ use crate::{
     tls::{self, Opening},
 };
 
-/// What a tunnel needs to begin.
+/// A CONNECT that was granted.
 pub(super) struct Tunnel {
     /// Gives the client's connection once the answer is out.
     pub(super) upgrade: OnUpgrade,
+    pub(super) aim: Aim,
+}
+
+/// Bytes that pass unopened.
+pub(super) struct Bytes {
+    pub(super) inside: Arc<TcpStream>,
+    /// What the client has said already.
+    pub(super) early: Vec<u8>,
     pub(super) outside: TcpStream,
     pub(super) target: Target,
+    pub(super) first: First,
     pub(super) record: Pending,
 }
 
-/// Connects to where the tunnel leads.
+/// What the client may begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    /// Anything; but TLS must ask for the right name.
+    Anything,
+    /// Nothing that would have been looked into, had it come in time.
+    NothingJudged,
+}
+
+/// Connects to where a connection leads.
 pub(super) async fn open(place: &Place, target: &Target) -> Result<TcpStream, DialError> {
     let parts = &place.parts;
     let outgoing = &parts.settings.outgoing;
@@ -41,23 +65,31 @@ pub(super) async fn open(place: &Place, target: &Target) -> Result<TcpStream, Di
     Ok(dialled.stream)
 }
 
-/// Passes bytes until the tunnel ends.
-pub(super) async fn run(mut tunnel: Tunnel, place: &Place) {
+/// Begins when the answer to CONNECT is out.
+pub(super) async fn begin(tunnel: Tunnel, place: &Place) {
+    let Tunnel { upgrade, mut aim } = tunnel;
     let fail = |record: &mut Pending, reason: &str| {
         record.set(|record| record.outcome = Outcome::Failed { reason: reason.to_owned() });
     };
-    let Ok(upgraded) = tunnel.upgrade.await else {
-        return fail(&mut tunnel.record, "the client went away");
+    let Ok(upgraded) = upgrade.await else {
+        return fail(&mut aim.record, "the client went away");
     };
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-        return fail(&mut tunnel.record, "the connection is of another kind than was served");
+    let Ok(parts) = upgraded.downcast::<TokioIo<Inside>>() else {
+        return fail(&mut aim.record, "the connection is of another kind than was served");
     };
     let inside = parts.io.into_inner();
-    let traffic = Arc::clone(&tunnel.record.traffic);
+    let mut early = parts.read_buf.to_vec();
+    early.extend_from_slice(&inside.early);
+    aim::run(inside.stream, early, aim, place).await;
+}
+
+/// Passes bytes until they end.
+pub(super) async fn relay(bytes: Bytes, place: &Place) {
+    let Bytes { inside, early, outside, target, first, mut record } = bytes;
+    let traffic = Arc::clone(&record.traffic);
     let idle_after = place.parts.settings.idle_after;
     let outcome = {
-        let early = Vec::from(parts.read_buf);
-        let mut passing = pin!(pass(&inside, &tunnel.outside, early, &tunnel.target, &traffic));
+        let mut passing = pin!(pass(&inside, &outside, early, (&target, first), &traffic));
         tokio::select! {
             outcome = passing.as_mut() => match outcome {
                 Ok(()) => Outcome::Passed { status: 200 },
@@ -67,17 +99,20 @@ pub(super) async fn run(mut tunnel: Tunnel, place: &Place) {
             () = until_idle(idle_after, || traffic.total()) => {
                 Outcome::Failed { reason: "no byte passed for too long".into() }
             }
-            () = until_withdrawn(place, &tunnel.target) => {
-                Outcome::Denied { reason: "the rule that allowed it was withdrawn".into() }
+            () = until_withdrawn(place, &target, Wish::Tunnel) => {
+                Outcome::Denied { reason: WITHDRAWN.into() }
             }
         }
     };
     if !matches!(outcome, Outcome::Passed { .. }) {
         reset(&inside);
-        reset(&tunnel.outside);
+        reset(&outside);
     }
-    tunnel.record.set(|record| record.outcome = outcome);
+    record.set(|record| record.outcome = outcome);
 }
+
+/// Why something was ended that was allowed when it began.
+pub(super) const WITHDRAWN: &str = "the rule that allowed it was withdrawn";
 
 /// Why a tunnel did not end by itself.
 enum Cut {
@@ -97,11 +132,11 @@ async fn pass(
     inside: &TcpStream,
     outside: &TcpStream,
     early: Vec<u8>,
-    target: &Target,
+    (target, first): (&Target, First),
     traffic: &Traffic,
 ) -> Result<(), Cut> {
     let out = async {
-        let opening = read_opening(inside, early, &target.host).await?;
+        let opening = read_opening(inside, early, &target.host, first).await?;
         write_all(outside, &opening).await?;
         traffic.sent.fetch_add(opening.len() as u64, Ordering::Relaxed);
         drop(opening);
@@ -112,22 +147,29 @@ async fn pass(
 }
 
 /// Reads as much as it takes to see that the client may go on.
-async fn read_opening(inside: &TcpStream, mut bytes: Vec<u8>, host: &Host) -> Result<Vec<u8>, Cut> {
+async fn read_opening(
+    inside: &TcpStream,
+    mut bytes: Vec<u8>,
+    host: &Host,
+    first: First,
+) -> Result<Vec<u8>, Cut> {
     loop {
-        match tls::opening(&bytes) {
+        let opening = tls::opening(&bytes);
+        let is_late = first == First::NothingJudged
+            && (matches!(opening, Opening::Tls(_)) || super::peek::is_http(&bytes));
+        if is_late {
+            return Err(Cut::Denied("it began too late to be judged".into()));
+        }
+        match opening {
+            Opening::Other if first == First::NothingJudged && super::peek::is_open(&bytes) => {}
             Opening::Other | Opening::Tls(None) => return Ok(bytes),
-            Opening::Tls(Some(name)) if name.parse::<Host>().is_ok_and(|name| name == *host) => {
-                return Ok(bytes);
-            }
             Opening::Tls(Some(name)) => {
-                // Comes from the client: shown as plain text of a sane length.
-                let name: String =
-                    name.chars().filter(|c| c.is_ascii_graphic()).take(100).collect();
-                return Err(Cut::Denied(format!("its TLS asks for `{name}` and not for `{host}`")));
+                return match otherwise(&name, host) {
+                    None => Ok(bytes),
+                    Some(reason) => Err(Cut::Denied(reason)),
+                };
             }
-            Opening::Malformed => {
-                return Err(Cut::Denied("its TLS begins in a way that can't be judged".into()));
-            }
+            Opening::Malformed => return Err(Cut::Denied(UNJUDGED.into())),
             Opening::Incomplete => {}
         }
         if !read_more(inside, &mut bytes).await? {
@@ -136,11 +178,23 @@ async fn read_opening(inside: &TcpStream, mut bytes: Vec<u8>, host: &Host) -> Re
     }
 }
 
-/// Waits until the newest rules no longer allow the tunnel.
-async fn until_withdrawn(place: &Place, target: &Target) {
+/// Said of TLS that no ordinary client speaks.
+pub(super) const UNJUDGED: &str = "its TLS begins in a way that can't be judged";
+
+/// What is wrong with a name that TLS asks for.
+pub(super) fn otherwise(name: &str, host: &Host) -> Option<String> {
+    if name.parse::<Host>().is_ok_and(|name| name == *host) {
+        return None;
+    }
+    // Comes from the client: shown as plain text of a sane length.
+    let name: String = name.chars().filter(char::is_ascii_graphic).take(100).collect();
+    Some(format!("its TLS asks for `{name}` and not for `{host}`"))
+}
+
+/// Waits until the newest rules no longer allow something.
+pub(super) async fn until_withdrawn(place: &Place, target: &Target, wish: Wish<'_>) {
     let mut policy = place.policy.clone();
-    let is_denied =
-        |policy: &Arc<Policy>| matches!(policy.check(target, Wish::Tunnel), Verdict::Denied(_));
+    let is_denied = |policy: &Arc<Policy>| matches!(policy.check(target, wish), Verdict::Denied(_));
     if policy.wait_for(is_denied).await.is_err() {
         // Nobody changes them any more.
         std::future::pending::<()>().await;

@@ -97,7 +97,10 @@ async fn a_request_is_passed_on_without_what_is_the_proxys() {
         let mut body = vec![0; length];
         soon(stream.read_exact(&mut body)).await.unwrap();
         let told = String::from_utf8(body).unwrap();
-        let expected = format!("GET /a/b?secret={n}\nhost: origin.example:{port}\nx-end: 2\n");
+        let expected = format!(
+            "GET /a/b?secret={n}\nhost: origin.example:{port}\nx-end: 2\nte: trailers\n\
+             connection: te\n"
+        );
         assert_eq!(told, expected);
         let record = fixture.record().await;
         assert_eq!(record.path.as_deref(), Some("/a/b"));
@@ -132,7 +135,7 @@ async fn methods_and_paths_are_judged() {
         assert!(status == 200 || answer.contains("rule=\"read\""), "{answer}");
     }
     let tunnel = format!("CONNECT origin.example:{port} HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert!(fixture.ask(&tunnel).await.contains("limits methods or paths, which a tunnel hides"));
+    assert!(fixture.ask(&tunnel).await.contains("looks at methods or paths, which a tunnel hides"));
 }
 
 #[tokio::test]

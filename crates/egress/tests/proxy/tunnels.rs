@@ -17,7 +17,12 @@ async fn nothing_passes_by_default_and_the_answer_says_so() {
     assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
     assert!(answer.contains("proxy-status: boatyard; error=http_request_denied; details="));
     assert!(answer.contains("text/plain"));
-    assert!(answer.contains("reach origin.example:443: no rule allows this host.\nAsk the owner"));
+    let how = format!(
+        "reach origin.example:443: no rule allows this host.\n\
+         To allow it: boatyard egress allow origin.example --workspace {}\n",
+        fixture.workspace
+    );
+    assert!(answer.contains(&how), "{answer}");
     let record = fixture.record().await;
     assert_eq!((record.method.as_str(), record.host.as_str()), ("CONNECT", "origin.example"));
     assert_eq!((record.port, record.workspace), (443, fixture.workspace));
