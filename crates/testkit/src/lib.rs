@@ -1,6 +1,7 @@
 //! For tests only: what several crates' tests need.
 //!
 //! - [`ManualClock`]: a clock that a test moves.
+//! - [`github`]: GitHub, as far as git and its tokens go.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -8,6 +9,8 @@ use std::{
 };
 
 use boatyard_model::{Timestamp, time::Clock};
+
+pub mod github;
 
 /// A clock that stands still until a test moves it.
 #[derive(Debug, Default)]
