@@ -25,6 +25,21 @@ impl Cidr {
         }
     }
 
+    /// How many bits all of its addresses share.
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
+    /// Its first address.
+    pub fn first(&self) -> IpAddr {
+        self.first
+    }
+
+    /// Whether every address of the other lies in it.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.first)
+    }
+
     /// Whether it is just one address.
     pub fn is_single(&self) -> bool {
         self.prefix == width(self.first)

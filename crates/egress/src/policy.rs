@@ -8,7 +8,10 @@ use std::{fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 use boatyard_model::{AskState, ConnectionId, WorkspaceId};
 use http::Method;
 
-use crate::rules::{Rule, RuleSet, Target, Verdict, Wish};
+use crate::{
+    broker::Place,
+    rules::{Rule, RuleSet, Target, Verdict, Wish},
+};
 
 /// What a workspace may reach, and what is added on the way. Empty: nothing.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +29,29 @@ pub struct Binding {
     pub name: Arc<str>,
     /// The hosts, ports, methods and paths that it is for.
     pub goes: Vec<Rule>,
+    /// Where in a request its value goes.
+    pub places: Vec<Place>,
+    /// What the workspace has in its stead.
+    pub placeholder: Arc<str>,
+    /// Whether a request that brings neither placeholder nor credential gets it as well.
+    pub is_always: bool,
+    /// Whether it may go as plain text.
+    pub may_be_plain: bool,
+}
+
+impl Binding {
+    /// Whether it is for a request.
+    pub fn is_for(
+        &self,
+        target: &Target,
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+    ) -> bool {
+        let is_for =
+            |rule: &Rule| rule.is_about_host(target) && rule.is_about_request(method, path, query);
+        self.goes.iter().any(is_for)
+    }
 }
 
 impl Policy {
@@ -40,10 +66,11 @@ impl Policy {
     }
 
     /// Whether encrypted connections to a host are opened: some rule looks at methods or paths
-    /// there, or a credential goes there.
+    /// there, a credential goes there, or the workspace learns and a preset would look so.
     pub fn opens(&self, target: &Target) -> bool {
         let is_about = |rule: &Rule| rule.is_about_host(target);
-        self.rules.rules().iter().any(|rule| rule.is_about_requests() && is_about(rule))
+        self.rules.rules().any(|rule| rule.is_about_requests() && is_about(rule))
+            || (self.rules.learns() && crate::rules::Preset::looks_into(target))
             || self.bindings.iter().any(|binding| binding.goes.iter().any(is_about))
     }
 
@@ -90,8 +117,9 @@ pub enum Answer {
     Yes,
     /// It may not.
     No {
-        /// What came of it: a person said no, or nobody answered in time.
-        state: AskState,
+        /// What came of asking: a person said no, or nobody answered in time. None where nobody
+        /// could be asked.
+        state: Option<AskState>,
         /// Why, as the client is told it.
         why: String,
     },
@@ -113,6 +141,6 @@ pub struct Nobody;
 impl Asker for Nobody {
     fn ask(&self, _: Question) -> Asked {
         let why = "there is nobody to ask".to_owned();
-        Box::pin(std::future::ready(Answer::No { state: AskState::Denied, why }))
+        Box::pin(std::future::ready(Answer::No { state: None, why }))
     }
 }

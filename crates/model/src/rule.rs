@@ -125,6 +125,11 @@ impl PortRange {
         self.first <= other.last && other.first <= self.last
     }
 
+    /// The lowest one.
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
     /// How many ports it has.
     pub const fn count(self) -> u32 {
         self.last as u32 - self.first as u32 + 1

@@ -83,14 +83,29 @@ impl HostPattern {
     pub fn matches(&self, host: &Host) -> bool {
         match (self, host) {
             (Self::Name(wanted), Host::Name(name)) => wanted == name,
-            (Self::Below(suffix), Host::Name(name)) => name
-                .strip_suffix(&**suffix)
-                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            (Self::Below(suffix), Host::Name(name)) => is_below(name, suffix),
             (Self::AnyName, Host::Name(_)) => true,
             (Self::Addresses(cidr), Host::Address(address)) => cidr.contains(*address),
             _ => false,
         }
     }
+
+    /// Whether every host that the other means is meant by this.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::AnyName, Self::AnyName | Self::Below(_) | Self::Name(_)) => true,
+            (Self::Below(ours), Self::Below(theirs)) => ours == theirs || is_below(theirs, ours),
+            (Self::Below(ours), Self::Name(name)) => is_below(name, ours),
+            (Self::Name(ours), Self::Name(theirs)) => ours == theirs,
+            (Self::Addresses(ours), Self::Addresses(theirs)) => ours.covers(theirs),
+            _ => false,
+        }
+    }
+}
+
+/// Whether a name stands below another one.
+fn is_below(name: &str, suffix: &str) -> bool {
+    name.strip_suffix(suffix).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
 impl FromStr for HostPattern {

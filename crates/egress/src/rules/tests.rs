@@ -88,35 +88,52 @@ fn reasons_name_the_nearest_rule() {
     check("docs.example", 22, Wish::Tunnel, Err(other_port));
     check("api.example", 80, get("/v1/things"), Ok("read"));
     check("api.example", 80, get("/health"), Ok("read"));
-    check("api.example", 80, Wish::Request { method: &Method::HEAD, path: "/health", query: None }, Ok("read"));
+    check(
+        "api.example",
+        80,
+        Wish::Request { method: &Method::HEAD, path: "/health", query: None },
+        Ok("read"),
+    );
     let other = "rule `read` allows this host for other methods or paths only";
     for path in
         ["/", "/v1", "/v2/x", "/healthy", "/v1/../v2", "/v1/%2e%2e/v2", "/v1//x", "/v1/..%2fx"]
     {
         check("api.example", 80, get(path), Err(other));
     }
-    check("api.example", 80, Wish::Request { method: &Method::POST, path: "/v1/x", query: None }, Err(other));
-    let hidden = "rule `read` limits methods or paths, which a tunnel hides";
+    check(
+        "api.example",
+        80,
+        Wish::Request { method: &Method::POST, path: "/v1/x", query: None },
+        Err(other),
+    );
+    let hidden = "rule `read` looks at methods or paths, which a tunnel hides";
     check("api.example", 80, Wish::Tunnel, Err(hidden));
     check("other.example", 80, get("/"), Err("no rule allows this host"));
 }
 
 #[test]
 fn every_preset_parses_and_allows_its_hosts_only() {
-    let names: Vec<&str> = Preset::all().keys().map(String::as_str).collect();
-    assert_eq!(names, ["crates", "debian", "go", "maven", "npm", "pypi", "rubygems"]);
-    for name in names {
-        let rules = RuleSet::with_presets(&[name], Vec::new()).unwrap();
-        for host in Preset::all()[name].hosts() {
-            let verdict = rules.check(&target(host, 443), Wish::Tunnel);
-            assert_eq!(verdict, Verdict::Allowed(format!("preset {name}").into()));
-            let ssh = rules.check(&target(host, 22), Wish::Tunnel);
-            assert!(matches!(ssh, Verdict::Denied(Reason::Port(_))));
+    for (name, preset) in Preset::all() {
+        let rules = Preset::rules(name).unwrap();
+        assert_eq!(rules.len(), preset.lines().len(), "{name}");
+        assert!(!rules.is_empty() && !preset.title.is_empty(), "{name}");
+        for rule in &rules {
+            assert!(!matches!(rule.host, HostPattern::AnyName), "{name}");
+            assert!(rule.name.starts_with("preset "), "{name}");
         }
+        let rules = RuleSet::with_presets(&[name], Vec::new()).unwrap();
         let other = rules.check(&target("example.com", 443), Wish::Tunnel);
-        assert_eq!(other, Verdict::Denied(Reason::NoRule));
+        assert_eq!(other, Verdict::Denied(Reason::NoRule), "{name}");
     }
-    assert!(matches!(RuleSet::with_presets(&["cpan"], vec![]), Err(Error::UnknownPreset { .. })));
+    let npm = RuleSet::with_presets(&["npm"], Vec::new()).unwrap();
+    let there = target("registry.npmjs.org", 443);
+    assert_eq!(npm.check(&there, Wish::Tunnel), Verdict::Allowed("preset npm".into()));
+    let ssh = npm.check(&target("registry.npmjs.org", 22), Wish::Tunnel);
+    assert!(matches!(ssh, Verdict::Denied(Reason::Port(_))));
+    let Err(error) = RuleSet::with_presets(&["cpan"], vec![]) else { panic!() };
+    assert_eq!(error.to_string(), "there is no preset `cpan`");
+    let Err(error) = RuleSet::with_presets(&["NPM"], vec![]) else { panic!() };
+    assert_eq!(error.to_string(), "there is no preset `NPM`; is `npm` meant?");
 }
 
 #[test]
@@ -132,3 +149,7 @@ fn bad_rules_are_refused() {
         assert!(serde_json::from_value::<Rule>(json.clone()).is_err(), "{json}");
     }
 }
+
+mod lines;
+mod proposals;
+mod scopes;
