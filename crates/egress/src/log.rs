@@ -1,15 +1,16 @@
 //! What left a workspace, and what was kept from leaving: one record for each try.
 
 use std::{
+    net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use boatyard_model::{
-    AskState, RequestVerdict, RequestWay, Timestamp, WorkspaceId,
+    AskState, RequestVerdict, RequestWay, SessionId, Timestamp, WorkspaceId,
     time::{Clock, SystemClock},
 };
 use tokio::sync::mpsc;
@@ -30,6 +31,8 @@ pub struct Record {
     pub way: RequestWay,
     /// The program inside, where it is known.
     pub program: Option<Arc<str>>,
+    /// The session that the program was started by, where that is known.
+    pub session: Option<SessionId>,
     /// `CONNECT` or the request's method.
     pub method: String,
     /// The host as it was asked for; empty where the request named none.
@@ -62,6 +65,7 @@ impl Record {
             workspace,
             way,
             program: None,
+            session: None,
             method: method.chars().take(32).collect(),
             host: String::new(),
             port: 0,
@@ -120,10 +124,36 @@ pub enum Outcome {
     },
 }
 
+/// The program that has a connection, known when somebody has found it out.
+#[derive(Debug, Clone, Default)]
+pub struct Who(Arc<OnceLock<Named>>);
+
+/// A program inside a workspace, as it calls itself.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// The file that it runs, without its folder.
+    pub program: Arc<str>,
+    /// The session that it was started by, if it was by one.
+    pub session: Option<SessionId>,
+}
+
+impl Who {
+    /// It is found out; what was found first holds.
+    pub fn is(&self, named: Named) {
+        self.0.get_or_init(|| named);
+    }
+}
+
 /// Where records go. Called in the path of requests: it must not block.
 pub trait LogSink: Send + Sync + 'static {
     /// Takes one record.
     fn record(&self, record: Record);
+
+    /// A connection has begun, whose own end inside the workspace is at this address: what will be
+    /// known of the program behind it, if anybody looks.
+    fn begun(&self, _workspace: WorkspaceId, _peer: SocketAddr) -> Option<Who> {
+        None
+    }
 }
 
 /// A sink that puts records into a bounded channel. What does not fit is counted and dropped, so
@@ -159,6 +189,7 @@ impl LogSink for Channel {
 #[derive(Debug)]
 pub(crate) struct Pending {
     record: Option<Record>,
+    who: Option<Who>,
     sink: Arc<dyn LogSink>,
     begin: std::time::Instant,
     pub(crate) traffic: Arc<Traffic>,
@@ -182,7 +213,18 @@ impl Pending {
     pub(crate) fn new(workspace: WorkspaceId, method: &str, sink: Arc<dyn LogSink>) -> Self {
         let record = Record::new(workspace, RequestWay::Proxy, method);
         let begin = std::time::Instant::now();
-        Self { record: Some(record), sink, begin, traffic: Arc::default() }
+        Self { record: Some(record), who: None, sink, begin, traffic: Arc::default() }
+    }
+
+    /// Tells nothing: it was no request to the outside.
+    pub(crate) fn forget(&mut self) {
+        self.record = None;
+    }
+
+    /// Who asks, as far as it will be known by the end.
+    pub(crate) fn by(mut self, who: Option<&Who>) -> Self {
+        self.who = who.cloned();
+        self
     }
 
     pub(crate) fn set(&mut self, change: impl FnOnce(&mut Record)) {
@@ -196,6 +238,10 @@ impl Drop for Pending {
             record.sent = self.traffic.sent.load(Ordering::Relaxed);
             record.received = self.traffic.received.load(Ordering::Relaxed);
             record.duration = self.begin.elapsed();
+            if let Some(named) = self.who.as_ref().and_then(|who| who.0.get()) {
+                record.program.get_or_insert_with(|| Arc::clone(&named.program));
+                record.session = record.session.or(named.session);
+            }
             self.sink.record(record);
         }
     }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use boatyard_model::WorkspaceId;
+use boatyard_model::{RequestWay, WorkspaceId};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
@@ -77,7 +77,9 @@ impl GitGateway {
     ) -> Response<Answer> {
         let parts = &*self.0;
         let mut record =
-            Pending::new(caller.workspace, request.method().as_str(), Arc::clone(&parts.log));
+            Pending::new(caller.workspace, request.method().as_str(), Arc::clone(&parts.log))
+                .by(caller.peer.and_then(|peer| parts.log.begun(caller.workspace, peer)).as_ref());
+        record.set(|record| record.way = RequestWay::Git);
         record.traffic = Arc::clone(&caller.traffic);
         let asked = address::parse(request.method(), request.uri(), path);
         let (remote, direction, part) = match asked {

@@ -147,7 +147,8 @@ pub(super) async fn captured(captured: Captured, place: Place) {
     }
     let inside = Arc::new(stream);
     let log = Arc::clone(&place.parts.log);
-    let mut record = Pending::new(place.workspace, "CONNECT", log);
+    let who = log.begun(place.workspace, peer);
+    let mut record = Pending::new(place.workspace, "CONNECT", log).by(who.as_ref());
     let mut early = Vec::new();
     let policy = || Arc::clone(&place.policy.borrow());
     let is_allowed = |verdict| matches!(verdict, Verdict::Allowed(_));

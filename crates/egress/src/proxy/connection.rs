@@ -35,7 +35,7 @@ use super::{
     upstream::Wire,
 };
 use crate::{
-    log::{Pending, Traffic},
+    log::{Pending, Traffic, Who},
     rules::Target,
 };
 
@@ -56,6 +56,8 @@ pub(super) struct Connection {
     pub(super) stream: Arc<TcpStream>,
     /// Its own end, where it is known.
     pub(super) peer: Option<SocketAddr>,
+    /// The program behind it, when that is found out.
+    pub(super) who: Option<Who>,
     /// Changes whenever anything passes or begins.
     pub(super) activity: Arc<AtomicU64>,
     /// How many requests wait for a person.
@@ -187,6 +189,7 @@ async fn answer(connection: &Connection, request: Request<Incoming>) -> Response
     let record = || {
         let log = Arc::clone(&parts.log);
         Pending::new(connection.place.workspace, request.method().as_str(), log)
+            .by(connection.who.as_ref())
     };
     match &connection.front {
         Front::Proxy if request.method() == Method::CONNECT => {
@@ -213,11 +216,13 @@ impl Connection {
         stream: Arc<TcpStream>,
         peer: Option<SocketAddr>,
     ) -> Self {
+        let who = peer.and_then(|peer| place.parts.log.begun(place.workspace, peer));
         Self {
             place,
             front,
             stream,
             peer,
+            who,
             activity: Arc::default(),
             held: AtomicUsize::new(0),
             after: Mutex::default(),
