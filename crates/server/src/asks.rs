@@ -16,7 +16,8 @@ mod question;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    net::SocketAddr,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
@@ -25,6 +26,8 @@ use boatyard_model::{AskState, WorkspaceId};
 use boatyard_store::{AskOutcome, AskRow, Asking, Error, NewAsk, Store};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::hub::{self, Hub};
 
 /// Asks that may be open in one workspace: what a person can look through.
 pub const OPEN_MAX: u64 = 32;
@@ -41,6 +44,8 @@ struct Shared {
     time: Duration,
     stopping: CancellationToken,
     open: Mutex<HashMap<Key, Waiting>>,
+    /// Knows which program asks, once it is there.
+    hub: OnceLock<Weak<hub::Shared>>,
 }
 
 /// A workspace, and the words of its question.
@@ -85,7 +90,13 @@ impl Shared {
 impl Asks {
     /// Nobody is asked yet. A person has `time` for an answer.
     pub fn new(store: Store, time: Duration, stopping: CancellationToken) -> Self {
-        Self(Arc::new(Shared { store, time, stopping, open: Mutex::default() }))
+        let (open, hub) = (Mutex::default(), OnceLock::new());
+        Self(Arc::new(Shared { store, time, stopping, open, hub }))
+    }
+
+    /// From now on a person is told which program asks, as this hub knows it.
+    pub fn know(&self, hub: &Hub) {
+        self.0.hub.get_or_init(|| Arc::downgrade(&hub.shared));
     }
 
     /// How many requests wait for an answer to this.
@@ -147,7 +158,8 @@ impl Asks {
         open.insert(key.clone(), Waiting { count, ended, answer });
         drop(open);
         metrics::gauge!("boatyard_egress_asks_open").increment(1.0);
-        let watcher = Watcher { shared: Arc::clone(&self.0), key, new, counted, answers };
+        let peer = question.peer;
+        let watcher = Watcher { shared: Arc::clone(&self.0), key, new, peer, counted, answers };
         tokio::spawn(watcher.run());
         (receiver, held)
     }
@@ -173,6 +185,8 @@ struct Watcher {
     shared: Arc<Shared>,
     key: Key,
     new: NewAsk,
+    /// The program's end of its connection.
+    peer: Option<SocketAddr>,
     counted: watch::Receiver<u32>,
     answers: watch::Receiver<Option<AskRow>>,
 }
@@ -212,6 +226,7 @@ impl Watcher {
                 tracing::warn!(error = %crate::chain(&error), "what a person said before can't be read");
             }
         }
+        let new = self.named(new).await;
         let opened = self
             .shared
             .store
@@ -259,6 +274,14 @@ impl Watcher {
         self.end(row, state).await
     }
 
+    /// The question, with the program that asks.
+    async fn named(&self, new: NewAsk) -> NewAsk {
+        let hub = self.shared.hub.get().and_then(Weak::upgrade).map(|shared| Hub { shared });
+        let (Some(hub), Some(peer)) = (hub, self.peer) else { return new };
+        let program = hub.who_connects(new.workspace, peer.port()).await;
+        NewAsk { program: program.map(|program| program.name.clone()), ..new }
+    }
+
     /// Ends an ask without a person's word, unless there is one after all.
     async fn end(&self, row: AskRow, state: AskState) -> Ended {
         if self.shared.stopping.is_cancelled() {
@@ -287,3 +310,6 @@ impl Watcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,10 +11,12 @@
 
 mod denied;
 mod place;
+mod programs;
 
 use std::{
+    net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -23,16 +25,17 @@ use std::{
 use boatyard_egress::{
     LogSink, Outcome, Record,
     gateway::{Call, End, Gateway},
-    log::Channel,
+    log::{Channel, Who},
 };
-use boatyard_model::{RequestVerdict, RequestWay};
+use boatyard_model::{RequestVerdict, RequestWay, WorkspaceId};
 use boatyard_store::{RequestRow, Store};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
 
-use self::{denied::Denied, place::Places};
+use self::{denied::Denied, place::Places, programs::Programs};
+use crate::hub::Hub;
 
 /// Records that wait to be written: what a burst of some tenths of a second leaves.
 const QUEUE: usize = 8192;
@@ -51,11 +54,17 @@ pub struct Traffic {
     queue: Arc<Channel>,
     lost: Arc<AtomicU64>,
     flushes: mpsc::Sender<oneshot::Sender<()>>,
+    /// Finds out whose connections are, once the hub is there to be asked.
+    who: Arc<OnceLock<Programs>>,
 }
 
 impl LogSink for Traffic {
     fn record(&self, record: Record) {
         self.queue.record(record);
+    }
+
+    fn begun(&self, workspace: WorkspaceId, peer: SocketAddr) -> Option<Who> {
+        self.who.get()?.look(workspace, peer.port())
     }
 }
 
@@ -75,7 +84,12 @@ impl Traffic {
             batch: Vec::new(),
         };
         tokio::spawn(writer.run(records, flushed));
-        Self { queue, lost, flushes }
+        Self { queue, lost, flushes, who: Arc::default() }
+    }
+
+    /// From now on programs are looked for, by this hub.
+    pub fn ask(&self, hub: &Hub) {
+        self.who.get_or_init(|| Programs::new(hub));
     }
 
     /// Tells of one request or tunnel that is over. Never waits.
@@ -230,7 +244,7 @@ fn row(record: Record, place: &place::Place) -> RequestRow {
     };
     let is_rule = verdict != RequestVerdict::Learned;
     RequestRow {
-        session: place.session,
+        session: record.session.or(place.session),
         task: place.task,
         way: record.way,
         program: record.program.as_deref().map(cut),
