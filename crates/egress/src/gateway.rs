@@ -4,9 +4,12 @@
 //!  listener of a workspace ─► connection (hyper, HTTP/1.1)
 //!                                │ /<provider>/rest
 //!                                ▼
+//!            purse: may it go? it waits, or is told why not
+//!                                ▼
 //!             caller's credentials out, the real one in ─► dial (upstream proxy, TLS)
 //!                                │                            │ base_url + rest
 //!                                ◄──── as it comes, piece by piece
+//!                                └─ usage: tokens and money, read from what passes
 //! ```
 //!
 //! [`Provider`]s are what the operator configured; each has an [`Api`], which says in what form
@@ -15,18 +18,27 @@
 //! A [`Secret`] leaves in a request to its own provider and in no other way: what comes back is
 //! looked through for it, and what a provider has for handing out keys is not passed on.
 //!
-//! The workspace is known by the listener, never by what a client says. What one can take is
-//! bounded by [`Settings`]; each request leaves a [`Call`].
+//! The workspace is known by the listener, never by what a client says; which of its sessions asks,
+//! by the path (`/s/<session>/<provider>/…`). What one can take is bounded by [`Settings`]; each
+//! request leaves a [`Call`], with what it used. Where a provider has too much to do, the next of
+//! its [`Fallback`]s is asked, if the operator wants that.
 
-mod body;
+pub(crate) mod body;
 mod call;
 mod connection;
+mod credential;
 mod echo;
 mod fault;
+mod held;
+mod payer;
+mod prices;
 mod provider;
+mod request;
 mod rewrite;
 mod secret;
-mod upstream;
+pub(crate) mod upstream;
+mod usage;
+mod work;
 
 use std::{collections::BTreeMap, fmt, future::Future, os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -38,13 +50,18 @@ use tokio::{
 };
 
 pub use self::{
-    call::{Call, Calls, End},
-    provider::{Api, Builtin, Credential, Provider},
+    call::{Call, Calls, End, InsteadOf},
+    credential::{Auth, FileSource, Managed, Source},
+    payer::{Admission, Asked, Later, Open, Purse, Stopped},
+    prices::{Price, Prices},
+    provider::{Api, Builtin, Credential, Fallback, Provider},
     secret::{KeyFileError, Readers, Secret},
+    usage::{Tokens, Usage},
 };
 use crate::{
     Error,
     dial::Outgoing,
+    git::GitGateway,
     listener,
     resolve::{Guard, Resolver},
 };
@@ -70,6 +87,12 @@ pub struct Settings {
     pub idle_after: Duration,
     /// How long requests may go on once the gateway is to shut down.
     pub drain_within: Duration,
+    /// Who decides whether a request may go, and counts what it used.
+    pub purse: Arc<dyn Purse>,
+    /// After how long a request that is held back gets signs of life, where its protocol has them.
+    pub ping_after: Duration,
+    /// What serves `/git/…`; nothing does, if none.
+    pub git: Option<GitGateway>,
 }
 
 impl Default for Settings {
@@ -85,6 +108,10 @@ impl Default for Settings {
             head_within: Duration::from_secs(60),
             idle_after: Duration::from_secs(300),
             drain_within: Duration::from_secs(5),
+            purse: Arc::new(Open),
+            // Below the shortest time that clients wait for a byte.
+            ping_after: Duration::from_secs(15),
+            git: None,
         }
     }
 }
@@ -114,6 +141,8 @@ struct Place {
     workspace: WorkspaceId,
     /// One permit for each request under way.
     requests: Arc<Semaphore>,
+    /// The same for git's.
+    git: Arc<Semaphore>,
     /// Turns true when the gateway shuts down.
     closing: watch::Receiver<bool>,
 }
@@ -177,7 +206,9 @@ impl Gateway {
         let (close, closing) = watch::channel(false);
         let settings = &self.0.settings;
         let requests = Arc::new(Semaphore::new(settings.max_requests));
-        let place = Place { parts: Arc::clone(&self.0), workspace, requests, closing };
+        let git = settings.git.as_ref().map_or(0, GitGateway::max_requests);
+        let git = Arc::new(Semaphore::new(git));
+        let place = Place { parts: Arc::clone(&self.0), workspace, requests, git, closing };
         let service = listener::Service {
             workspace,
             max_connections: settings.max_connections,

@@ -1,17 +1,14 @@
-//! Bodies on their way through: counted, bounded, and never held back.
+//! Answers on their way through: counted, bounded, and never held back.
 
 use std::{
     future::Future,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::Ordering,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::{
@@ -22,76 +19,20 @@ use tokio::{
 use super::{
     call::{End, Pending},
     echo::Echo,
+    usage::Meter,
 };
-use crate::log::Traffic;
 
 /// Why a body broke off.
-pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body that the gateway sends to a workspace.
-pub(super) type Answer = UnsyncBoxBody<Bytes, BodyError>;
-
-/// The body of a request. It breaks off where it grows too large.
-pub(super) struct Outward {
-    body: Incoming,
-    left: u64,
-    traffic: Arc<Traffic>,
-    too_large: Arc<AtomicBool>,
-}
-
-impl Outward {
-    /// Lets `limit` bytes pass; `too_large` is set when there are more.
-    pub(super) fn new(
-        body: Incoming,
-        limit: u64,
-        traffic: Arc<Traffic>,
-        too_large: Arc<AtomicBool>,
-    ) -> Self {
-        Self { body, left: limit, traffic, too_large }
-    }
-}
-
-impl Body for Outward {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
-            // Trailers could hold a credential of the caller's, and nobody sends any.
-            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => return Poll::Ready(None),
-            Poll::Ready(Some(Ok(frame))) => frame,
-            Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
-            Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Pending => return Poll::Pending,
-        };
-        if let Some(data) = frame.data_ref() {
-            let length = data.remaining() as u64;
-            let Some(left) = self.left.checked_sub(length) else {
-                self.too_large.store(true, Ordering::Relaxed);
-                return Poll::Ready(Some(Err("the body is too large".into())));
-            };
-            self.left = left;
-            self.traffic.sent.fetch_add(length, Ordering::Relaxed);
-        }
-        Poll::Ready(Some(Ok(frame)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+pub(crate) type Answer = UnsyncBoxBody<Bytes, BodyError>;
 
 /// The body of a provider's answer. It ends its call, and gives back the request's permit.
 pub(super) struct Inward {
     body: Incoming,
     echo: Echo,
+    meter: Meter,
     call: Pending,
     idle_after: Duration,
     /// Runs from when the provider was first waited for.
@@ -105,13 +46,14 @@ impl Inward {
     pub(super) fn new(
         body: Incoming,
         echo: Echo,
+        meter: Meter,
         call: Pending,
         idle_after: Duration,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         let idle = Box::pin(sleep(idle_after));
         let (is_waiting, is_over) = (false, false);
-        Self { body, echo, call, idle_after, idle, is_waiting, is_over, _permit: permit }
+        Self { body, echo, meter, call, idle_after, idle, is_waiting, is_over, _permit: permit }
     }
 
     /// Nothing came so far: until there has been silence for too long.
@@ -160,6 +102,7 @@ impl Body for Inward {
                     // Trailers are between two neighbours.
                     let Ok(data) = frame.into_data() else { continue };
                     this.call.traffic.received.fetch_add(data.len() as u64, Ordering::Relaxed);
+                    this.meter.pass(&data);
                     let mut data = this.echo.pass(data);
                     if this.body.is_end_stream() {
                         // Whoever sends a body of a known length does not ask for more than that.
@@ -198,11 +141,13 @@ impl Drop for Inward {
         if !self.is_over && self.body.is_end_stream() {
             self.call.ended(End::Complete);
         }
+        let sent = self.call.traffic.sent.load(Ordering::Relaxed);
+        self.call.used(self.meter.usage(sent));
     }
 }
 
 /// An error with what caused it.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -9,11 +9,12 @@ use std::{
 };
 
 use boatyard_model::{
-    Timestamp, WorkspaceId,
+    SessionId, Timestamp, WorkspaceId,
     time::{Clock, SystemClock},
 };
 use tokio::sync::mpsc;
 
+use super::{payer::Purse, provider::Provider, usage::Usage};
 use crate::log::{MAX_PATH, Traffic};
 
 /// One request to the gateway, told when it is over.
@@ -23,6 +24,8 @@ pub struct Call {
     pub time: Timestamp,
     /// Which workspace it came from.
     pub workspace: WorkspaceId,
+    /// The session that its path named. To be believed if it is one of that workspace.
+    pub session: Option<SessionId>,
     /// The provider's name; empty where the request named none that there is.
     pub provider: String,
     /// The method.
@@ -39,6 +42,31 @@ pub struct Call {
     pub received: u64,
     /// How long it took, to the last byte.
     pub duration: Duration,
+    /// For how long of that it was held back before it went.
+    pub held: Duration,
+    /// The model: as it was asked for, else as the answer names it.
+    pub model: Option<String>,
+    /// What it used, where that is known.
+    pub usage: Option<Usage>,
+    /// What that cost, in millionths of a US dollar; none where no price is known.
+    pub micros: Option<u64>,
+    /// The provider refused what Boatyard asked it with.
+    pub is_unauthorized: bool,
+    /// It was asked for from another provider or model, which this one took the place of.
+    pub instead_of: Option<InsteadOf>,
+    /// The provider that was asked after this one had given no answer of use.
+    pub next: Option<String>,
+}
+
+/// What a request was meant for that another provider or model answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InsteadOf {
+    /// The provider.
+    pub provider: String,
+    /// The model, where it is known.
+    pub model: Option<String>,
+    /// Why it was given up.
+    pub why: String,
 }
 
 /// How a request ended.
@@ -74,7 +102,7 @@ impl Calls {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    fn tell(&self, call: Call) {
+    pub(super) fn tell(&self, call: Call) {
         if self.calls.try_send(call).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -86,15 +114,23 @@ impl Calls {
 pub(super) struct Pending {
     call: Option<Call>,
     calls: Arc<Calls>,
+    purse: Arc<dyn Purse>,
+    provider: Option<Arc<Provider>>,
     begin: Instant,
     pub(super) traffic: Arc<Traffic>,
 }
 
 impl Pending {
-    pub(super) fn new(workspace: WorkspaceId, method: &str, calls: Arc<Calls>) -> Self {
+    pub(super) fn new(
+        workspace: WorkspaceId,
+        method: &str,
+        calls: Arc<Calls>,
+        purse: Arc<dyn Purse>,
+    ) -> Self {
         let call = Call {
             time: SystemClock.now(),
             workspace,
+            session: None,
             provider: String::new(),
             method: method.chars().take(32).collect(),
             path: String::new(),
@@ -103,15 +139,87 @@ impl Pending {
             sent: 0,
             received: 0,
             duration: Duration::ZERO,
+            held: Duration::ZERO,
+            model: None,
+            usage: None,
+            micros: None,
+            is_unauthorized: false,
+            instead_of: None,
+            next: None,
         };
-        Self { call: Some(call), calls, begin: Instant::now(), traffic: Arc::default() }
+        let (call, provider) = (Some(call), None);
+        Self { call, calls, purse, provider, begin: Instant::now(), traffic: Arc::default() }
     }
 
-    pub(super) fn of(&mut self, provider: &str, path: &str) {
+    pub(super) fn of(
+        &mut self,
+        provider: Option<&Arc<Provider>>,
+        path: &str,
+        session: Option<SessionId>,
+    ) {
+        self.provider = provider.map(Arc::clone);
         if let Some(call) = &mut self.call {
-            provider.clone_into(&mut call.provider);
+            provider.map_or("", |provider| provider.name()).clone_into(&mut call.provider);
             path[..path.floor_char_boundary(MAX_PATH)].clone_into(&mut call.path);
+            call.session = session;
         }
+    }
+
+    /// The model, where the request names it.
+    pub(super) fn asks_for(&mut self, model: Option<&str>) {
+        if let (Some(call), Some(model)) = (&mut self.call, model) {
+            call.model = Some(model.to_owned());
+        }
+    }
+
+    pub(super) fn held(&mut self, held: Duration) {
+        if let Some(call) = &mut self.call {
+            call.held = held;
+        }
+    }
+
+    pub(super) fn unauthorized(&mut self) {
+        if let Some(call) = &mut self.call {
+            call.is_unauthorized = true;
+        }
+    }
+
+    /// The provider gave no answer of use, and `next` is asked in its place, for `model` where that
+    /// is another one. What was asked of the first is told as a call of its own.
+    pub(super) fn goes_on_with(
+        &mut self,
+        next: &Arc<Provider>,
+        model: Option<&str>,
+        status: Option<u16>,
+        why: String,
+    ) {
+        let Some(call) = &mut self.call else { return };
+        let mut first = call.clone();
+        first.status = status;
+        first.end = End::Broken(why.clone());
+        first.next = Some(next.name().to_owned());
+        first.sent = self.traffic.sent.load(Ordering::Relaxed);
+        first.duration = self.begin.elapsed();
+        self.calls.tell(first);
+        let (provider, asked) = (call.provider.clone(), call.model.clone());
+        // What it was meant for at first is what people know.
+        call.instead_of.get_or_insert(InsteadOf { provider, model: asked, why });
+        next.name().clone_into(&mut call.provider);
+        if let Some(model) = model {
+            call.model = Some(model.to_owned());
+        }
+        self.provider = Some(Arc::clone(next));
+    }
+
+    /// What was used; may be told again while more passes.
+    pub(super) fn used(&mut self, usage: Option<Usage>) {
+        let (Some(call), Some(usage)) = (&mut self.call, usage) else { return };
+        let prices = self.provider.as_ref().map(|provider| provider.prices());
+        call.micros = prices.and_then(|prices| prices.micros(&usage, call.model.as_deref()));
+        if call.model.is_none() {
+            call.model.clone_from(&usage.model);
+        }
+        call.usage = Some(usage);
     }
 
     pub(super) fn answered(&mut self, status: u16) {
@@ -133,6 +241,7 @@ impl Drop for Pending {
             call.sent = self.traffic.sent.load(Ordering::Relaxed);
             call.received = self.traffic.received.load(Ordering::Relaxed);
             call.duration = self.begin.elapsed();
+            self.purse.ended(&call);
             self.calls.tell(call);
         }
     }

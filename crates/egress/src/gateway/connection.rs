@@ -2,16 +2,16 @@
 
 use std::{
     convert::Infallible,
+    net::SocketAddr,
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header, request};
-use http_body_util::BodyExt;
+use http::{HeaderMap, Method, Request, Response, header};
 use hyper::{
     body::{Body, Incoming},
     server::conn::http1,
@@ -26,15 +26,17 @@ use tokio::{
 
 use super::{
     Place,
-    body::{Answer, Inward, Outward, chain},
+    body::Answer,
     call::{End, Pending},
-    echo::Echo,
     fault::Fault,
+    held,
+    payer::{Admission, Asked, Later, Stopped},
     provider::{Api, Provider},
     rewrite,
-    upstream::{self, Upstream},
+    upstream::Upstream,
+    work::Work,
 };
-use crate::log::Traffic;
+use crate::{git, log::Traffic};
 
 /// The most bytes of a request's head. Agents send little there.
 const MAX_HEAD: usize = 64 * 1024;
@@ -42,13 +44,19 @@ const MAX_HEAD: usize = 64 * 1024;
 const LOOKS: u32 = 8;
 
 /// What the requests of one connection share.
-struct Connection {
-    place: Place,
+pub(super) struct Connection {
+    pub(super) place: Place,
+    /// The client's end, inside the workspace's network.
+    peer: Option<SocketAddr>,
     /// The connection that the last request went over, to be used again.
-    upstream: Mutex<Option<Upstream>>,
+    pub(super) upstream: Mutex<Option<Upstream>>,
     /// The traffic of the request in hand, and how many there were: what the idle watch looks at.
     traffic: Mutex<Arc<Traffic>>,
     requests: AtomicU64,
+    /// Requests that are held back, and since when the connection is there: while there are any,
+    /// silence is nobody's fault.
+    held: AtomicU64,
+    since: Instant,
 }
 
 /// Serves a connection to its end.
@@ -57,19 +65,23 @@ pub(super) async fn run(stream: TcpStream, place: Place) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let peer = stream.peer_addr().ok();
     let settings = &place.parts.settings;
     let mut closing = place.closing.clone();
     let connection = Arc::new(Connection {
         place: place.clone(),
+        peer,
         upstream: Mutex::default(),
         traffic: Mutex::default(),
         requests: AtomicU64::new(0),
+        held: AtomicU64::new(0),
+        since: Instant::now(),
     });
     let service = {
         let connection = Arc::clone(&connection);
         service_fn(move |request| {
             let connection = Arc::clone(&connection);
-            async move { Ok::<_, Infallible>(connection.answer(request).await) }
+            async move { Ok::<_, Infallible>(Connection::answer(&connection, request).await) }
         })
     };
     // A client that closes its side is gone: what it asked for ends there, and costs no more.
@@ -100,7 +112,7 @@ pub(super) async fn run(stream: TcpStream, place: Place) {
 }
 
 /// Waits until `activity` has given the same number for `idle_after`, and at most an eighth more.
-async fn until_quiet(idle_after: Duration, activity: impl Fn() -> u64) {
+pub(super) async fn until_quiet(idle_after: Duration, activity: impl Fn() -> u64) {
     let mut before = activity();
     let mut since = Instant::now();
     loop {
@@ -116,49 +128,90 @@ async fn until_quiet(idle_after: Duration, activity: impl Fn() -> u64) {
 }
 
 /// A lock that is never held across anything that can panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Connection {
     fn activity(&self) -> u64 {
+        if self.held.load(Ordering::Relaxed) > 0 {
+            return u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        }
         let passed = lock(&self.traffic).total();
         passed.wrapping_add(self.requests.load(Ordering::Relaxed) << 40)
     }
 
     /// Passes a request on, or says why not.
-    async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
+    async fn answer(self: &Arc<Self>, mut request: Request<Incoming>) -> Response<Answer> {
         let Place { parts, workspace, .. } = &self.place;
-        let calls = Arc::clone(&parts.calls);
-        let mut call = Pending::new(*workspace, request.method().as_str(), calls);
+        let path = request.uri().path().strip_prefix('/');
+        let git = path.and_then(|path| path.strip_prefix(git::NAME));
+        if let (Some(gateway), Some(path)) = (&parts.settings.git, git)
+            && (path.is_empty() || path.starts_with('/'))
+        {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            let path = path.to_owned();
+            let traffic = Arc::<Traffic>::default();
+            *lock(&self.traffic) = Arc::clone(&traffic);
+            let (permits, peer) = (Arc::clone(&self.place.git), self.peer);
+            let caller = git::serve::Caller { workspace: *workspace, peer, permits, traffic };
+            return gateway.answer(caller, &path, request).await;
+        }
+        let (calls, purse) = (Arc::clone(&parts.calls), Arc::clone(&parts.settings.purse));
+        let mut call = Pending::new(*workspace, request.method().as_str(), calls, purse);
         *lock(&self.traffic) = Arc::clone(&call.traffic);
         self.requests.fetch_add(1, Ordering::Relaxed);
 
+        let session = rewrite::session(request.uri());
+        let session = session.map(|(session, uri)| {
+            *request.uri_mut() = uri;
+            session
+        });
         let (name, rest) = rewrite::split(request.uri().path());
         let provider = parts.providers.get(name).map(Arc::clone);
-        call.of(provider.as_ref().map_or("", |provider| provider.name()), rest);
+        call.of(provider.as_ref(), rest, session);
         // Where nobody knows whom it was meant for, this is the shape that most understand.
         let api = provider.as_ref().map_or(Api::Anthropic, |provider| provider.api());
-        let passed = match self.admit(provider.as_ref(), &request) {
-            Ok((provider, permit)) => {
-                let echo = Echo::new(Arc::clone(provider));
-                self.pass(provider, request, &call).await.map(|r| (r, echo, permit))
-            }
-            Err(fault) => Err(fault),
+        let (provider, permit) = match self.admit(provider.as_ref(), &request) {
+            Ok((provider, permit)) => (Arc::clone(provider), permit),
+            Err(fault) => return refuse(call, &fault, api),
         };
-        match passed {
-            Ok((response, echo, permit)) => {
-                call.answered(response.status().as_u16());
-                let idle_after = parts.settings.idle_after;
-                response
-                    .map(|body| Inward::new(body, echo, call, idle_after, permit).boxed_unsync())
+        let asked = Asked {
+            workspace: *workspace,
+            session,
+            provider: provider.name().to_owned(),
+            is_free: provider.is_free(),
+        };
+        let work = Work::new(Arc::clone(self), provider, request, call, permit);
+        match parts.settings.purse.admit(&asked) {
+            Admission::Go => work.run().await,
+            Admission::Wait(wait) => self.hold(work, wait).await,
+        }
+    }
+
+    /// Holds a request back until it may go, or is told why not.
+    async fn hold(
+        self: &Arc<Self>,
+        work: Work,
+        mut wait: Later<Result<(), Stopped>>,
+    ) -> Response<Answer> {
+        let held = Held::new(Arc::clone(self));
+        let ping_after = self.place.parts.settings.ping_after;
+        if let Ok(outcome) = timeout(ping_after, wait.as_mut()).await {
+            return work.go(outcome, held).await;
+        }
+        let sign = held::sign(work.api());
+        match sign {
+            Some(sign) if work.wants_stream().await => {
+                let rest = async move {
+                    let outcome = wait.await;
+                    work.go(outcome, held).await
+                };
+                held::stream(Box::pin(rest), sign)
             }
-            Err(fault) => {
-                let (response, length) = fault.answer(api);
-                call.answered(fault.status().as_u16());
-                call.ended(End::Refused(fault.to_string()));
-                call.traffic.received.fetch_add(length as u64, Ordering::Relaxed);
-                response
+            _ => {
+                let outcome = wait.await;
+                work.go(outcome, held).await
             }
         }
     }
@@ -198,78 +251,45 @@ impl Connection {
         Ok((provider, permit.map_err(|_| Fault::TooMany { limit })?))
     }
 
-    /// Passes a request on and gives back its answer, when its head is there.
-    async fn pass(
-        &self,
-        provider: &Arc<Provider>,
-        request: Request<Incoming>,
-        call: &Pending,
-    ) -> Result<Response<Incoming>, Fault> {
-        let settings = &self.place.parts.settings;
-        let name = || provider.name().to_owned();
-        let too_large = Arc::new(AtomicBool::new(false));
-        let (head, body) = request.into_parts();
-        let host = head.headers.get(header::HOST).cloned();
-        let traffic = Arc::clone(&call.traffic);
-        let body = Outward::new(body, settings.max_body, traffic, Arc::clone(&too_large));
-        let sending = self.send(provider, head, body);
-        let answered = tokio::select! {
-            answered = sending => answered,
-            () = until_quiet(settings.idle_after, || call.traffic.total()) => {
-                Err(Fault::TimedOut { provider: name(), after: settings.idle_after })
-            }
-        };
-        if too_large.load(Ordering::Relaxed) && answered.is_err() {
-            return Err(Fault::TooLarge { limit: settings.max_body });
-        }
-        let (upstream, response) = answered?;
-        let (mut head, body) = response.into_parts();
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let why = "it switched protocols, which it was not asked to".to_owned();
-            return Err(Fault::Broken { provider: name(), why });
-        }
-        rewrite::incoming(&mut head, provider, host.as_ref())?;
-        *lock(&self.upstream) = Some(upstream);
-        Ok(Response::from_parts(head, body))
-    }
-
-    /// Sends a request over the last connection or a new one.
-    async fn send(
-        &self,
-        provider: &Arc<Provider>,
-        head: request::Parts,
-        body: Outward,
-    ) -> Result<(Upstream, Response<Incoming>), Fault> {
-        let parts = &self.place.parts;
-        let broken = |error: &hyper::Error| Fault::Broken {
-            provider: provider.name().to_owned(),
-            why: chain(error),
-        };
-        let (mut upstream, is_kept) = match self.kept(provider).await {
-            Some(upstream) => (upstream, true),
-            None => (upstream::connect(parts, provider).await?, false),
-        };
-        let head = rewrite::outgoing(head, provider, upstream.via.as_ref())?;
-        let request = Request::from_parts(head, body);
-        let mut error = match upstream.sender.try_send_request(request).await {
-            Ok(response) => return Ok((upstream, response)),
-            Err(error) => error,
-        };
-        // A kept connection may have ended just now, before anything of the request was sent.
-        let Some(request) = error.take_message().filter(|_| is_kept) else {
-            return Err(broken(error.error()));
-        };
-        upstream = upstream::connect(parts, provider).await?;
-        let response = upstream.sender.send_request(request).await;
-        response.map(|response| (upstream, response)).map_err(|error| broken(&error))
-    }
-
     /// The connection of the last request, if it is of use.
-    async fn kept(&self, provider: &Arc<Provider>) -> Option<Upstream> {
+    pub(super) async fn kept(&self, provider: &Arc<Provider>) -> Option<Upstream> {
         let kept = lock(&self.upstream).take();
         let mut kept = kept.filter(|kept| Arc::ptr_eq(&kept.provider, provider))?;
         let within = self.place.parts.settings.connect_within;
         matches!(timeout(within, kept.sender.ready()).await, Ok(Ok(()))).then_some(kept)
+    }
+}
+
+/// The answer to a request that is not passed on.
+pub(super) fn refuse(mut call: Pending, fault: &Fault, api: Api) -> Response<Answer> {
+    let (response, length) = fault.answer(api);
+    call.answered(fault.status().as_u16());
+    call.ended(End::Refused(fault.to_string()));
+    call.traffic.received.fetch_add(length as u64, Ordering::Relaxed);
+    response
+}
+
+/// A request is held back, for as long as this is there.
+pub(super) struct Held {
+    connection: Arc<Connection>,
+    since: Instant,
+}
+
+impl Held {
+    fn new(connection: Arc<Connection>) -> Self {
+        connection.held.fetch_add(1, Ordering::Relaxed);
+        Self { connection, since: Instant::now() }
+    }
+
+    /// For how long it was.
+    pub(super) fn time(&self) -> Duration {
+        self.since.elapsed()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.connection.held.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
-use super::provider::Provider;
+use super::credential::Grant;
 
 /// What is shorter is no secret but a word that a server of one's own wants to see (`ollama`), and
 /// would be painted over wherever a model says it.
@@ -41,7 +41,7 @@ pub(super) fn table(key: &str) -> Box<[usize]> {
 
 /// Looks through one answer.
 pub(super) struct Echo {
-    provider: Arc<Provider>,
+    grant: Arc<Grant>,
     /// So much of the key stood at the end of what was looked at; it is not passed on yet.
     matched: usize,
 }
@@ -53,13 +53,13 @@ impl fmt::Debug for Echo {
 }
 
 impl Echo {
-    pub(super) fn new(provider: Arc<Provider>) -> Self {
-        Self { provider, matched: 0 }
+    pub(super) fn new(grant: Arc<Grant>) -> Self {
+        Self { grant, matched: 0 }
     }
 
     /// What of the next piece, and of what waited, can be passed on: nothing, perhaps.
     pub(super) fn pass(&mut self, piece: Bytes) -> Bytes {
-        let Some((key, table)) = self.provider.key() else { return piece };
+        let Some((key, table)) = self.grant.echo() else { return piece };
         let waited = self.matched;
         let mut matched = waited;
         // Where the key ends in the piece.
@@ -93,7 +93,7 @@ impl Echo {
     /// What waited, at the answer's end.
     pub(super) fn rest(&mut self) -> Bytes {
         let waited = std::mem::take(&mut self.matched);
-        let Some((key, _)) = self.provider.key().filter(|_| waited > 0) else {
+        let Some((key, _)) = self.grant.echo().filter(|_| waited > 0) else {
             return Bytes::new();
         };
         let mut out = BytesMut::from(&key[..waited]);
@@ -103,8 +103,8 @@ impl Echo {
 }
 
 /// Takes out headers of an answer that hold the key.
-pub(super) fn headers(headers: &mut HeaderMap, provider: &Provider) {
-    let Some((key, _)) = provider.key() else { return };
+pub(super) fn headers(headers: &mut HeaderMap, grant: &Grant) {
+    let Some((key, _)) = grant.echo() else { return };
     let holds = |bytes: &[u8]| bytes.windows(key.len()).any(|part| part == key);
     let telling: Vec<_> = headers
         .iter()
@@ -119,11 +119,10 @@ pub(super) fn headers(headers: &mut HeaderMap, provider: &Provider) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::{Api, Credential, Secret};
+    use crate::gateway::Secret;
 
     fn echo(key: &str) -> Echo {
-        let key = Credential::Key(Secret::new(key.to_owned()));
-        Echo::new(Arc::new(Provider::new("one", Api::OpenAi, "https://x.example", key).unwrap()))
+        Echo::new(Arc::new(Grant::key(Secret::new(key.to_owned()))))
     }
 
     fn through(echo: &mut Echo, pieces: &[&[u8]]) -> Vec<u8> {

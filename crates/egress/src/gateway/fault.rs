@@ -21,6 +21,19 @@ pub(super) enum Fault {
     #[error("Boatyard has no key for the model provider `{provider}`. To give it one, {remedy}.")]
     NoKey { provider: String, remedy: String },
     #[error(
+        "Boatyard has nothing to ask the model provider `{provider}` with: {why}. To mend it, \
+         {remedy}. What is asked after that goes on."
+    )]
+    NoGrant { provider: String, why: String, remedy: String },
+    #[error(
+        "The model provider `{provider}` refused the credential that Boatyard has for it \
+         ({status}): it is wrong, run out or revoked. To mend it, {remedy}. What is asked after \
+         that goes on."
+    )]
+    Revoked { provider: String, status: u16, remedy: String },
+    #[error("{0}")]
+    Stopped(String),
+    #[error(
         "Boatyard passes `{provider}` on over HTTP only and not as a websocket. Send the same \
          request as a POST."
     )]
@@ -87,7 +100,14 @@ impl Fault {
                 (invalid, "unknown_provider"),
                 "NOT_FOUND",
             ),
-            Self::NoKey { .. } => kind(
+            Self::Stopped(_) => kind(
+                // Not 429 and not 5xx, after which agents try again.
+                StatusCode::PAYMENT_REQUIRED,
+                "billing_error",
+                ("insufficient_quota", "budget_spent"),
+                "FAILED_PRECONDITION",
+            ),
+            Self::NoKey { .. } | Self::NoGrant { .. } | Self::Revoked { .. } => kind(
                 StatusCode::UNAUTHORIZED,
                 "authentication_error",
                 (invalid, "invalid_api_key"),
@@ -160,9 +180,10 @@ impl Fault {
             Api::OpenAi => json!({
                 "error": { "message": message, "type": openai, "param": null, "code": code },
             }),
-            Api::Gemini => json!({
+            Api::Gemini | Api::Vertex => json!({
                 "error": { "code": status.as_u16(), "message": message, "status": gemini },
             }),
+            Api::Bedrock => json!({ "message": message }),
         };
         let body = Bytes::from(body.to_string());
         let length = body.len();

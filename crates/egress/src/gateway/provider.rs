@@ -1,13 +1,24 @@
 //! Providers of models as the operator describes them.
 
-use http::{HeaderName, HeaderValue, header};
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{echo, secret::Secret};
+use super::{
+    Parts,
+    credential::{Grant, Managed},
+    fault::Fault,
+    prices::Prices,
+    secret::Secret,
+    usage::Dialect,
+};
 use crate::{Error, rules::Target, scripted::Scripted};
 
 /// The longest name of a provider, in bytes.
 const MAX_NAME: usize = 40;
+/// The longest name of a model, in bytes.
+const MAX_MODEL: usize = 200;
 
 /// Whose protocol a provider speaks: it says where the key goes and what errors look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +30,18 @@ pub enum Api {
     OpenAi,
     /// Google's Gemini; the key goes as `x-goog-api-key`.
     Gemini,
+    /// Amazon's Bedrock, whose models speak their own protocols or Converse; requests are signed.
+    Bedrock,
+    /// Google's Vertex, where Gemini, Claude and others are, each in its own protocol.
+    Vertex,
 }
 
 impl Api {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Anthropic, Self::OpenAi, Self::Gemini];
+    pub const ALL: [Self; 5] =
+        [Self::Anthropic, Self::OpenAi, Self::Gemini, Self::Bedrock, Self::Vertex];
+    /// Those that the scripted provider speaks.
+    pub const SCRIPTED: [Self; 3] = [Self::Anthropic, Self::OpenAi, Self::Gemini];
 
     /// Its name in settings.
     pub const fn as_str(self) -> &'static str {
@@ -31,12 +49,48 @@ impl Api {
             Self::Anthropic => "anthropic",
             Self::OpenAi => "openai",
             Self::Gemini => "gemini",
+            Self::Bedrock => "bedrock",
+            Self::Vertex => "vertex",
         }
     }
 
     /// The one of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|api| api.as_str() == name)
+    }
+
+    /// How answers to requests of this path tell what they used.
+    pub(super) fn dialect(self, path: &str) -> Option<Dialect> {
+        Some(match self {
+            Self::Anthropic => Dialect::Anthropic,
+            Self::OpenAi => Dialect::OpenAi,
+            Self::Gemini if path.contains("/openai/") => Dialect::OpenAi,
+            Self::Gemini => Dialect::Gemini,
+            Self::Bedrock if path.contains("/converse") => Dialect::Converse,
+            Self::Bedrock if path.contains("/openai/") => Dialect::OpenAi,
+            Self::Bedrock => Dialect::Anthropic,
+            Self::Vertex if path.contains("/publishers/google/") => Dialect::Gemini,
+            Self::Vertex if path.contains("/openapi/") => Dialect::OpenAi,
+            Self::Vertex => Dialect::Anthropic,
+        })
+    }
+
+    /// The model that a path names: `…/models/<model>:method`, `/model/<model>/invoke`.
+    pub(super) fn model_in(self, path: &str) -> Option<String> {
+        let begin = match self {
+            Self::Gemini | Self::Vertex => "/models/",
+            Self::Bedrock => "/model/",
+            Self::Anthropic | Self::OpenAi => return None,
+        };
+        let (_, rest) = path.split_once(begin)?;
+        let part = rest.split('/').next().unwrap_or(rest);
+        let part: String = percent_decode_str(part).decode_utf8().ok()?.into_owned();
+        let model = match self {
+            Self::Bedrock => &*part,
+            _ => part.rsplit_once(':').map_or(&*part, |(model, _)| model),
+        };
+        let is_name = !model.is_empty() && model.len() <= MAX_MODEL;
+        (is_name && !model.chars().any(char::is_control)).then(|| model.to_owned())
     }
 }
 
@@ -86,6 +140,36 @@ pub enum Credential {
     Missing,
     /// Nothing: a server of the operator's own that asks for none.
     NotNeeded,
+    /// What is read when it is needed, and kept fresh.
+    Managed(Managed),
+}
+
+/// Who is asked where a provider has too much to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fallback {
+    /// The provider's name.
+    pub provider: String,
+    /// The model to ask it for; none: the same.
+    pub model: Option<String>,
+}
+
+impl Fallback {
+    /// From `provider` or `provider:model`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (provider, model) = match text.split_once(':') {
+            Some((provider, model)) => (provider, Some(model)),
+            None => (text, None),
+        };
+        let is_model = |model: &str| {
+            !model.is_empty()
+                && model.len() <= MAX_MODEL
+                && !model.contains(|c: char| c.is_control() || matches!(c, '"' | '\\' | '/'))
+        };
+        if provider.is_empty() || !model.is_none_or(|model| is_model(model)) {
+            return Err(format!("`{text}` is not `PROVIDER` or `PROVIDER:MODEL`"));
+        }
+        Ok(Self { provider: provider.to_owned(), model: model.map(str::to_owned) })
+    }
 }
 
 /// A provider of models.
@@ -95,11 +179,19 @@ pub struct Provider {
     api: Api,
     base_url: Url,
     target: Target,
-    credential: Credential,
-    /// For finding the key in what comes back.
-    echo: Box<[usize]>,
+    credential: Kept,
+    prices: Prices,
+    fallback: Vec<Fallback>,
     /// Where it is not reached over a network.
     scripted: Option<Scripted>,
+}
+
+/// A credential as a provider has it.
+#[derive(Debug)]
+enum Kept {
+    Fixed(Arc<Grant>),
+    Missing,
+    Managed(Managed),
 }
 
 impl Provider {
@@ -146,12 +238,15 @@ impl Provider {
         {
             return Err(wrong("has a key that is empty or holds a character that no key has"));
         }
-        let echo = match &credential {
-            Credential::Key(key) => echo::table(key.expose()),
-            Credential::Missing | Credential::NotNeeded => Box::default(),
+        let credential = match credential {
+            Credential::Key(key) => Kept::Fixed(Arc::new(Grant::key(key))),
+            Credential::NotNeeded => Kept::Fixed(Arc::new(Grant::nothing())),
+            Credential::Missing => Kept::Missing,
+            Credential::Managed(managed) => Kept::Managed(managed),
         };
         let (name, scripted) = (name.to_owned(), None);
-        Ok(Self { name, api, base_url, target, credential, echo, scripted })
+        let (prices, fallback) = (Prices::default(), Vec::new());
+        Ok(Self { name, api, base_url, target, credential, prices, fallback, scripted })
     }
 
     /// The scripted provider in this process, reached at `/<name>/` as if it spoke `api` only.
@@ -162,7 +257,19 @@ impl Provider {
     pub fn scripted(name: &str, api: Api, scripted: Scripted) -> Result<Self, Error> {
         // Nothing is dialled; requests have to name a host all the same.
         let provider = Self::new(name, api, "http://scripted.invalid", Credential::NotNeeded)?;
-        Ok(Self { scripted: Some(scripted), ..provider })
+        Ok(Self { scripted: Some(scripted), prices: Prices::free(), ..provider })
+    }
+
+    /// The same with other prices than those that Boatyard knows.
+    #[must_use]
+    pub fn priced(self, prices: Prices) -> Self {
+        Self { prices, ..self }
+    }
+
+    /// The same with others that are asked, in this order, where it has too much to do.
+    #[must_use]
+    pub fn falling_back(self, fallback: Vec<Fallback>) -> Self {
+        Self { fallback, ..self }
     }
 
     /// Its name, the first part of each path.
@@ -177,18 +284,77 @@ impl Provider {
 
     /// Whether a request could be made: it has a key, or needs none.
     pub fn is_ready(&self) -> bool {
-        !matches!(self.credential, Credential::Missing)
+        !matches!(self.credential, Kept::Missing)
     }
 
-    /// What a person does to give it a key.
+    /// The host and port that it is reached at; none for the scripted one.
+    pub fn destination(&self) -> Option<(String, u16)> {
+        let is_outside = self.scripted.is_none();
+        is_outside.then(|| (self.target.host.to_string(), self.target.port))
+    }
+
+    /// Whether a key is added to what goes there.
+    pub fn is_keyed(&self) -> bool {
+        match &self.credential {
+            Kept::Fixed(grant) => grant.is_something(),
+            Kept::Missing => false,
+            Kept::Managed(_) => true,
+        }
+    }
+
+    /// What a person does to give it a key, or another.
     pub fn remedy(&self) -> String {
-        remedy(&self.name)
+        match &self.credential {
+            Kept::Managed(managed) => managed.remedy(),
+            Kept::Fixed(_) | Kept::Missing => remedy(&self.name),
+        }
     }
 
-    /// The key and [`echo::table`] of it, where it is one to look for in answers.
-    pub(super) fn key(&self) -> Option<(&[u8], &[usize])> {
-        let Credential::Key(key) = &self.credential else { return None };
-        (!self.echo.is_empty()).then(|| (key.expose().as_bytes(), &*self.echo))
+    pub(super) fn prices(&self) -> &Prices {
+        &self.prices
+    }
+
+    pub(super) fn fallback(&self) -> &[Fallback] {
+        &self.fallback
+    }
+
+    /// Whether nobody pays for it.
+    pub(super) fn is_free(&self) -> bool {
+        self.scripted.is_some()
+    }
+
+    /// Whether a request may have to be sent to it again, with another credential.
+    pub(super) fn may_ask_again(&self) -> bool {
+        matches!(self.credential, Kept::Managed(_))
+    }
+
+    /// What the next request goes with.
+    pub(super) async fn grant(&self, parts: &Parts) -> Result<Arc<Grant>, Fault> {
+        match &self.credential {
+            Kept::Fixed(grant) => Ok(Arc::clone(grant)),
+            Kept::Missing => {
+                Err(Fault::NoKey { provider: self.name.clone(), remedy: self.remedy() })
+            }
+            Kept::Managed(managed) => managed.grant(parts).await.map_err(|why| Fault::NoGrant {
+                provider: self.name.clone(),
+                why: why.0,
+                remedy: self.remedy(),
+            }),
+        }
+    }
+
+    /// Another than this one, which it refused; none if there is no other.
+    pub(super) async fn another(
+        &self,
+        refused: &Arc<Grant>,
+        parts: &Parts,
+    ) -> Result<Option<Arc<Grant>>, Fault> {
+        match &self.credential {
+            Kept::Fixed(_) | Kept::Missing => Ok(None),
+            Kept::Managed(managed) => managed.another(refused, parts).await.map_err(|why| {
+                Fault::NoGrant { provider: self.name.clone(), why: why.0, remedy: self.remedy() }
+            }),
+        }
     }
 
     pub(super) fn in_process(&self) -> Option<&Scripted> {
@@ -234,21 +400,6 @@ impl Provider {
             Some(_) => self.target.to_string(),
             None => self.target.host.to_string(),
         }
-    }
-
-    /// The header that carries the key; none where none is needed or there.
-    pub(super) fn authorization(&self) -> Option<(HeaderName, HeaderValue)> {
-        let Credential::Key(key) = &self.credential else { return None };
-        let key = key.expose();
-        let (name, value) = match self.api {
-            Api::Anthropic => (HeaderName::from_static("x-api-key"), HeaderValue::try_from(key)),
-            Api::OpenAi => (header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {key}"))),
-            Api::Gemini => (HeaderName::from_static("x-goog-api-key"), HeaderValue::try_from(key)),
-        };
-        // A key was seen to fit when the provider was made.
-        let mut value = value.ok()?;
-        value.set_sensitive(true);
-        Some((name, value))
     }
 }
 

@@ -1,22 +1,27 @@
 //! A request as its provider is to see it, and an answer as the workspace is to see it.
 
+use boatyard_model::SessionId;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version, header, request, response, uri::PathAndQuery,
 };
 use percent_encoding::{percent_decode, percent_decode_str};
 use url::Url;
 
-use super::{echo, fault::Fault, provider::Provider};
-use crate::{dial::Via, proxy::forward::strip};
+use super::{credential::Grant, echo, fault::Fault, provider::Provider};
+use crate::{dial::Via, proxy::strip};
 
 /// What a caller might prove itself with. All of it is for whoever it thinks it talks to.
-const CREDENTIALS: [HeaderName; 5] = [
+const CREDENTIALS: [HeaderName; 8] = [
     header::AUTHORIZATION,
     header::COOKIE,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("x-goog-api-key"),
     // Azure's, and what OpenAI's own library sends there.
     HeaderName::from_static("api-key"),
+    // AWS's, and whose subscription of ChatGPT it is.
+    HeaderName::from_static("x-amz-security-token"),
+    HeaderName::from_static("x-amz-date"),
+    HeaderName::from_static("chatgpt-account-id"),
 ];
 /// Parameters of the query that are a credential: Google's key and token.
 const CREDENTIAL_PARAMETERS: [&[u8]; 2] = [b"key", b"access_token"];
@@ -40,6 +45,25 @@ const KEY_PLACES: [&str; 11] = [
     "service_accounts",
 ];
 
+/// What the path of a request begins with that says for which session it is made.
+pub(super) const SESSION: &str = "s";
+
+/// Takes the session out of a path, `/s/<session>/<provider>/rest`.
+pub(super) fn session(uri: &Uri) -> Option<(SessionId, Uri)> {
+    let (first, rest) = split(uri.path());
+    if first != SESSION {
+        return None;
+    }
+    let (session, rest) = split(rest);
+    let session = session.parse().ok()?;
+    let mut path = if rest.is_empty() { "/".to_owned() } else { rest.to_owned() };
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    Some((session, path.parse::<PathAndQuery>().ok()?.into()))
+}
+
 /// The provider's name and the rest of the path, which begins with a slash or is empty.
 pub(super) fn split(path: &str) -> (&str, &str) {
     let path = path.strip_prefix('/').unwrap_or(path);
@@ -50,6 +74,7 @@ pub(super) fn split(path: &str) -> (&str, &str) {
 pub(super) fn outgoing(
     mut head: request::Parts,
     provider: &Provider,
+    grant: &Grant,
     via: Option<&Via>,
 ) -> Result<request::Parts, Fault> {
     head.uri = uri(&head.uri, provider, via.is_some())?;
@@ -57,7 +82,7 @@ pub(super) fn outgoing(
     for name in &CREDENTIALS {
         head.headers.remove(name);
     }
-    if provider.key().is_some() {
+    if grant.echo().is_some() {
         // A key that comes back is not found in what is packed.
         head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
@@ -66,9 +91,7 @@ pub(super) fn outgoing(
     let host = HeaderValue::try_from(provider.authority())
         .map_err(|_| Fault::Malformed("its provider has no host"))?;
     head.headers.insert(header::HOST, host);
-    if let Some((name, value)) = provider.authorization() {
-        head.headers.insert(name, value);
-    }
+    grant.put(&mut head.headers, provider.api());
     if let Some(authorization) = via.and_then(|via| via.authorization.clone()) {
         head.headers.insert(header::PROXY_AUTHORIZATION, authorization);
     }
@@ -165,6 +188,7 @@ const UPLOADS: [HeaderName; 2] = [
 pub(super) fn incoming(
     head: &mut response::Parts,
     provider: &Provider,
+    grant: &Grant,
     host: Option<&HeaderValue>,
 ) -> Result<(), Fault> {
     strip(&mut head.headers);
@@ -182,7 +206,7 @@ pub(super) fn incoming(
         let here = here.and_then(|here| HeaderValue::try_from(here).ok()).ok_or_else(broken)?;
         head.headers.insert(name, here);
     }
-    echo::headers(&mut head.headers, provider);
+    echo::headers(&mut head.headers, grant);
     // A session at the provider is a credential as well; and other ways to it are not ways here.
     head.headers.remove(header::SET_COOKIE);
     head.headers.remove(header::ALT_SVC);
@@ -227,6 +251,22 @@ mod tests {
 
     fn provider(base_url: &str) -> Provider {
         Provider::new("one", Api::Gemini, base_url, Credential::NotNeeded).unwrap()
+    }
+
+    #[test]
+    fn a_session_is_taken_out_of_a_path() {
+        let check = |asked: &str, expected: Option<&str>| {
+            let found = session(&asked.parse().unwrap());
+            let found = found.map(|(id, uri)| format!("{id} {uri}"));
+            assert_eq!(found.as_deref(), expected, "{asked}");
+        };
+        let id = "ses_00000000000000000000000001";
+        let expected = format!("{id} /one/v1/x?a=b");
+        check(&format!("/s/{id}/one/v1/x?a=b"), Some(&expected));
+        check(&format!("/s/{id}"), Some(&format!("{id} /")));
+        check("/one/v1", None);
+        check("/s/none/one", None);
+        check("/s", None);
     }
 
     #[test]
@@ -306,7 +346,8 @@ mod tests {
             let (mut head, ()) = http::Response::new(()).into_parts();
             head.headers.insert(&UPLOADS[0], HeaderValue::from_static(address));
             let host = HeaderValue::from_static("127.0.0.1:7080");
-            let done = incoming(&mut head, &provider("https://x.example"), Some(&host));
+            let done =
+                incoming(&mut head, &provider("https://x.example"), &Grant::nothing(), Some(&host));
             assert_eq!(done.is_ok(), expected.is_some(), "{address}");
             if let Some(expected) = expected {
                 assert_eq!(head.headers[&UPLOADS[0]], expected);

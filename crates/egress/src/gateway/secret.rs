@@ -30,6 +30,18 @@ impl Secret {
     ///
     /// When there is no such file, or it can't be what holds a key.
     pub fn from_file(path: &Path) -> Result<(Self, Readers), KeyFileError> {
+        let (secret, readers) = Self::read(path)?;
+        if secret.is_empty() {
+            return Err(KeyFileError::Empty);
+        }
+        if !secret.is_key() {
+            return Err(KeyFileError::NotAKey);
+        }
+        Ok((secret, readers))
+    }
+
+    /// The text of a file, if it can be one's of a secret.
+    fn read(path: &Path) -> Result<(Self, Readers), KeyFileError> {
         let meta = std::fs::metadata(path)?;
         // Whoever opens a pipe waits for its other side.
         if !meta.is_file() {
@@ -49,14 +61,19 @@ impl Secret {
             return Err(KeyFileError::TooLarge);
         }
         let secret = Self(Zeroizing::new(text.trim().into()));
-        if secret.is_empty() {
-            return Err(KeyFileError::Empty);
-        }
-        if !secret.is_key() {
-            return Err(KeyFileError::NotAKey);
-        }
         let is_public = meta.permissions().mode() & 0o004 != 0;
         Ok((secret, if is_public { Readers::Everybody } else { Readers::Few }))
+    }
+
+    /// Reads a document from the file that holds it: tokens with what renews them, the key of a
+    /// service account.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such file, or it is no text.
+    pub fn document_from_file(path: &Path) -> Result<(Self, Readers), KeyFileError> {
+        let (secret, readers) = Self::read(path)?;
+        if secret.is_empty() { Err(KeyFileError::Empty) } else { Ok((secret, readers)) }
     }
 
     /// Whether there is nothing in it.
@@ -69,8 +86,13 @@ impl Secret {
         !self.is_empty() && self.0.bytes().all(|b| b.is_ascii_graphic())
     }
 
-    /// The key itself, for the one header that carries it.
-    pub(super) fn expose(&self) -> &str {
+    /// The same once more, for somebody else to hold.
+    pub(crate) fn copy(&self) -> Self {
+        Self(self.0.clone())
+    }
+
+    /// The key itself, for the request that carries it.
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }

@@ -1,7 +1,10 @@
 //! Connections to providers.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use http::{HeaderValue, Request, header};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{client::conn::http1, server::conn::http1 as server};
 use hyper_util::rt::TokioIo;
 use rustls::{
@@ -15,17 +18,13 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
+use url::Url;
 
-use super::{
-    Parts,
-    body::{Outward, chain},
-    fault::Fault,
-    provider::Provider,
-};
+use super::{Parts, body::chain, fault::Fault, provider::Provider, request::Outward};
 use crate::{
     Error,
     dial::{DialError, Outgoing, Purpose, Via, dial},
-    rules::Host,
+    rules::{Host, Target},
     scripted::Scripted,
 };
 
@@ -55,7 +54,7 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Whom to trust beside the system's authorities, from PEM form.
-pub(super) fn authorities(pem: &[u8]) -> Result<RootCertStore, Error> {
+pub(crate) fn authorities(pem: &[u8]) -> Result<RootCertStore, Error> {
     let wrong = |what| Error::Authorities { what };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -66,7 +65,7 @@ pub(super) fn authorities(pem: &[u8]) -> Result<RootCertStore, Error> {
 }
 
 /// What is trusted: the system's authorities, which are read for it, and `roots`.
-fn tls(mut roots: RootCertStore) -> Result<Arc<ClientConfig>, Error> {
+pub(crate) fn tls(mut roots: RootCertStore) -> Result<Arc<ClientConfig>, Error> {
     let wrong = |what| Error::Authorities { what };
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
@@ -111,28 +110,10 @@ async fn open(parts: &Parts, provider: &Arc<Provider>) -> Result<Upstream, Fault
             .await
             .map_err(|error| unreachable(chain(&error)));
     }
-    let target = provider.target();
-    // What is on this host is not outside: no proxy leads to it, and being offline is no matter.
-    let direct = Outgoing::default();
-    let outgoing = if is_here(&target.host) { &direct } else { &parts.settings.outgoing };
-    let purpose = if provider.is_tls() { Purpose::Tunnel } else { Purpose::Requests };
-    let dialled = dial(target, purpose, outgoing, &parts.guard, &*parts.resolver).await;
-    let dialled = dialled.map_err(|error| match error {
-        DialError::Offline => Fault::Offline { provider: name() },
-        error => unreachable(chain(&error)),
-    })?;
-    let stream: Box<dyn Stream> = if provider.is_tls() {
-        let config = tls_of(parts).await.map_err(unreachable)?;
-        let server = match &target.host {
-            Host::Address(address) => ServerName::from(*address),
-            Host::Name(host) => ServerName::try_from(host.to_string())
-                .map_err(|error| unreachable(error.to_string()))?,
-        };
-        let connecting = TlsConnector::from(Arc::clone(config)).connect(server, dialled.stream);
-        let why = |error: std::io::Error| format!("no TLS with {target}: {}", chain(&error));
-        Box::new(connecting.await.map_err(|error| unreachable(why(error)))?)
-    } else {
-        Box::new(dialled.stream)
+    let (stream, via) = match stream(parts, provider.target(), provider.is_tls()).await {
+        Ok(opened) => opened,
+        Err(Closed::Offline) => return Err(Fault::Offline { provider: name() }),
+        Err(Closed::Unreachable(why)) => return Err(unreachable(why)),
     };
     let (sender, driver) = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
@@ -143,7 +124,108 @@ async fn open(parts: &Parts, provider: &Arc<Provider>) -> Result<Upstream, Fault
     let driver = tokio::spawn(async move {
         let _ = driver.await;
     });
-    Ok(Upstream { provider: Arc::clone(provider), sender, via: dialled.via, driver })
+    Ok(Upstream { provider: Arc::clone(provider), sender, via, driver })
+}
+
+/// Why there is no connection.
+enum Closed {
+    Offline,
+    Unreachable(String),
+}
+
+/// A connection, with TLS where that is wanted.
+async fn stream(
+    parts: &Parts,
+    target: &Target,
+    is_tls: bool,
+) -> Result<(Box<dyn Stream>, Option<Via>), Closed> {
+    // What is on this host is not outside: no proxy leads to it, and being offline is no matter.
+    let direct = Outgoing::default();
+    let outgoing = if is_here(&target.host) { &direct } else { &parts.settings.outgoing };
+    let purpose = if is_tls { Purpose::Tunnel } else { Purpose::Requests };
+    let dialled = dial(target, purpose, outgoing, &parts.guard, &*parts.resolver).await;
+    let dialled = dialled.map_err(|error| match error {
+        DialError::Offline => Closed::Offline,
+        error => Closed::Unreachable(chain(&error)),
+    })?;
+    if !is_tls {
+        return Ok((Box::new(dialled.stream), dialled.via));
+    }
+    let config = tls_of(parts).await.map_err(Closed::Unreachable)?;
+    let server = match &target.host {
+        Host::Address(address) => ServerName::from(*address),
+        Host::Name(host) => ServerName::try_from(host.to_string())
+            .map_err(|error| Closed::Unreachable(error.to_string()))?,
+    };
+    let connecting = TlsConnector::from(Arc::clone(config)).connect(server, dialled.stream);
+    let why = |error: std::io::Error| format!("no TLS with {target}: {}", chain(&error));
+    let stream = connecting.await.map_err(|error| Closed::Unreachable(why(error)))?;
+    Ok((Box::new(stream), dialled.via))
+}
+
+/// How long a service that gives out tokens may take, and how much it may say.
+const ASK_WITHIN: Duration = Duration::from_secs(20);
+const MAX_ANSWER: usize = 256 * 1024;
+
+/// Asks a service that gives out tokens: its status, and what it said if that is JSON.
+pub(super) async fn ask(
+    parts: &Parts,
+    url: &Url,
+    kind: &'static str,
+    body: Bytes,
+) -> Result<(u16, serde_json::Value), String> {
+    let asked = async {
+        let host = url.host_str().and_then(|host| host.parse().ok());
+        let target =
+            host.zip(url.port_or_known_default()).map(|(host, port)| Target { host, port });
+        let target = target.ok_or_else(|| "its token_url has no host".to_owned())?;
+        let at = |why: String| format!("{target} can't be reached: {why}");
+        let opened = stream(parts, &target, url.scheme() == "https").await;
+        let (stream, via) = opened.map_err(|closed| match closed {
+            Closed::Offline => "Boatyard is offline by its settings".to_owned(),
+            Closed::Unreachable(why) => at(why),
+        })?;
+        let (mut sender, driver) = http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| at(chain(&error)))?;
+        let driver = AbortOnDrop(tokio::spawn(async move {
+            // How it ends shows in the answer.
+            let _ = driver.await;
+        }));
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let authority = format!("{}{port}", target.host);
+        let path = match &via {
+            Some(_) => url.as_str(),
+            None => url.path(),
+        };
+        let mut request = Request::post(path)
+            .header(header::HOST, authority)
+            .header(header::CONTENT_TYPE, HeaderValue::from_static(kind))
+            .header(header::ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(authorization) = via.and_then(|via| via.authorization) {
+            request = request.header(header::PROXY_AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::new(body)).map_err(|error| at(error.to_string()))?;
+        let answer = sender.send_request(request).await.map_err(|error| at(chain(&error)))?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| at(chain(&*error)))?.to_bytes();
+        drop(driver);
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    };
+    let late = |_| format!("no answer of {url} within {} s", ASK_WITHIN.as_secs());
+    timeout(ASK_WITHIN, asked).await.map_err(late)?
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A connection within this process, so that all else is as with any provider.
