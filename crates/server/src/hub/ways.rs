@@ -1,7 +1,10 @@
-//! The ways out of a workspace: the proxy that asks the rules, and the gateway to models.
+//! The ways out of a workspace: the proxy that asks the rules, what catches connections of programs
+//! that know of no proxy, and the gateway to models.
 //!
 //! ```text
 //! inside: 127.0.0.1:3128 ─ listener ═► egress proxy  ─► hosts that the rules allow
+//!         anywhere else ── listener ═► egress proxy  ─► the same
+//!         names ────────── socket   ═► names of this workspace, asked of nobody
 //!         127.0.0.1:7080 ─ listener ═► model gateway ─► providers, with the keys that are here
 //! ```
 //!
@@ -15,28 +18,37 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use boatyard_egress::{Policy, Proxy, gateway::Gateway};
+use boatyard_egress::{
+    Policy, Proxy,
+    capture::{self, Sockets},
+    gateway::Gateway,
+};
 use boatyard_model::WorkspaceId;
+use boatyard_runtime::Capture;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Hub, HubError, place::Place};
+use crate::policies::Whose;
 
 /// A way out.
 #[derive(Debug, Clone, Copy)]
 enum Way {
     /// The proxy that asks the rules.
     Egress,
+    /// The same for connections that were caught.
+    Captured,
     /// The gateway to models.
     Gateway,
 }
 
 impl Way {
-    const ALL: [Self; 2] = [Self::Egress, Self::Gateway];
+    const ALL: [Self; 3] = [Self::Egress, Self::Captured, Self::Gateway];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Egress => "egress",
+            Self::Captured => "captured",
             Self::Gateway => "gateway",
         }
     }
@@ -46,15 +58,25 @@ impl Way {
 pub(super) enum Work {
     /// A proxy, by this policy.
     Egress(Proxy, watch::Receiver<Arc<Policy>>),
+    /// A proxy, by this policy, for connections that were caught.
+    Captured(Proxy, watch::Receiver<Arc<Policy>>),
     /// A gateway.
     Gateway(Gateway),
 }
 
-impl Work {
+/// A way out that can be served: with what is inside the workspace for it.
+enum Open {
+    Egress(Proxy, watch::Receiver<Arc<Policy>>, OwnedFd),
+    Captured(Proxy, watch::Receiver<Arc<Policy>>, Sockets),
+    Gateway(Gateway, OwnedFd),
+}
+
+impl Open {
     const fn way(&self) -> Way {
         match self {
             Self::Egress(..) => Way::Egress,
-            Self::Gateway(_) => Way::Gateway,
+            Self::Captured(..) => Way::Captured,
+            Self::Gateway(..) => Way::Gateway,
         }
     }
 }
@@ -65,9 +87,10 @@ pub(super) struct Ways([Mutex<Option<CancellationToken>>; Way::ALL.len()]);
 
 impl Ways {
     fn slot(&self, way: Way) -> &Mutex<Option<CancellationToken>> {
-        let Self([egress, gateway]) = self;
+        let Self([egress, captured, gateway]) = self;
         match way {
             Way::Egress => egress,
+            Way::Captured => captured,
             Way::Gateway => gateway,
         }
     }
@@ -97,17 +120,23 @@ impl Hub {
     pub(super) async fn serve_ways(&self, place: &Arc<Place>) -> Result<(), HubError> {
         let serve = async |way| {
             let Some(token) = place.ways.begin(way) else { return Ok(()) };
-            match self.listener(place.workspace, way).await {
-                Ok(listener) => {
-                    let work = self.work(place.workspace, way);
-                    self.serve_way(place.workspace, work, listener, token);
+            let policy = match self.shared.policies.watch(place.workspace).await {
+                Ok(policy) => policy,
+                Err(error) => {
+                    token.cancel();
+                    return Err(error.into());
+                }
+            };
+            match self.open(place.workspace, self.work(policy, way)).await {
+                Ok(open) => {
+                    self.serve_way(place.workspace, open, token);
                     Ok(())
                 }
                 Err(error) => {
                     token.cancel();
                     match error {
-                        // It can be worked in all the same, but for agents that need a model; those
-                        // are told by a refused connection.
+                        // It can be worked in all the same, but for agents that need a model and
+                        // programs that know of no proxy; those are told by a refused connection.
                         boatyard_runtime::Error::NoListener { .. } => {
                             tracing::warn!(%error, "a workspace has one way out less");
                             Ok(())
@@ -117,73 +146,82 @@ impl Hub {
                 }
             }
         };
-        tokio::try_join!(serve(Way::Egress), serve(Way::Gateway)).map(|_| ())
+        tokio::try_join!(serve(Way::Egress), serve(Way::Captured), serve(Way::Gateway)).map(|_| ())
     }
 
     /// Serves the ways out of a workspace that only makes a layer, until the guard is dropped.
     ///
     /// # Errors
     /// When it doesn't run.
-    pub async fn serve_builder(&self, workspace: WorkspaceId) -> Result<DropGuard, HubError> {
+    pub async fn serve_builder(&self, whose: Whose) -> Result<DropGuard, HubError> {
+        let workspace = whose.workspace;
+        let policy = self.shared.policies.watch_for(whose).await?;
         let token = CancellationToken::new();
         for way in Way::ALL {
-            let listener = self.listener(workspace, way).await?;
-            self.serve_way(workspace, self.work(workspace, way), listener, token.child_token());
+            let open = self.open(workspace, self.work(policy.clone(), way)).await?;
+            self.serve_way(workspace, open, token.child_token());
         }
         Ok(token.drop_guard())
     }
 
-    /// Serves one way out of a throw-away workspace, until the guard is dropped.
-    pub(super) async fn serve_one(
+    /// Serves some ways out of a throw-away workspace, until the guard is dropped.
+    pub(super) async fn serve_some(
         &self,
         workspace: WorkspaceId,
-        work: Work,
+        works: impl IntoIterator<Item = Work>,
     ) -> Result<DropGuard, HubError> {
-        let listener = self.listener(workspace, work.way()).await?;
         let token = CancellationToken::new();
-        self.serve_way(workspace, work, listener, token.clone());
-        Ok(token.drop_guard())
+        let guard = token.clone().drop_guard();
+        for work in works {
+            let open = self.open(workspace, work).await?;
+            self.serve_way(workspace, open, token.child_token());
+        }
+        Ok(guard)
     }
 
     /// What a workspace's way out is served by.
-    fn work(&self, workspace: WorkspaceId, way: Way) -> Work {
+    fn work(&self, policy: watch::Receiver<Arc<Policy>>, way: Way) -> Work {
         match way {
-            Way::Egress => {
-                let policy = self.shared.policies.watch(workspace);
-                Work::Egress(self.shared.proxy.clone(), policy)
-            }
+            Way::Egress => Work::Egress(self.shared.proxy.clone(), policy),
+            Way::Captured => Work::Captured(self.shared.proxy.clone(), policy),
             Way::Gateway => Work::Gateway(self.shared.gateway.clone()),
         }
     }
 
-    async fn listener(
-        &self,
-        workspace: WorkspaceId,
-        way: Way,
-    ) -> Result<OwnedFd, boatyard_runtime::Error> {
-        let runtime = &self.shared.runtime;
-        match way {
-            Way::Egress => runtime.egress_listener(workspace).await,
-            Way::Gateway => runtime.gateway_listener(workspace).await,
-        }
-    }
-
-    fn serve_way(
+    /// Takes what is inside the workspace for a way out.
+    async fn open(
         &self,
         workspace: WorkspaceId,
         work: Work,
-        listener: OwnedFd,
-        token: CancellationToken,
-    ) {
-        let way = work.way();
+    ) -> Result<Open, boatyard_runtime::Error> {
+        let runtime = &self.shared.runtime;
+        Ok(match work {
+            Work::Egress(proxy, policy) => {
+                Open::Egress(proxy, policy, runtime.egress_listener(workspace).await?)
+            }
+            Work::Captured(proxy, policy) => {
+                let Capture { listeners, dns, names } = runtime.capture(workspace).await?;
+                Open::Captured(proxy, policy, Sockets { listeners, dns, names })
+            }
+            Work::Gateway(gateway) => {
+                Open::Gateway(gateway, runtime.gateway_listener(workspace).await?)
+            }
+        })
+    }
+
+    fn serve_way(&self, workspace: WorkspaceId, open: Open, token: CancellationToken) {
+        let way = open.way();
         let shared = Arc::clone(&self.shared);
         let serving = async move {
             let ended = token.clone().cancelled_owned();
-            let served = match work {
-                Work::Egress(proxy, policy) => {
+            let served = match open {
+                Open::Egress(proxy, policy, listener) => {
                     proxy.serve(workspace, listener, policy, ended).await
                 }
-                Work::Gateway(gateway) => {
+                Open::Captured(proxy, policy, sockets) => {
+                    capture::serve(&proxy, workspace, sockets, policy, ended).await
+                }
+                Open::Gateway(gateway, listener) => {
                     let stopping = shared.stopping.clone();
                     let ended = async move {
                         tokio::select! {
@@ -202,7 +240,7 @@ impl Hub {
             token.cancel();
         };
         match way {
-            Way::Egress => drop(tokio::spawn(serving)),
+            Way::Egress | Way::Captured => drop(tokio::spawn(serving)),
             Way::Gateway => drop(self.shared.draining.spawn(serving)),
         }
     }
