@@ -1,6 +1,8 @@
 //! The environment of everything that runs in a workspace, built in one place from nothing.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
+
+use boatyard_sandbox::{CA_BUNDLE, JAVA_TRUST};
 
 use crate::layout::Layout;
 
@@ -40,6 +42,13 @@ pub fn worker(
     }
     // Node reads the proxy variables only when told so.
     set("NODE_USE_ENV_PROXY", "1");
+    for (name, value) in trust(Path::new(CA_BUNDLE).exists()) {
+        set(name, value);
+    }
+    if has_program(&layout.path, "java") && Path::new(JAVA_TRUST).exists() {
+        // The only way for a Java that came with its own certificates.
+        set("JAVA_TOOL_OPTIONS", &format!("-Djavax.net.ssl.trustStore={JAVA_TRUST}"));
+    }
     // A git in /usr/local looks for the system's configuration there; ours says that the folders
     // are safe.
     set("GIT_CONFIG_SYSTEM", SYSTEM_GIT_CONFIG);
@@ -55,6 +64,37 @@ pub fn worker(
         };
     }
     all.into_iter().collect()
+}
+
+/// By which variables programs find the certificates of all authorities. Those in `/etc` are the
+/// same; but many programs bring their own, or look elsewhere.
+fn trust(is_there: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
+    const VARIABLES: [&str; 16] = [
+        // OpenSSL and what follows its example: Python, Ruby, PHP, Go, Rust, uv.
+        "SSL_CERT_FILE",
+        "CURL_CA_BUNDLE",
+        "GIT_SSL_CAINFO",
+        // Python's requests and pip bring their own.
+        "REQUESTS_CA_BUNDLE",
+        "PIP_CERT",
+        // Added to those that Node brings; npm, yarn and pnpm run in it.
+        "NODE_EXTRA_CA_CERTS",
+        "CARGO_HTTP_CAINFO",
+        "DENO_CERT",
+        "AWS_CA_BUNDLE",
+        "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+        "NIX_SSL_CERT_FILE",
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+        "BUNDLE_SSL_CA_CERT",
+        "HEX_CACERTS_PATH",
+        "PERL_LWP_SSL_CA_FILE",
+        "HTTPLIB2_CA_CERTS",
+    ];
+    VARIABLES.into_iter().filter(move |_| is_there).map(|name| (name, CA_BUNDLE))
+}
+
+fn has_program(path: &str, name: &str) -> bool {
+    path.split(':').any(|folder| Path::new(folder).join(name).is_file())
 }
 
 /// What the runner's own git starts with: nothing of the worker's configuration takes part.

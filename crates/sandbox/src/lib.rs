@@ -50,6 +50,10 @@ pub const WORKER_GID: u32 = 1000;
 pub const WORKER_HOME: &str = "/home/agent";
 /// Where installed tools are shown inside, each in a folder of its own.
 pub const TOOLS: &str = "/opt/boatyard/tools";
+/// The certificates of all authorities that are trusted inside, in PEM form.
+pub const CA_BUNDLE: &str = "/etc/boatyard/ca-bundle.pem";
+/// The same as a Java key store.
+pub const JAVA_TRUST: &str = "/etc/boatyard/cacerts.jks";
 /// The name of the machine inside.
 pub const HOSTNAME: &str = "boatyard";
 /// Where the egress listener listens inside, on 127.0.0.1.

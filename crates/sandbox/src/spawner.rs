@@ -44,7 +44,7 @@ use std::{
     os::fd::{AsFd, FromRawFd, OwnedFd},
 };
 
-pub use config::{CaptureSetting, Config, IdsSetting};
+pub use config::{CaptureSetting, Config, IdsSetting, Trust};
 pub use launch::{Launched, Runner, launch};
 
 use crate::{

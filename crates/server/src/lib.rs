@@ -19,8 +19,10 @@ pub mod blobs;
 pub mod connections;
 pub mod encoded;
 pub mod gate;
+pub mod git;
 pub mod health;
 pub mod hub;
+pub(crate) mod ledger;
 pub mod jobs;
 pub mod listener;
 pub mod metrics;
@@ -37,6 +39,7 @@ pub mod settings;
 pub mod sse;
 pub mod stream;
 pub mod traffic;
+pub mod trust;
 pub mod vault;
 
 pub use app::{App, Parts};

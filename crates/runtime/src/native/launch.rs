@@ -15,8 +15,19 @@ pub struct SpawnerSettings {
     pub data: PathBuf,
     /// Files and folders of the host that every workspace shows read-only at the same place.
     pub tools: Vec<PathBuf>,
+    /// What workspaces trust beside nothing at all; without, it is what the host trusts.
+    pub trust: Option<Trust>,
     /// Which ids an ordinary user's workspaces get.
     pub ids: IdsSetting,
+}
+
+/// The certificates of all authorities that workspaces trust.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// In PEM form.
+    pub bundle: Vec<u8>,
+    /// As a Java key store.
+    pub java: Vec<u8>,
 }
 
 /// A spawner that was started; it may yet say that it can't work here.
@@ -39,7 +50,7 @@ pub fn run_if_spawner() {
 impl SpawnerSettings {
     /// The usual settings for this data folder.
     pub fn new(data: PathBuf) -> Self {
-        Self { data, tools: Vec::new(), ids: IdsSetting::default() }
+        Self { data, tools: Vec::new(), trust: None, ids: IdsSetting::default() }
     }
 
     /// Starts a spawner. The data folder must have been laid out ([`layout::prepare`]).
@@ -50,6 +61,9 @@ impl SpawnerSettings {
         let server = layout::server_uid();
         let mut config = Config::new(&self.data, server, server_gid());
         config.tools.clone_from(&self.tools);
+        if let Some(trust) = &self.trust {
+            config.trust = Some(layout::lay_out_trust(&self.data, trust)?);
+        }
         config.runner = Some(layout::runner_file(&self.data));
         config.ids = self.ids;
         let launched = spawner::launch(&config, Runner::Bytes(runner::PROGRAM), None)

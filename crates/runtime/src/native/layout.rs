@@ -24,7 +24,9 @@ use std::{
 
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, open, openat, renameat, statat, unlinkat};
 
-use super::runner;
+use boatyard_sandbox::spawner;
+
+use super::{launch::Trust, runner};
 use crate::Error;
 
 /// The user and group that the server runs as when Boatyard is started as root: just below the
@@ -169,7 +171,7 @@ fn lay_out_runner(bin: &File) -> io::Result<()> {
         OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::RWXU,
     )?;
-    write(file, runner::PROGRAM)?;
+    write(file, runner::PROGRAM, 0o555)?;
     renameat(bin, &fresh, bin, &name)?;
     for entry in rustix::fs::Dir::read_from(bin.as_fd())? {
         let entry = entry?;
@@ -181,10 +183,41 @@ fn lay_out_runner(bin: &File) -> io::Result<()> {
     Ok(())
 }
 
-fn write(file: OwnedFd, content: &[u8]) -> io::Result<()> {
+/// Writes what workspaces trust to where only whoever starts Boatyard can change it, so that the
+/// spawner may show it.
+///
+/// # Errors
+/// [`Error::Step`] when it can't be written.
+pub(super) fn lay_out_trust(data: &Path, trust: &Trust) -> Result<spawner::Trust, Error> {
+    let folder = data.join("bin");
+    let lay_out = |name: &str, content: &[u8]| {
+        let path = folder.join(name);
+        // The same at most starts; workspaces that run keep what they have.
+        if std::fs::read(&path).is_ok_and(|there| there == content) {
+            return Ok(path);
+        }
+        let failed = |source| {
+            step("laying out certificates in the data folder", "is the disk full?", source)
+        };
+        let bin = open(&folder, FOLDER, Mode::empty()).map_err(|error| failed(error.into()))?;
+        let fresh = format!(".{name}.{}", std::process::id());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+        let written = openat(&bin, &fresh, flags | OFlags::CLOEXEC, Mode::RWXU)
+            .map_err(io::Error::from)
+            .and_then(|file| write(file, content, 0o444))
+            .and_then(|()| Ok(renameat(&bin, &fresh, &bin, name)?));
+        written.map(|()| path).map_err(failed)
+    };
+    Ok(spawner::Trust {
+        bundle: lay_out("ca-bundle.pem", &trust.bundle)?,
+        java: lay_out("cacerts.jks", &trust.java)?,
+    })
+}
+
+fn write(file: OwnedFd, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = File::from(file);
     io::Write::write_all(&mut file, content)?;
-    file.set_permissions(Permissions::from_mode(0o555))?;
+    file.set_permissions(Permissions::from_mode(mode))?;
     // Before the rename, lest a crash leave a hole under the right name.
     file.sync_all()
 }

@@ -23,8 +23,9 @@ use std::{
 };
 
 use crate::{
-    Error, HOSTNAME, Result, WORKER_GID, WORKER_HOME, WORKER_UID,
+    CA_BUNDLE, Error, HOSTNAME, JAVA_TRUST, Result, WORKER_GID, WORKER_HOME, WORKER_UID,
     error::Step as _,
+    spawner::Trust,
     sys::{
         dir,
         mount::{self, Depth, NODEV, NOEXEC, NOSUID, RDONLY},
@@ -81,6 +82,38 @@ const FOLDERS: [&str; 16] = [
     "var/log",
     "srv",
 ];
+/// Git's configuration. Repositories elsewhere are reached through the server's gateway, which
+/// has the credentials, whatever way their addresses are written (what serves inside is reached
+/// as ever); signatures are made by a key that the server has.
+const GIT_CONFIG: &str = "\
+[safe]
+	directory = *
+[url \"http://127.0.0.1:7080/git/\"]
+	insteadOf = https://
+	insteadOf = ssh://
+	insteadOf = git@
+[url \"https://localhost\"]
+	insteadOf = https://localhost
+[url \"https://127.0.0.1\"]
+	insteadOf = https://127.0.0.1
+[gpg]
+	format = ssh
+[gpg \"ssh\"]
+	program = /opt/boatyard/boatyard-runner
+	defaultKeyCommand = /opt/boatyard/boatyard-runner git-key
+";
+/// Where distributions have the certificates of authorities: Debian, Fedora, SUSE, Alpine.
+const BUNDLES: [&str; 6] = [
+    "etc/ssl/certs/ca-certificates.crt",
+    "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "etc/pki/tls/certs/ca-bundle.crt",
+    "etc/pki/tls/cert.pem",
+    "etc/ssl/ca-bundle.pem",
+    "etc/ssl/cert.pem",
+];
+/// Where they have them for Java.
+const JAVA_STORES: [&str; 2] =
+    ["etc/ssl/certs/java/cacerts", "etc/pki/ca-trust/extracted/java/cacerts"];
 /// The devices of a sandbox.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
@@ -89,6 +122,8 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 pub(crate) struct Sources<'a> {
     /// Host paths of `[tools]`, shown at the same place.
     pub(crate) tools: &'a [PathBuf],
+    /// What is trusted.
+    pub(crate) trust: Option<&'a Trust>,
     /// The runner's program on the host.
     pub(crate) runner: Option<&'a Path>,
     /// The data folder, of which nothing may be shown but the runner.
@@ -118,6 +153,9 @@ pub(crate) fn build(base: &Path, sources: &Sources<'_>) -> Result<()> {
         show_top(base, name)?;
     }
     etc(base, sources.worker_is)?;
+    if let Some(trust) = sources.trust {
+        show_trust(base, trust)?;
+    }
     devices(base)?;
     symlink("../tmp", base.join("var/tmp")).step("link /var/tmp")?;
     symlink("../run", base.join("var/run")).step("link /var/run")?;
@@ -167,6 +205,30 @@ fn etc(base: &Path, worker: WorkerIs) -> Result<()> {
     symlink("/proc/mounts", etc.join("mtab")).step("link mtab")
 }
 
+/// Shows the certificates of all authorities where programs look for them.
+fn show_trust(base: &Path, trust: &Trust) -> Result<()> {
+    const PLAIN: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
+    for (source, own, places) in
+        [(&trust.bundle, CA_BUNDLE, &BUNDLES[..]), (&trust.java, JAVA_TRUST, &JAVA_STORES[..])]
+    {
+        show(base, source, Path::new(own.trim_start_matches('/')), PLAIN)?;
+        for place in places {
+            let there = base.join(place);
+            match fs::symlink_metadata(&there) {
+                Ok(meta) if meta.is_file() => show(base, source, Path::new(place), PLAIN)?,
+                // A link leads to another of these, or nowhere.
+                Ok(_) => {}
+                Err(_) => {
+                    // In a folder of the host's that does not have it, nobody looks for it.
+                    let folder = there.parent().unwrap_or(base);
+                    let _ = make_folders(folder).is_ok_and(|()| symlink(own, &there).is_ok());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The files of `/etc` that say who and where one is.
 fn synthesized(worker: WorkerIs) -> [(&'static str, String); 10] {
     let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
@@ -189,15 +251,16 @@ fn synthesized(worker: WorkerIs) -> [(&'static str, String); 10] {
             "hosts",
             format!("127.0.0.1 localhost {HOSTNAME}\n::1 localhost ip6-localhost ip6-loopback\n"),
         ),
-        // Nobody answers there: names are resolved by the egress proxy, and asking fails at once.
-        ("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n".to_owned()),
+        // The server answers there at once, each name with an address of this workspace's own;
+        // while it is away, questions wait, and are asked again for as long as a restart takes.
+        ("resolv.conf", "nameserver 127.0.0.1\noptions timeout:3 attempts:5\n".to_owned()),
         (
             "nsswitch.conf",
             "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n\
              protocols: files\nservices: files\n"
                 .to_owned(),
         ),
-        ("gitconfig", "[safe]\n\tdirectory = *\n".to_owned()),
+        ("gitconfig", GIT_CONFIG.to_owned()),
         ("shells", "/bin/sh\n/bin/bash\n".to_owned()),
         ("host.conf", "multi on\n".to_owned()),
         ("environment", String::new()),

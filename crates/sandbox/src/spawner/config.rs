@@ -15,12 +15,25 @@ pub struct Config {
     pub server_gid: u32,
     /// Host files and folders that every workspace shows read-only at the same place.
     pub tools: Vec<PathBuf>,
+    /// What workspaces trust, on the host.
+    #[serde(default)]
+    pub trust: Option<Trust>,
     /// The runner's program on the host, shown at `/opt/boatyard/boatyard-runner`.
     pub runner: Option<PathBuf>,
     /// Which ids an ordinary user's sandboxes get.
     pub ids: IdsSetting,
     /// How connections of programs that know of no proxy are caught.
     pub capture: CaptureSetting,
+}
+
+/// Files of the host with the certificates of all authorities that workspaces trust. They must
+/// belong to whoever starts the spawner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trust {
+    /// In PEM form: shown at [`crate::CA_BUNDLE`], and over the bundles of distributions.
+    pub bundle: PathBuf,
+    /// As a Java key store: shown at [`crate::JAVA_TRUST`], and over those of distributions.
+    pub java: PathBuf,
 }
 
 /// Which ids an ordinary user's sandboxes get.
@@ -54,6 +67,7 @@ impl Config {
             server_uid,
             server_gid,
             tools: Vec::new(),
+            trust: None,
             runner: None,
             ids: IdsSetting::default(),
             capture: CaptureSetting::default(),

@@ -116,6 +116,7 @@ fn leave(config: &Config, level: Level) -> Result<()> {
     let worker_is = if level == Level::UserSingle { WorkerIs::Root } else { WorkerIs::Itself };
     let sources = Sources {
         tools: &config.tools,
+        trust: config.trust.as_ref(),
         runner: config.runner.as_deref(),
         data: &config.data,
         worker_is,
