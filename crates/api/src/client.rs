@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::{IdempotencyKey, Problem, idempotency, problem};
 
+mod connections;
 mod egress;
 mod endpoints;
 mod follow;

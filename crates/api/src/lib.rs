@@ -16,6 +16,7 @@
 pub mod agent;
 pub mod blob;
 pub mod client;
+pub mod connection;
 pub mod egress;
 pub mod feed;
 pub mod idempotency;

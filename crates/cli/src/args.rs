@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agent, answer, apply, attach, backup, bench, completion, diff, doctor, egress, exec, gc,
-    internal, job, logs, prompt, push, repository, restore, run, service, session, stop, task, up,
-    workspace,
+    agent, answer, apply, attach, backup, bench, completion, connection, diff, doctor, egress,
+    exec, gc, internal, job, logs, prompt, push, repository, restore, run, service, session, stop,
+    task, up, workspace,
 };
 
 /// Runs coding agents in isolated workspaces, on machines that you own.
@@ -121,6 +121,9 @@ pub(crate) enum Command {
     /// List and forget repositories
     #[command(subcommand, visible_alias = "repositories")]
     Repository(repository::Command),
+    /// Keep credentials for outside services, which workspaces use without having them
+    #[command(subcommand, visible_alias = "connections")]
+    Connection(connection::Command),
     /// List, show, cancel and run background jobs
     #[command(subcommand, visible_alias = "jobs")]
     Job(job::Command),

@@ -20,6 +20,7 @@ pub(crate) mod attach;
 pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod completion;
+pub(crate) mod connection;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod egress;
@@ -33,6 +34,7 @@ pub(crate) mod push;
 pub(crate) mod repository;
 pub(crate) mod requests;
 pub(crate) mod restore;
+pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod service;
 pub(crate) mod session;
@@ -86,6 +88,7 @@ async fn client_command(command: Command, global: &Global, output: &Output) -> R
         Command::Question(command) => answer::question(command, context).await,
         Command::Agent(command) => agent::run(command, context).await,
         Command::Repository(command) => repository::run(command, context).await,
+        Command::Connection(command) => connection::run(command, context).await,
         Command::Job(command) => job::run(command, context).await,
         Command::Egress(command) => egress::run(command, context).await,
         Command::Shell(args) => exec::shell(args, context).await,

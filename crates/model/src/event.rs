@@ -286,6 +286,19 @@ pub enum EventBody {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         by: Option<String>,
     },
+    /// A request of the workspace was refused because of a credential's placeholder in it.
+    #[serde(rename = "egress.placeholder")]
+    EgressPlaceholder {
+        /// Where it wanted to go.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What people call the credential, if it is known which one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        connection: Option<String>,
+        /// Why it was refused.
+        reason: String,
+    },
     /// A turn is over.
     #[serde(rename = "turn.completed")]
     TurnCompleted {
@@ -350,6 +363,7 @@ impl EventBody {
             Self::EgressBlocked { .. } => "egress.blocked",
             Self::EgressAsked { .. } => "egress.asked",
             Self::EgressAnswered { .. } => "egress.answered",
+            Self::EgressPlaceholder { .. } => "egress.placeholder",
             Self::TurnCompleted { .. } => "turn.completed",
             Self::SessionState { .. } => "session.state",
             Self::Notice { .. } => "notice",

@@ -21,12 +21,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     agents::Agents,
     blobs::Blobs,
+    connections::Connections,
     encoded::Lists,
-    hub::Hub,
+    hub::{Hub, Outside},
     jobs::attempt::Places,
     mirrors::{Mirrors, fetch::Network},
     providers::{DEMO_MODEL, Providers},
     settings::Settings,
+    trust,
+    vault::{Master, Vault},
 };
 
 /// The application. A cheap clone.
@@ -50,6 +53,8 @@ pub struct App {
     pub agents: Agents,
     /// Bytes beside the database.
     pub blobs: Blobs,
+    /// Credentials for outside services.
+    pub connections: Connections,
     /// Repositories.
     pub mirrors: Mirrors,
     /// How the server's own fetches reach the world.
@@ -74,6 +79,8 @@ pub struct Parts {
     pub runtime: Arc<dyn Runtime>,
     /// Where models come from, with the keys.
     pub providers: Providers,
+    /// What the vault's keys are wrapped by.
+    pub master: Master,
 }
 
 impl App {
@@ -82,23 +89,30 @@ impl App {
     /// # Errors
     /// When a setting makes no sense or the data folder can't be used.
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { data, store, settings, runtime, providers } = parts;
+        let Parts { data, store, settings, runtime, providers, master } = parts;
         let settings = Arc::new(settings);
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         let blobs = Blobs::open(&data.join("blobs"))?;
+        let vault = Vault::new(store.clone(), data.as_path().into(), master);
+        let connections = Connections::new(store.clone(), vault);
         let hub = Hub::new(
             store.clone(),
             Arc::clone(&runtime),
             blobs.clone(),
             Arc::clone(&settings),
-            providers,
+            Outside {
+                providers,
+                connections: &connections,
+                opener: trust::opener(&data, &settings)?,
+            },
             stopping.clone(),
         )?;
         Ok(Self {
             agents: Agents::new(Catalogue::with_settings(&settings.agents)?),
             mirrors: Mirrors::open(&data)?,
-            network: Network::new(Arc::clone(&settings), &data)?,
+            network: Network::new(Arc::clone(&settings), &data)?
+                .with(hub.git().credentials.clone()),
             places: Places::default(),
             lists: Arc::default(),
             clock: Arc::new(SystemClock),
@@ -108,6 +122,7 @@ impl App {
             runtime,
             hub,
             blobs,
+            connections,
             stopping,
             tasks,
         })

@@ -30,7 +30,7 @@ use std::{
 };
 
 use boatyard_egress::{
-    Cidr, Guard, Outgoing, Proxy, gateway::Gateway, resolve::System,
+    Cidr, Guard, Outgoing, Proxy, broker::Exchange, gateway::Gateway, open::Opener, resolve::System,
 };
 use boatyard_link::message::{Failure, FailureCode};
 use boatyard_model::WorkspaceId;
@@ -39,7 +39,14 @@ use boatyard_store::{SessionFilter, SessionRow, Store, WorkspaceRow};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    asks::Asks, blobs::Blobs, policies::Policies, providers::Providers, settings::Settings,
+    asks::Asks,
+    blobs::Blobs,
+    connections::Connections,
+    git::{self, Git},
+    ledger::Ledger,
+    policies::Policies,
+    providers::Providers,
+    settings::Settings,
     traffic::Traffic,
 };
 
@@ -88,6 +95,10 @@ pub(crate) struct Shared {
     /// What waits for a person before it leaves.
     asks: Asks,
     pub(crate) gateway: Gateway,
+    /// What repositories are reached with.
+    git: Git,
+    /// What models cost, and what they may.
+    pub(crate) ledger: Ledger,
     /// For agents that are only tried.
     keyless: Gateway,
     /// Gateways of workspaces: they end in good order when the server does.
@@ -144,6 +155,16 @@ impl HubError {
     }
 }
 
+/// What the ways out of workspaces are made of.
+pub struct Outside<'a> {
+    /// Where models come from, with the keys.
+    pub providers: Providers,
+    /// Credentials for everything else.
+    pub connections: &'a Connections,
+    /// What opens TLS where it must be looked into.
+    pub opener: Arc<Opener>,
+}
+
 impl Hub {
     /// A hub without links.
     ///
@@ -154,8 +175,7 @@ impl Hub {
         runtime: Arc<dyn Runtime>,
         blobs: Blobs,
         settings: Arc<Settings>,
-        providers: Providers,
-        connections: &Connections,
+        Outside { providers, connections, opener }: Outside<'_>,
         stopping: CancellationToken,
     ) -> anyhow::Result<Self> {
         let allowed = settings.egress.allow_private.iter().map(|text| text.parse::<Cidr>());
@@ -163,26 +183,36 @@ impl Hub {
             true => Outgoing::offline(),
             false => Outgoing::from_env(|name| std::env::var(name).ok())?,
         };
-        let (gateway, calls) = models::gateway(&settings, providers, outgoing.clone())?;
+        let ledger = Ledger::new(store.clone(), settings.limits.answer_time.duration());
         let allowed: Vec<Cidr> = allowed.collect::<Result<_, _>>()?;
         let traffic = Traffic::start(store.clone());
         let ask_time = settings.egress.ask_time.duration();
         let asks = Asks::new(store.clone(), ask_time, stopping.clone());
-        let idle_after = boatyard_egress::Settings::default().idle_after;
         let egress = boatyard_egress::Settings {
             guard: Guard::new(allowed.clone()),
-            outgoing,
+            outgoing: outgoing.clone(),
             how_to_ask: "Add the host to `[egress] allow` in boatyard.toml.".to_owned(),
             asker: Arc::new(asks.clone()),
+            opener: Some(opener),
             broker: Arc::new(Exchange::new(connections.keeper())),
-            // One that waits for a person is not idle.
-            idle_after: idle_after.max(ask_time + Duration::from_secs(60)),
             ..boatyard_egress::Settings::default()
         };
         let sources = builders::sources(&egress, allowed)?;
         let proxy = Proxy::new(egress, Arc::new(System), Arc::new(traffic.clone()));
         let policies = Policies::new(store.clone(), &settings)?;
         connections.serve(&policies);
+        let git = Git::new(git::Parts {
+            store: store.clone(),
+            settings: Arc::clone(&settings),
+            policies: policies.clone(),
+            asker: Arc::new(asks.clone()),
+            log: Arc::new(traffic.clone()),
+            outgoing: outgoing.clone(),
+            wallet: connections.wallet(),
+            vault: connections.vault().clone(),
+        })?;
+        let (gateway, calls) =
+            models::gateway(&settings, providers, outgoing, ledger.clone(), git.gateway.clone())?;
         let places = Mutex::default();
         let keeper = recover::Keeper::start(Arc::clone(&runtime), stopping.clone());
         let (settler, stopped) = settle::Settler::new();
@@ -198,6 +228,8 @@ impl Hub {
             traffic,
             asks,
             gateway,
+            git,
+            ledger,
             keyless: models::keyless()?,
             draining: TaskTracker::new(),
             places,
@@ -206,7 +238,10 @@ impl Hub {
             programs: programs::Programs::default(),
         };
         let hub = Self { shared: Arc::new(shared) };
+        hub.shared.traffic.ask(&hub);
+        hub.shared.asks.know(&hub);
         tokio::spawn(models::count(calls, hub.clone(), retries::Retries::new(hub.clone())));
+        tokio::spawn(hub.shared.ledger.clone().run());
         tokio::spawn(settle::run(hub.clone(), stopped));
         let stopping = hub.shared.stopping.clone();
         tokio::spawn(hub.shared.policies.clone().run(stopping));
@@ -247,9 +282,19 @@ impl Hub {
         &self.shared.policies
     }
 
+    /// What models cost, and what they may.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
+    }
+
     /// The gateway to models.
     pub fn gateway(&self) -> &Gateway {
         &self.shared.gateway
+    }
+
+    /// What repositories are reached with, and commits signed.
+    pub fn git(&self) -> &Git {
+        &self.shared.git
     }
 
     /// The log of what left workspaces.
@@ -278,6 +323,9 @@ impl Hub {
         self.shared.draining.close();
         if tokio::time::timeout(DRAIN, self.shared.draining.wait()).await.is_err() {
             tracing::warn!("answers of models were cut at the end; their agents ask again");
+        }
+        if let Err(error) = self.shared.ledger.flush().await {
+            tracing::error!(error = %crate::chain(&error), "what models used was not stored");
         }
         self.shared.traffic.flush().await;
     }

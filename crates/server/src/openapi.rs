@@ -34,6 +34,7 @@ const TAGS: &[(&str, &str)] = &[
     ("blobs", "Pictures and attachments."),
     ("feed", "What changes in the organization."),
     ("agents", "The agents that this server knows."),
+    ("connections", "Credentials for outside services, which workspaces use without having them."),
     ("jobs", "Durable background work."),
     ("identity", "Who calls."),
     ("system", "The server itself."),

@@ -25,6 +25,7 @@ mod blobs;
 mod connections;
 mod described;
 mod documents;
+mod egress;
 mod egress_requests;
 mod events;
 pub mod extract;
@@ -95,6 +96,7 @@ fn all() -> Routes {
         .merge(connections::router())
         .merge(agents::router())
         .merge(agent_settings::router())
+        .merge(egress::router())
         .merge(jobs::router())
         .merge(egress_requests::router())
         .merge(identity::router())

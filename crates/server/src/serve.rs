@@ -58,6 +58,7 @@ pub async fn start(parts: Parts, listener: TcpListener) -> anyhow::Result<Servin
     let api = Api::new(app.clone(), gate, &url);
     let router = routes::router(api.clone());
     let http = tokio::spawn(listener::serve(listener, router, app.stopping.clone()));
+    app.connections.begin().await?;
     jobs::housekeeping::take_up(&app).await?;
     api.gate.begin();
     app.tasks.spawn(give_back(app.stopping.clone()));

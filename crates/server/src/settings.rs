@@ -24,6 +24,7 @@ pub mod agents;
 pub mod author;
 pub mod document;
 pub mod egress;
+pub mod git;
 pub mod limits;
 pub mod log;
 pub mod providers;
@@ -34,9 +35,11 @@ pub mod server;
 pub mod table;
 pub mod tools;
 pub mod value;
+pub mod vault;
 
 pub use author::Author;
 pub use egress::Egress;
+pub use git::Git;
 pub use limits::Limits;
 pub use log::{Level, Log, LogFormat, LogTarget};
 pub use providers::Provider;
@@ -46,6 +49,7 @@ pub use retention::Retention;
 pub use server::Server;
 pub use tools::Tools;
 pub use value::{ByteSize, Secret, Span};
+pub use vault::Vault;
 
 use self::table::{Key, Layers, Section};
 
@@ -66,6 +70,10 @@ pub struct Settings {
     pub limits: Limits,
     /// `[egress]`
     pub egress: Egress,
+    /// `[git]`
+    pub git: Git,
+    /// `[vault]`
+    pub vault: Vault,
     /// `[retention]`
     pub retention: Retention,
     /// `[author]`
@@ -122,6 +130,8 @@ pub const SECTIONS: &[SectionInfo] = &[
     info::<Tools>(),
     info::<Limits>(),
     info::<Egress>(),
+    info::<Git>(),
+    info::<Vault>(),
     info::<Retention>(),
     info::<Author>(),
     info::<Provider>(),
@@ -159,6 +169,8 @@ impl Settings {
             provider.place(name).map_err(|reason| layers.error_in(&below, reason))?;
             providers.insert(name.to_owned(), provider);
         }
+        providers::check_fallbacks(&providers)
+            .map_err(|(name, reason)| layers.error_in(&format!("providers.{name}."), reason))?;
         Ok(Self {
             general: General::read(layers, "")?,
             server: Server::read(layers, "server")?,
@@ -167,6 +179,8 @@ impl Settings {
             tools: Tools::read(layers, "tools")?,
             limits: Limits::read(layers, "limits")?,
             egress: Egress::read(layers, "egress")?,
+            git: Git::read(layers, "git")?,
+            vault: Vault::read(layers, "vault")?,
             retention: Retention::read(layers, "retention")?,
             author: Author::read(layers, "author")?,
             providers,
@@ -191,6 +205,8 @@ impl Settings {
         add(&mut out, "tools", &self.tools);
         add(&mut out, "limits", &self.limits);
         add(&mut out, "egress", &self.egress);
+        add(&mut out, "git", &self.git);
+        add(&mut out, "vault", &self.vault);
         add(&mut out, "retention", &self.retention);
         add(&mut out, "author", &self.author);
         for name in crate::providers::names(self) {

@@ -7,7 +7,7 @@ use boatyard_model::{ConnectionId, OrganizationId, Timestamp};
 
 use crate::{
     Error, Owner, Result, Store, Tx,
-    conn::{exec, find, list, read_all},
+    conn::{exec, find, list, read_all, read_one},
     row::record,
     state::words,
 };
@@ -165,7 +165,8 @@ impl Tx {
             self,
             "DELETE FROM vault_key WHERE retired IS NOT NULL AND NOT EXISTS
                 (SELECT 1 FROM connection
-                 WHERE connection.sealed_by = vault_key.id AND connection.removed IS NULL)",
+                 WHERE connection.sealed_by = vault_key.id AND connection.removed IS NULL)
+             AND NOT EXISTS (SELECT 1 FROM git_key WHERE git_key.sealed_by = vault_key.id)",
         )
         .map_err(Error::from)
     }
@@ -371,6 +372,18 @@ impl Store {
             ConnectionRow::COLUMNS
         );
         read_all!(self, ConnectionRow, sql, since)
+    }
+
+    /// A connection that is there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also for one that was removed.
+    pub async fn connection(&self, id: ConnectionId) -> Result<ConnectionRow> {
+        let sql = format!(
+            "SELECT {} FROM connection WHERE id = $1 AND removed IS NULL",
+            ConnectionRow::COLUMNS
+        );
+        read_one!(self, ConnectionRow, sql, id)?.ok_or_else(|| Error::not_found("connection", id))
     }
 
     /// The connections of an organization that are there.

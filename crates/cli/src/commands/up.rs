@@ -21,13 +21,16 @@ use std::{
 use anyhow::{Context as _, Result};
 use boatyard_runtime::native::{
     NativeRuntime, Source,
-    launch::SpawnerSettings,
+    launch::{SpawnerSettings, Trust},
+    layout,
     supervisor::{Role, Supervised, supervise_without, take_variable},
 };
 use boatyard_server::{
     Parts,
     providers::{Providers, Variables},
     settings::Settings,
+    trust,
+    vault::{self, Master},
 };
 use tokio::{
     net::TcpListener,
@@ -36,7 +39,7 @@ use tokio::{
 
 use crate::{
     args::Global,
-    data::{ClientFile, DataFolder},
+    data::{ClientFile, DataFolder, is_root},
     failure::{Exit, Failure},
     logging,
     output::{Output, Verbosity, to_stderr},
@@ -76,6 +79,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> {
     // Before anything else is started or looks at the environment.
     let variables = Variables::take(take_variable)?;
+    let master = take_variable(vault::VARIABLE)?;
     let mut flags: sources::Flags = Vec::new();
     if let Some(listen) = &args.listen {
         flags.push(("server.listen", listen.as_str().into(), "--listen"));
@@ -97,6 +101,7 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
     check_database(&settings)?;
     // With the rights that we were started with, which the server gives up.
     let mut providers = Some(read_keys(&settings, variables, output)?);
+    let mut master = Some(read_master(&settings, master, output)?);
     let folder = DataFolder::open(&data)?;
     let lock = folder.lock()?;
     // With the rights that we were started with: a low port may need them, and so does finding out
@@ -104,8 +109,10 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
     let listener = bind(settings.server.listen)?;
     let mut spawner = SpawnerSettings::new(folder.path().to_owned());
     spawner.tools.clone_from(&settings.tools.paths);
+    spawner.trust = Some(trusted(folder.path(), &settings)?);
     // The supervisor lives as long as the server, and has no use for keys.
-    let role = supervise_without(&spawner, || providers = None).context("Boatyard can't start")?;
+    let role = supervise_without(&spawner, || (providers, master) = (None, None))
+        .context("Boatyard can't start")?;
     match role {
         Role::Over(code) => {
             drop(lock);
@@ -114,7 +121,8 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
         Role::Server(supervised) => {
             let providers = providers.unwrap_or_default();
             let open = args.open;
-            let server = Server { settings, providers, folder, supervised, listener, open };
+            let master = master.unwrap_or_default();
+            let server = Server { settings, providers, master, folder, supervised, listener, open };
             let result = server.run(output);
             drop(lock);
             result
@@ -126,6 +134,7 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
 struct Server {
     settings: Settings,
     providers: Providers,
+    master: Master,
     folder: DataFolder,
     supervised: Supervised,
     listener: std::net::TcpListener,
@@ -149,6 +158,7 @@ impl Server {
         let plan = Plan {
             settings: self.settings,
             providers: self.providers,
+            master: self.master,
             folder: &folder,
             supervised: self.supervised,
             listener: self.listener,
@@ -168,6 +178,7 @@ impl Server {
 struct Plan<'a> {
     settings: Settings,
     providers: Providers,
+    master: Master,
     folder: &'a DataFolder,
     supervised: Supervised,
     listener: std::net::TcpListener,
@@ -178,7 +189,8 @@ struct Plan<'a> {
 async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
     let mut terminate = signal(SignalKind::terminate()).context("signals can't be watched")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals can't be watched")?;
-    let Plan { settings, providers, folder, supervised, listener, open, destination } = plan;
+    let Plan { settings, providers, master, folder, supervised, listener, open, destination } =
+        plan;
     let address = listener.local_addr().context("the port can't be read")?;
     let source = Source::supervisor(supervised).context("the spawner can't be reached")?;
     let (runtime, trial) =
@@ -194,7 +206,7 @@ async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
     // Held until the process is gone: the supervisor would take the spawner's end for a crash, and
     // start another.
     std::mem::forget(Arc::clone(&runtime));
-    let parts = Parts { data, store, settings, runtime, providers };
+    let parts = Parts { data, store, settings, runtime, providers, master };
     let listener = TcpListener::from_std(listener).context("the port can't be used")?;
     let serving = boatyard_server::start(parts, listener).await;
     // First what the machine refuses: it explains what the server can't do.
@@ -269,6 +281,15 @@ fn bind(address: SocketAddr) -> Result<std::net::TcpListener> {
     Ok(listener)
 }
 
+/// What workspaces trust, with the authority of this installation, which is made with the rights
+/// that we were started with and belongs to the server.
+fn trusted(data: &Path, settings: &Settings) -> Result<Trust> {
+    let other = is_root().then(layout::server_uid);
+    let trust = trust::prepare(data, settings, other)
+        .context("what workspaces trust can't be put together")?;
+    Ok(Trust { bundle: trust.bundle, java: trust.java })
+}
+
 /// The providers of models, with their keys.
 fn read_keys(settings: &Settings, variables: Variables, output: &Output) -> Result<Providers> {
     let providers = Providers::read(settings, variables).map_err(|error| {
@@ -283,6 +304,23 @@ fn read_keys(settings: &Settings, variables: Variables, output: &Output) -> Resu
         output.warning(warning);
     }
     Ok(providers)
+}
+
+/// The master key of the vault.
+fn read_master(
+    settings: &Settings,
+    variable: Option<std::ffi::OsString>,
+    output: &Output,
+) -> Result<Master> {
+    let master = Master::read(settings, variable).map_err(|error| {
+        Failure::usage("the master key of the vault can't be taken")
+            .next("give one key, from one place; docs/connections.md tells how")
+            .because(error)
+    })?;
+    for warning in &master.warnings {
+        output.warning(warning);
+    }
+    Ok(master)
 }
 
 fn check_database(settings: &Settings) -> Result<()> {

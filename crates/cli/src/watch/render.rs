@@ -236,6 +236,16 @@ impl Renderer {
                 let line = format!("{} {said}", self.look.name("↳"));
                 self.say(Block::Notice, line);
             }
+            EventBody::EgressPlaceholder { host, port, connection, reason } => {
+                let about = connection.as_deref().map(clean_line).unwrap_or_default();
+                let line = format!(
+                    "{} credential refused: {about} to {}:{port} {}",
+                    self.look.warn("!"),
+                    clean_line(host),
+                    self.look.dim(format!("({})", clean_line(reason)))
+                );
+                self.say(Block::Notice, line);
+            }
             EventBody::TurnCompleted { outcome, error, .. } => {
                 self.turn_completed(*outcome, error.as_deref());
             }

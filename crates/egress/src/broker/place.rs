@@ -112,6 +112,14 @@ impl Place {
     }
 }
 
+impl crate::gateway::Secret {
+    /// The header by which a request of the server's own carries it in a place; none where it is not
+    /// a header that carries it there.
+    pub fn in_header(&self, place: &Place) -> Option<(HeaderName, HeaderValue)> {
+        place.own_header(self.expose()).map(|(name, swapped)| (name, swapped.header))
+    }
+}
+
 /// A header with a value in it, and how the value looks there.
 pub(super) struct Swapped {
     pub(super) header: HeaderValue,

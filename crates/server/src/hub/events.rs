@@ -287,7 +287,10 @@ impl Taker {
             };
             self.limits.insert(session, limit);
         }
-        Ok(self.limits.get(&session).copied().flatten().is_some_and(|limit| spent > limit))
+        let is_over =
+            self.limits.get(&session).copied().flatten().is_some_and(|limit| spent > limit);
+        // Where the gateway counts, it also holds what is too much, and has a person asked.
+        Ok(is_over && !self.shared.store.has_usage(session).await?)
     }
 
     /// Whose a session of this workspace is; none if it is not of this workspace.
@@ -320,7 +323,8 @@ impl Taker {
             | EventBody::QuestionAnswered { .. }
             | EventBody::EgressBlocked { .. }
             | EventBody::EgressAsked { .. }
-            | EventBody::EgressAnswered { .. } => return None,
+            | EventBody::EgressAnswered { .. }
+            | EventBody::EgressPlaceholder { .. } => return None,
             EventBody::PermissionRequested { deadline: asked, .. }
             | EventBody::QuestionAsked { deadline: asked, .. } => *asked = deadline,
             _ => {}

@@ -43,9 +43,11 @@ pub(super) async fn run(
     let cwd = workspace.folder.as_ref().map(|folder| format!("/work/{folder}"));
     let cancelled = app.places.watch(attempt.id);
     phases.begin("check").await;
+    let mut variables = app.connections.variables(workspace.owner.organization, workspace.id);
+    variables.extend(environment.variables);
     let request = ExecRequest {
         command: command.clone(),
-        environment: environment.variables,
+        environment: variables,
         cwd,
         deadline_millis: Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)),
         stdin: false,

@@ -49,7 +49,9 @@ pub(super) async fn layers(
         parents: below,
     };
     let deadline = Instant::now() + wanted.setup_time;
-    let layers = build(app, new, wanted.limits, async |attached: &Attached| {
+    let layers = build(app, new, wanted.limits, async |attached: &Attached, builder| {
+        let mut variables = app.connections.variables(organization, builder);
+        variables.extend(environment.variables.clone());
         for (i, command) in environment.setup.iter().enumerate() {
             let left = deadline.saturating_duration_since(Instant::now());
             let shown = Shown {
@@ -61,7 +63,7 @@ pub(super) async fn layers(
             };
             let request = ExecRequest {
                 command: command.clone(),
-                environment: environment.variables.clone(),
+                environment: variables.clone(),
                 cwd: Some(format!("/work/{}", row.folder)),
                 deadline_millis: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)),
                 stdin: false,

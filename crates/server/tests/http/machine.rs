@@ -6,10 +6,9 @@ use boatyard_api::{Client, Problem, problem};
 use boatyard_model::{KeyId, LayerId, ToolId, WorkspaceId};
 use boatyard_runtime::{
     Capabilities, Capture, Connection, DiskUsage, Error, Existing, Frozen, Isolation, Runtime,
-    SnapshotKind,
-    StartSpec, Started,
+    SnapshotKind, StartSpec, Started,
 };
-use boatyard_server::{Parts, Serving, providers::Providers, settings::Settings};
+use boatyard_server::{Parts, Serving, providers::Providers, settings::Settings, vault::Master};
 use boatyard_store::{NewKey, Options, Owner, Store};
 use reqwest::{Method, RequestBuilder, Response, header};
 use tokio::net::TcpListener;
@@ -162,6 +161,7 @@ impl Machine {
             settings: Settings::default(),
             runtime: Arc::new(Bare(capabilities)),
             providers: Providers::default(),
+            master: Master::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let serving = boatyard_server::start(parts, listener).await.unwrap();

@@ -48,6 +48,7 @@ pub(super) async fn prepare(
     let settings = settings_in(app, session, repository, environment.mcp_servers).await?;
     let tool = installed(app, &name, entry, session, settings.version.as_deref())?;
     let route = Route::of(app, entry, settings.model.as_deref()).map_err(|e| unusable(&e))?;
+    let route = route.of_session(session.id);
     let places = Places {
         runner: Some(RUNNER.to_owned()),
         package: tool.as_ref().map(InstalledTool::package),
@@ -66,8 +67,10 @@ pub(super) async fn prepare(
     };
     let mut command = program.argv;
     command.extend(settings.arguments.into_iter().flatten());
-    // The repository's, then the agent's own, then what people set for it.
-    let mut variables = environment.variables;
+    // The placeholders of credentials, the repository's, then the agent's own, then what people set
+    // for it.
+    let mut variables = app.connections.variables(session.owner.organization, session.workspace);
+    variables.extend(environment.variables);
     variables.extend(program.env);
     variables.extend(settings.environment);
     let (autonomy, fitting) = entry.autonomy(settings.autonomy, app.settings.general.autonomy);

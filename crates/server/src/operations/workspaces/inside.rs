@@ -84,7 +84,10 @@ pub async fn exec_in_workspace(
     request: ExecRequest,
 ) -> Result<ExecResult, Problem> {
     let row = row(app, caller, id).await?;
-    let (request, stdin) = command(row.folder.as_deref(), request)?;
+    let (mut request, stdin) = command(row.folder.as_deref(), request)?;
+    let given = std::mem::take(&mut request.environment);
+    request.environment = app.connections.variables(row.owner.organization, id);
+    request.environment.extend(given);
     let attached = app.hub.wake(id).await.map_err(hub_problem)?;
     let exec = attached.exec(request, stdin).await.map_err(hub_problem)?;
     let output = exec.output(OUTPUT_MAX).await.map_err(hub_problem)?;
@@ -111,7 +114,10 @@ pub async fn exec_streaming(
     request: ExecRequest,
 ) -> Result<ExecStream, Problem> {
     let row = row(app, caller, id).await?;
-    let (request, stdin) = command(row.folder.as_deref(), request)?;
+    let (mut request, stdin) = command(row.folder.as_deref(), request)?;
+    let given = std::mem::take(&mut request.environment);
+    request.environment = app.connections.variables(row.owner.organization, id);
+    request.environment.extend(given);
     let attached = app.hub.wake(id).await.map_err(hub_problem)?;
     let exec = attached.exec(request, stdin).await.map_err(hub_problem)?;
     let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
