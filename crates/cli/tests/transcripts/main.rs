@@ -4,6 +4,8 @@
 //! over a temporary folder. What differs from run to run (ids, times, ports, folders) is replaced
 //! before it is compared. `INSTA_UPDATE=always` records anew.
 
+mod asks;
+mod captured;
 mod disk;
 mod install;
 mod killed;
