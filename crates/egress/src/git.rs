@@ -30,7 +30,7 @@ pub mod token;
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use boatyard_model::WorkspaceId;
+use boatyard_model::{AskState, WorkspaceId};
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
@@ -70,6 +70,8 @@ pub struct Grant {
     pub guard: Guard,
     /// To which branches a push may go.
     pub branches: Vec<BranchPattern>,
+    /// What came of asking a person, where one was asked.
+    pub asked: Option<AskState>,
 }
 
 /// What the other side knows us by.
@@ -111,6 +113,8 @@ pub struct Refusal {
     pub rule: Option<Arc<str>>,
     /// Whether it was forbidden, or could not be done.
     pub kind: RefusalKind,
+    /// What came of asking a person, where one was asked.
+    pub asked: Option<AskState>,
 }
 
 /// What kind of refusal.

@@ -93,7 +93,7 @@ impl fmt::Display for Remote {
 }
 
 /// Which way objects go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// Into the workspace.
     Fetch,

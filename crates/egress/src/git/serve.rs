@@ -144,12 +144,18 @@ impl Call<'_> {
         let at = Some((self.wish.direction, self.part));
         let grant = match self.parts.desk.admit(self.wish.clone()).await {
             Ok(grant) => grant,
-            Err(Refusal { text, rule, kind }) => {
+            Err(Refusal { text, rule, kind, asked }) => {
+                record.set(|record| record.asked = asked);
                 return refused(&Fault::Refused { text, kind }, at, rule, record);
             }
         };
         let rule = Arc::clone(&grant.rule);
-        record.set(|record| record.rule = Some(Arc::clone(&rule)));
+        record.set(|record| {
+            record.rule = Some(Arc::clone(&rule));
+            record.asked = grant.asked;
+            let credential = grant.credential.as_ref();
+            record.credential = credential.map(|credential| Arc::clone(&credential.name));
+        });
         let passed = match (self.wish.direction, self.part) {
             (_, Part::Refs) => self.refs(&request, grant, &record).await,
             (Direction::Fetch, Part::Exchange) => self.fetch(request, grant, &record).await,

@@ -215,7 +215,10 @@ pub struct OAuth {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Written {
-    App { app_id: Id, private_key: String },
+    App {
+        app_id: Id,
+        private_key: String,
+    },
     OAuth {
         token_url: String,
         client_id: String,
@@ -293,6 +296,17 @@ pub fn rs256(key: &rsa::KeyPair, claims: &serde_json::Value) -> Result<String, T
 }
 
 impl OAuth {
+    fn form(&self) -> Bytes {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "refresh_token")
+            .append_pair("client_id", &self.client_id)
+            .append_pair("refresh_token", self.refresh_token.expose());
+        if let Some(secret) = &self.client_secret {
+            form.append_pair("client_secret", secret.expose());
+        }
+        form.finish().into()
+    }
+
     /// A fresh token.
     ///
     /// # Errors
@@ -306,14 +320,7 @@ impl OAuth {
         let url = url::Url::parse(&self.token_url).ok();
         let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default().to_owned();
         let service = Service { https, guard, host };
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "refresh_token")
-            .append_pair("client_id", &self.client_id)
-            .append_pair("refresh_token", self.refresh_token.expose());
-        if let Some(secret) = &self.client_secret {
-            form.append_pair("client_secret", secret.expose());
-        }
-        let mut request = Request::new(Bytes::from(form.finish()));
+        let mut request = Request::new(self.form());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.token_url.parse().unwrap_or_default();
         let headers = request.headers_mut();
@@ -462,7 +469,9 @@ mod tests {
         let Ok(Source::OAuth(oauth)) = parse(&oauth.to_string()) else { panic!() };
         assert!(!format!("{oauth:?}").contains("secret-r"));
         let renewed = Source::parse(&oauth.renewed(&Secret::new("secret-n".to_owned())));
-        assert!(matches!(renewed, Ok(Source::OAuth(next)) if next.refresh_token.expose() == "secret-n"));
+        assert!(
+            matches!(renewed, Ok(Source::OAuth(next)) if next.refresh_token.expose() == "secret-n")
+        );
         assert!(matches!(parse("{\"app_id\": 1}"), Err(TokenError::Value)));
         assert!(matches!(parse("{"), Err(TokenError::Value)));
     }
