@@ -7,26 +7,25 @@
 
 #[path = "helper/misbehave.rs"]
 mod misbehave;
-#[path = "helper/probes.rs"]
-mod probes;
 
 use std::{
     collections::HashMap,
     fs::File,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    process::ExitCode,
     time::Duration,
 };
 
 use boatyard_sandbox::{
     cgroup::SessionGroup,
-    init, serve,
+    escape, init, serve,
     spawn::{Command, Identity, Status, Stdio},
     spawner,
 };
 use serde::{Deserialize, Serialize};
 
-fn main() {
+fn main() -> ExitCode {
     if spawner::is_spawner() {
         spawner::main();
     }
@@ -34,13 +33,14 @@ fn main() {
     let argument = |index: usize| arguments.get(index).map_or("", String::as_str);
     match argument(1) {
         "init" => init::main(small_serve),
-        "probe" => probes::main(),
+        escape::ARGUMENT => return escape::main(),
+        escape::NEIGHBOUR_ARGUMENT => return escape::neighbour(),
         "fork-bomb" => misbehave::fork_bomb(),
         "memory-bomb" => misbehave::memory_bomb(),
         "hide" => misbehave::hide(),
-        "old-call" => misbehave::old_call(),
         other => panic!("no such part: {other}"),
     }
+    ExitCode::SUCCESS
 }
 
 /// What a test asks of the small `serve`.
@@ -62,6 +62,12 @@ enum Order {
         /// Do not wait for the end.
         #[serde(default)]
         detach: bool,
+        /// Do not wait for the end, but for a first line.
+        #[serde(default)]
+        first_line: bool,
+        /// What it reads.
+        #[serde(default)]
+        input: String,
     },
     /// Kill a group and wait until it is empty.
     KillGroup { group: String },
@@ -134,7 +140,7 @@ fn obey(
 ) -> boatyard_sandbox::Result<Answer> {
     let parent = inherited.group.as_ref().map(|group| group.as_fd());
     match order {
-        Order::Run { argv, cwd, env, group, as_runner, detach } => {
+        Order::Run { argv, cwd, env, group, as_runner, detach, first_line, input } => {
             let (output, theirs) = std::io::pipe().expect("pipe");
             let theirs = OwnedFd::from(theirs);
             let mut command = Command::new(&argv[0])
@@ -147,14 +153,28 @@ fn obey(
                 .identity(if as_runner { Identity::Caller } else { Identity::Worker })
                 .stderr(Stdio::Fd(theirs.try_clone().expect("dup")))
                 .stdout(Stdio::Fd(theirs));
+            if !input.is_empty() {
+                command = command.stdin(Stdio::Pipe);
+            }
             if let Some(name) = group {
                 if !groups.contains_key(&name) {
                     groups.insert(name.clone(), SessionGroup::create(parent, &name)?);
                 }
                 command = command.group(&groups[&name])?;
             }
-            let child = command.spawn()?;
+            let mut child = command.spawn()?;
             let pid = child.pid;
+            if let Some(stdin) = child.stdin.take() {
+                // One that ends without reading is as well.
+                let _ = File::from(stdin).write_all(input.as_bytes());
+            }
+            if first_line {
+                let mut line = String::new();
+                BufReader::new(File::from(OwnedFd::from(output)))
+                    .read_line(&mut line)
+                    .expect("a line");
+                return Ok(Answer { pid, output: line, ..Answer::default() });
+            }
             if detach {
                 return Ok(Answer { pid, ..Answer::default() });
             }

@@ -74,13 +74,3 @@ pub(crate) fn hide() {
     std::io::Read::read_exact(&mut { reader }, &mut id).expect("the id");
     println!("{}", u32::from_le_bytes(id));
 }
-
-/// A system call by the 32-bit entry, whose numbers mean something else.
-pub(crate) fn old_call() {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: call 20 there is `getpid`; it touches nothing.
-    unsafe {
-        std::arch::asm!("int 0x80", inout("eax") 20 => _, out("r8") _, out("r9") _, out("r10") _, out("r11") _);
-    }
-    println!("it worked");
-}

@@ -52,6 +52,9 @@ pub(crate) const PARKING: RawFd = 32;
 const LINK_BACKLOG: i32 = 128;
 /// Inodes of `/tmp` and `/dev/shm`, each.
 const TMP_INODES: u64 = 1 << 20;
+/// The terminals are its own, and not more than one workspace needs: all take from one number that
+/// the host has.
+const TERMINALS: &CStr = c"newinstance,ptmxmode=0666,mode=0620,max=256";
 /// Files of `/proc` that say more about the machine than a sandbox should know.
 const MASKED: [&CStr; 5] =
     [c"proc/kcore", c"proc/keys", c"proc/timer_list", c"proc/sysrq-trigger", c"proc/config.gz"];
@@ -222,13 +225,8 @@ fn file_systems(setup: &Setup<'_>) -> Result<()> {
     };
     mount::mount(c"tmpfs", c"tmp", plain, &options(setup.tmp_bytes)?).step("tmp mount")?;
     mount::mount(c"tmpfs", c"dev/shm", plain, &options(setup.tmp_bytes)?).step("shm mount")?;
-    mount::mount(
-        c"devpts",
-        c"dev/pts",
-        libc::MS_NOSUID | libc::MS_NOEXEC,
-        c"newinstance,ptmxmode=0666,mode=0620",
-    )
-    .step("devpts mount")
+    mount::mount(c"devpts", c"dev/pts", libc::MS_NOSUID | libc::MS_NOEXEC, TERMINALS)
+        .step("devpts mount")
 }
 
 /// The workspace's files: one overlay, its `work` shown at `/work`, its `home/agent` and the homes of

@@ -173,11 +173,6 @@ impl Host {
     pub(crate) fn sh(&self, ws: u128, script: &str) -> String {
         self.run(ws, &["/bin/sh", "-ec", script])
     }
-
-    /// Runs a part of the helper as the worker.
-    pub(crate) fn part(&self, ws: u128, part: &str) -> String {
-        self.run(ws, &["/opt/boatyard/boatyard-runner", part])
-    }
 }
 
 impl Drop for Host {

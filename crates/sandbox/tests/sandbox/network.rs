@@ -20,13 +20,13 @@ use boatyard_sandbox::{
 use crate::harness::{Host, LIMIT, levels};
 
 /// What the first process gives to a server.
-struct Caught {
-    dns: UdpSocket,
+pub(crate) struct Caught {
+    pub(crate) dns: UdpSocket,
     names: File,
-    listeners: Vec<TcpListener>,
+    pub(crate) listeners: Vec<TcpListener>,
 }
 
-fn capture(host: &Host, ws: u128) -> Caught {
+pub(crate) fn capture(host: &Host, ws: u128) -> Caught {
     let mut stream = UnixStream::connect(host.socket(ws)).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.write_all(&Hello { kind: Kind::Capture }.encode()).unwrap();
@@ -37,7 +37,7 @@ fn capture(host: &Host, ws: u128) -> Caught {
 }
 
 /// The descriptors of one message.
-fn receive(stream: &UnixStream) -> Vec<OwnedFd> {
+pub(crate) fn receive(stream: &UnixStream) -> Vec<OwnedFd> {
     let mut byte = [0u8];
     let mut control = [0u64; 16];
     let mut iov = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
