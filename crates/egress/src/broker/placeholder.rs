@@ -155,9 +155,12 @@ fn digits(bytes: &[u8], count: usize) -> String {
     for byte in bytes {
         bits = bits << 8 | u32::from(*byte);
         have += 8;
-        while have >= 5 && out.len() < count {
+        while have >= 5 {
             have -= 5;
             out.push(char::from(DIGITS[(bits >> have) as usize & 31]));
+            if out.len() == count {
+                return out;
+            }
         }
         bits &= (1 << have) - 1;
     }
