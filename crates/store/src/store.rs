@@ -91,6 +91,12 @@ pub struct Store {
     schema: i64,
 }
 
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 /// What the writer and the handles share.
 pub(crate) struct Shared {
     pub(crate) sessions: Channels<SessionId, StoredEvent>,
