@@ -281,8 +281,11 @@ pub enum Reply {
         /// By cancelling the turn at a tool boundary and prompting again.
         restarted: bool,
     },
-    /// The program that was asked for; none when it is gone, or can't be told.
-    Program(Option<Program>),
+    /// The program that was asked for.
+    Program {
+        /// None when it is gone, or can't be told.
+        found: Option<Program>,
+    },
     /// Every process of the session is dead.
     Stopped {
         /// Milliseconds from the request.

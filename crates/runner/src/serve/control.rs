@@ -87,11 +87,12 @@ impl Runner {
             code: FailureCode::Internal,
             message: format!("the search for a program ended early: {error}"),
         })?;
-        Ok(Reply::Program(found.map(|program| Program {
+        let found = found.map(|program| Program {
             session: program.group.and_then(|group| self.sessions.with_group(&group)),
             name: program.name,
             pid: program.pid,
-        })))
+        });
+        Ok(Reply::Program { found })
     }
 
     async fn request(&self, request: Request) -> Result<Reply, Failure> {

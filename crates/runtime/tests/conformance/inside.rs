@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use boatyard_link::{
     Link, Options, Role, Stream,
-    message::{EXEC_PIECE_MAX, ExecChannel, ExecExit, ExecRequest, Header},
+    message::{
+        EXEC_PIECE_MAX, ExecChannel, ExecExit, ExecRequest, FromRunner, Header, MESSAGE_MAX, Reply,
+        Request, ToRunner,
+    },
 };
 use boatyard_model::WorkspaceId;
 use boatyard_runtime::{Error, Runtime};
@@ -82,6 +85,17 @@ impl Inside {
         let mut running = self.start(&["/bin/bash", "-c", script], None).await;
         let line = timeout(PATIENCE, running.line()).await.expect("the command says something");
         (running, line)
+    }
+
+    /// Asks the runner for something.
+    pub async fn ask(&self, request: Request) -> Reply {
+        let mut control = self.link.open(&Header::Control).expect("the link takes a stream");
+        control.send_message(&ToRunner { id: 1, request }).await.expect("the request is taken");
+        let answer = timeout(PATIENCE, control.recv_message(MESSAGE_MAX));
+        match answer.await.expect("an answer in time").expect("a whole answer") {
+            Some(FromRunner::Reply { id: 1, result }) => result.expect("it goes well"),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Waits until the other side is gone.

@@ -50,6 +50,7 @@ pub fn tests() -> Vec<Test<Suite>> {
         test!(network::connections_wait_for_whoever_takes_a_listener),
         test!(network::what_knows_of_no_proxy_is_caught),
         test!(network::names_are_kept_for_the_next_server),
+        test!(network::who_connects_is_told),
     ]
 }
 

@@ -92,7 +92,7 @@ impl Hub {
                 return known;
             }
             match attached.ask(Request::WhoConnects { port }).await {
-                Ok(Reply::Program(found)) => {
+                Ok(Reply::Program { found }) => {
                     let found = found.map(tidy).map(Arc::new);
                     programs.keep(key, found.clone());
                     found

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use boatyard_link::message::{Reply, Request};
+
 use super::{PATIENCE, Place, Suite};
 use crate::inside::Inside;
 
@@ -110,6 +112,38 @@ pub async fn what_knows_of_no_proxy_is_caught(suite: &Suite) {
     let datagrams = "exec 3<>/dev/udp/8.8.8.8/443; echo one >&3; sleep 0.1; echo two >&3";
     let refused = inside.run(&["/bin/bash", "-c", datagrams]).await;
     assert!(refused.stderr.contains("refused"), "{refused:?}");
+    place.remove().await;
+}
+
+/// The runner says which program has a connection, as long as it has it.
+pub async fn who_connects_is_told(suite: &Suite) {
+    let (place, inside) = Place::started(suite).await;
+    let capture = suite.runtime.capture(place.id).await.unwrap();
+    let listener = TcpListener::from(capture.listeners.into_iter().next().unwrap());
+    let mut pid = None;
+    // The second time it is known who had one last.
+    for _ in 0..2 {
+        let script =
+            "exec 3<>/dev/tcp/1.1.1.1/443; echo asked >&3; echo $$; read -r <&3; echo over";
+        let (waiting, line) = inside.start_until_line(script).await;
+        let taken = listener.try_clone().unwrap();
+        let accepted = tokio::task::spawn_blocking(move || accept(&taken));
+        let (mut stream, _) = accepted.await.unwrap();
+        let port = stream.peer_addr().unwrap().port();
+        let Reply::Program { found: Some(program) } =
+            inside.ask(Request::WhoConnects { port }).await
+        else {
+            panic!("nobody is found")
+        };
+        assert_eq!((&*program.name, program.session), ("bash", None));
+        assert_eq!(program.pid.to_string(), line);
+        assert_ne!(pid.replace(program.pid), pid);
+        writeln!(stream, "go on").unwrap();
+        assert_eq!(waiting.output().await.stdout, "over\n");
+        let Reply::Program { found: None } = inside.ask(Request::WhoConnects { port }).await else {
+            panic!("somebody who is gone is found")
+        };
+    }
     place.remove().await;
 }
 
