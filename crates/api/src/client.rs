@@ -18,11 +18,13 @@ mod connections;
 mod egress;
 mod endpoints;
 mod follow;
+mod git;
 mod requests;
 mod settings;
 mod sse;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use egress::EgressPlace;
 pub use follow::{Follow, Step};

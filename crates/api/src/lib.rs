@@ -19,6 +19,7 @@ pub mod client;
 pub mod connection;
 pub mod egress;
 pub mod feed;
+pub mod git;
 pub mod idempotency;
 pub mod identity;
 pub mod job;
@@ -30,6 +31,7 @@ pub mod revision;
 pub mod session;
 pub mod system;
 pub mod task;
+pub mod usage;
 pub mod workspace;
 
 pub use boatyard_model as model;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agent, answer, apply, attach, backup, bench, completion, connection, diff, doctor, egress,
+    agent, answer, apply, attach, backup, bench, budget, completion, connection, diff, doctor, egress,
     exec, gc, internal, job, logs, prompt, push, repository, restore, run, service, session, stop,
-    task, up, workspace,
+    task, up, usage, workspace,
 };
 
 /// Runs coding agents in isolated workspaces, on machines that you own.
@@ -124,6 +124,11 @@ pub(crate) enum Command {
     /// Keep credentials for outside services, which workspaces use without having them
     #[command(subcommand, visible_alias = "connections")]
     Connection(connection::Command),
+    /// Show what models were asked and what it cost
+    Usage(usage::Args),
+    /// Set what models may cost
+    #[command(subcommand, visible_alias = "budgets")]
+    Budget(budget::Command),
     /// List, show, cancel and run background jobs
     #[command(subcommand, visible_alias = "jobs")]
     Job(job::Command),

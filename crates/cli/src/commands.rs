@@ -19,6 +19,7 @@ pub(crate) mod apply;
 pub(crate) mod attach;
 pub(crate) mod backup;
 pub(crate) mod bench;
+pub(crate) mod budget;
 pub(crate) mod completion;
 pub(crate) mod connection;
 pub(crate) mod diff;
@@ -41,6 +42,7 @@ pub(crate) mod session;
 pub(crate) mod stop;
 pub(crate) mod task;
 pub(crate) mod up;
+pub(crate) mod usage;
 pub(crate) mod workspace;
 
 /// What a client command works with.
@@ -89,6 +91,8 @@ async fn client_command(command: Command, global: &Global, output: &Output) -> R
         Command::Agent(command) => agent::run(command, context).await,
         Command::Repository(command) => repository::run(command, context).await,
         Command::Connection(command) => connection::run(command, context).await,
+        Command::Budget(command) => budget::run(command, context).await,
+        Command::Usage(args) => usage::run(args, context).await,
         Command::Job(command) => job::run(command, context).await,
         Command::Egress(command) => egress::run(command, context).await,
         Command::Shell(args) => exec::shell(args, context).await,

@@ -211,8 +211,9 @@ impl Hub {
             wallet: connections.wallet(),
             vault: connections.vault().clone(),
         })?;
+        let (ours, theirs) = (ledger.clone(), git.gateway.clone());
         let (gateway, calls) =
-            models::gateway(&settings, providers, outgoing, ledger.clone(), git.gateway.clone())?;
+            models::gateway(&settings, providers, outgoing, ours, theirs, connections)?;
         let places = Mutex::default();
         let keeper = recover::Keeper::start(Arc::clone(&runtime), stopping.clone());
         let (settler, stopped) = settle::Settler::new();

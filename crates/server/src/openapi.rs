@@ -35,6 +35,7 @@ const TAGS: &[(&str, &str)] = &[
     ("feed", "What changes in the organization."),
     ("agents", "The agents that this server knows."),
     ("connections", "Credentials for outside services, which workspaces use without having them."),
+    ("usage", "What models were asked and what it cost, and what it may cost."),
     ("jobs", "Durable background work."),
     ("identity", "Who calls."),
     ("system", "The server itself."),

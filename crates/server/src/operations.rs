@@ -17,6 +17,7 @@ pub mod connections;
 pub mod decisions;
 pub mod egress;
 pub mod environments;
+pub mod git;
 pub mod jobs;
 pub mod maintenance;
 pub mod prompts;
@@ -24,6 +25,7 @@ pub mod repositories;
 pub mod requests;
 pub mod sessions;
 pub mod tasks;
+pub mod usage;
 pub mod workspaces;
 
 /// What the store says, as a problem for the caller.

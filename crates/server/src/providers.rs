@@ -14,12 +14,18 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 pub use boatyard_egress::gateway::Builtin;
-use boatyard_egress::gateway::{Api, Credential, KeyFileError, Provider, Readers, Secret};
+use boatyard_egress::gateway::{
+    Api, Auth, Credential, FileSource, KeyFileError, Managed, Provider, Readers, Secret, Source,
+};
 
-use crate::settings::{Settings, providers::DEMO};
+use crate::{
+    connections::{Connections, Lent},
+    settings::{self, Settings, providers::DEMO},
+};
 
 /// Where a workspace finds the gateway.
 pub const GATEWAY: &str = "http://127.0.0.1:7080";
@@ -80,8 +86,41 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Providers {
     list: Vec<Provider>,
+    /// Those whose credentials are connections, which are not open yet when files are read.
+    lent: Vec<ByConnection>,
     /// What is odd but harmless, a sentence each.
     pub warnings: Vec<String>,
+}
+
+/// A provider that is asked with what a connection holds.
+#[derive(Debug)]
+struct ByConnection {
+    name: String,
+    api: Api,
+    base_url: String,
+    connection: String,
+    described: settings::Provider,
+}
+
+/// A provider as the settings have it, beside its credential.
+fn finished(
+    name: &str,
+    api: Api,
+    base_url: &str,
+    credential: Credential,
+    described: Option<&settings::Provider>,
+) -> Result<Provider, boatyard_egress::Error> {
+    let provider = Provider::new(name, api, base_url, credential)?;
+    // The settings were seen to be valid.
+    let prices = described.and_then(|one| one.prices().ok()).unwrap_or_default();
+    let fallback = described.and_then(|one| one.fallbacks().ok()).unwrap_or_default();
+    Ok(provider.priced(prices).falling_back(fallback))
+}
+
+/// A credential that comes from `source`, used as the settings say.
+fn managed(described: &settings::Provider, source: Arc<dyn Source>) -> Credential {
+    let auth = described.auth().unwrap_or(Auth::Key);
+    Credential::Managed(Managed::new(auth, source).renewed_at(described.token_url.clone()))
 }
 
 impl Default for Providers {
@@ -100,21 +139,38 @@ impl Providers {
     /// # Errors
     /// When a key that should be there is none.
     pub fn read(settings: &Settings, mut variables: Variables) -> Result<Self, Error> {
-        let mut list = Vec::new();
+        let (mut list, mut lent) = (Vec::new(), Vec::new());
         let mut warnings = Vec::new();
         for name in names(settings) {
             let described = settings.providers.get(name);
             let builtin = Builtin::from_name(name);
             let place = described.and_then(|described| described.place(name).ok());
-            let Some((api, base_url)) = place.or(builtin.map(|b| (b.api, b.base_url))) else {
+            let known = builtin.map(|builtin| (builtin.api, builtin.base_url.into()));
+            let Some((api, base_url)) = place.or(known) else {
                 continue;
             };
-            let file = described.and_then(|described| described.key_file.as_deref());
+            let named = described.and_then(|one| Some((one, one.connection.as_deref()?)));
+            if let Some((described, connection)) = named {
+                lent.push(ByConnection {
+                    name: name.to_owned(),
+                    api,
+                    base_url: base_url.into_owned(),
+                    connection: connection.to_owned(),
+                    described: described.clone(),
+                });
+                continue;
+            }
+            let file = described.and_then(|one| Some((one, one.key_file.as_deref()?)));
+            if let Some((described, path)) = file {
+                let auth = described.auth().unwrap_or(Auth::Key);
+                let read = read_file(name, path, &auth, &mut warnings)?;
+                let source = Arc::new(FileSource::new(path, &auth, read));
+                let credential = managed(described, source);
+                list.push(finished(name, api, &base_url, credential, Some(described))?);
+                continue;
+            }
             let variable = builtin.map(|builtin| builtin.variable);
-            let key = match file {
-                Some(path) => Some(read_file(name, path, &mut warnings)?),
-                None => variable.and_then(|variable| variables.0.remove(variable)),
-            };
+            let key = variable.and_then(|variable| variables.0.remove(variable));
             let is_elsewhere = described.is_some_and(|described| described.base_url.is_some());
             let credential = match (key, variable) {
                 (Some(key), Some(variable)) if !key.is_key() => {
@@ -125,20 +181,33 @@ impl Providers {
                 (None, _) if is_elsewhere => Credential::NotNeeded,
                 (None, _) => Credential::Missing,
             };
-            list.push(Provider::new(name, api, base_url, credential)?);
+            list.push(finished(name, api, &base_url, credential, described)?);
         }
-        Ok(Self { list, warnings })
+        Ok(Self { list, lent, warnings })
     }
 
-    /// All of them, and beside them the scripted ones, one for each protocol.
+    /// All of them, with what these connections hold, and beside them the scripted ones, one for
+    /// each protocol.
     ///
     /// # Errors
     /// None is expected: the names are good.
-    pub(crate) fn with_demo(self) -> Result<Vec<Provider>, boatyard_egress::Error> {
+    pub(crate) fn with_demo(
+        self,
+        connections: Option<&Connections>,
+    ) -> Result<Vec<Provider>, boatyard_egress::Error> {
         use boatyard_egress::scripted;
         let mut list = self.list;
+        for ByConnection { name, api, base_url, connection, described } in self.lent {
+            let credential = match connections {
+                Some(connections) => {
+                    managed(&described, Arc::new(Lent::new(connections.clone(), &connection)))
+                }
+                None => Credential::Missing,
+            };
+            list.push(finished(&name, api, &base_url, credential, Some(&described))?);
+        }
         let demo = scripted::service(scripted::Settings::default());
-        for api in Api::ALL {
+        for api in Api::SCRIPTED {
             list.push(Provider::scripted(&demo_of(api), api, demo.clone())?);
         }
         Ok(list)
@@ -157,8 +226,17 @@ pub(crate) fn names(settings: &Settings) -> impl Iterator<Item = &str> {
     builtin.chain(others.filter(|name| Builtin::from_name(name).is_none()))
 }
 
-fn read_file(name: &str, path: &Path, warnings: &mut Vec<String>) -> Result<Secret, Error> {
-    let (key, readers) = Secret::from_file(path).map_err(|source| Error::File {
+fn read_file(
+    name: &str,
+    path: &Path,
+    auth: &Auth,
+    warnings: &mut Vec<String>,
+) -> Result<Secret, Error> {
+    let read = match auth.is_document() {
+        true => Secret::document_from_file(path),
+        false => Secret::from_file(path),
+    };
+    let (key, readers) = read.map_err(|source| Error::File {
         name: name.to_owned(),
         path: path.to_owned(),
         source,
@@ -219,7 +297,7 @@ mod tests {
         check(
             &format!("[providers.local]\n{local}"),
             &[],
-            "boatyard.toml:2: `providers.local`: it needs `api`: \"anthropic\", \"openai\" or \"gemini\"",
+            "boatyard.toml:2: `providers.local`: it needs `api`: \"anthropic\", \"openai\", \"gemini\", \"bedrock\" or \"vertex\"",
         );
         check(
             "[providers.local]\napi = \"openai\"",

@@ -1,11 +1,11 @@
 //! The way from an agent to its model.
 //!
 //! An agent's entry names its provider; inside a workspace that is an address of the gateway
-//! (`http://127.0.0.1:7080/<provider>`). The model [`DEMO_MODEL`] leads to the scripted provider
+//! (`http://127.0.0.1:7080/s/<session>/<provider>`). The model [`DEMO_MODEL`] leads to the scripted provider
 //! that speaks the same protocol, which needs no key.
 
 use boatyard_agent::catalogue::{Entry, Facts};
-use boatyard_model::name::AgentName;
+use boatyard_model::{SessionId, name::AgentName};
 
 use crate::{
     app::App,
@@ -42,6 +42,14 @@ pub enum NoRoute {
 }
 
 impl Route {
+    /// The same for one session: its own address, so that what it uses is known as its own.
+    #[must_use]
+    pub fn of_session(self, session: SessionId) -> Self {
+        let base = self.base.as_deref().and_then(|base| base.strip_prefix(GATEWAY));
+        let base = base.map(|rest| format!("{GATEWAY}/s/{session}{rest}"));
+        Self { base: base.or(self.base), ..self }
+    }
+
     /// The way of the agent with this entry to the model that was chosen, if one was.
     ///
     /// # Errors

@@ -30,11 +30,13 @@ mod egress_requests;
 mod events;
 pub mod extract;
 mod files;
+mod git;
 mod identity;
 mod jobs;
 mod repositories;
 mod sessions;
 mod tasks;
+mod usage;
 mod workspaces;
 
 /// Lines of context around a change, where nobody asks for another number.
@@ -92,11 +94,13 @@ fn all() -> Routes {
         .merge(sessions::router())
         .merge(events::router())
         .merge(repositories::router())
+        .merge(git::router())
         .merge(blobs::router())
         .merge(connections::router())
         .merge(agents::router())
         .merge(agent_settings::router())
         .merge(egress::router())
+        .merge(usage::router())
         .merge(jobs::router())
         .merge(egress_requests::router())
         .merge(identity::router())

@@ -86,11 +86,6 @@ impl Secret {
         !self.is_empty() && self.0.bytes().all(|b| b.is_ascii_graphic())
     }
 
-    /// The key itself, for who seals it. It goes nowhere else.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
     /// The same once more, for somebody else to hold.
     pub(crate) fn copy(&self) -> Self {
         Self(self.0.clone())

@@ -23,7 +23,7 @@ impl Connections {
     async fn renew(&self, id: ConnectionId, value: Secret) -> Result<(), String> {
         let row = self.0.store.connection(id).await.map_err(|error| crate::chain(&error))?;
         let organization = row.owner.organization;
-        let sealed = self.seal(id, organization, value.reveal());
+        let sealed = self.seal(id, organization, value.expose());
         let sealed = sealed.map_err(|error| crate::chain(&error))?;
         let write = self.0.store.write(move |tx| {
             let sealed = sealed.clone();

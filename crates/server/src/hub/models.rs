@@ -3,12 +3,13 @@
 use boatyard_egress::{
     Outgoing,
     gateway::{Call, Calls, End, Gateway, Settings as GatewaySettings},
+    git::GitGateway,
     resolve::System,
 };
 use tokio::sync::mpsc;
 
 use super::{Hub, retries::Retries};
-use crate::{providers::Providers, settings::Settings};
+use crate::{connections::Connections, ledger::Ledger, providers::Providers, settings::Settings};
 
 /// Calls that wait to be counted; past it they are dropped, and that is counted.
 const CALLS: usize = 1024;
@@ -24,6 +25,9 @@ pub(super) fn gateway(
     settings: &Settings,
     providers: Providers,
     outgoing: Outgoing,
+    ledger: Ledger,
+    git: GitGateway,
+    connections: &Connections,
 ) -> anyhow::Result<(Gateway, mpsc::Receiver<Call>)> {
     use anyhow::Context as _;
     let authorities = match &settings.egress.ca_file {
@@ -31,10 +35,13 @@ pub(super) fn gateway(
             .with_context(|| format!("[egress] ca_file: {} can't be read", file.display()))?,
         None => Vec::new(),
     };
-    let settings = GatewaySettings { outgoing, authorities, ..GatewaySettings::default() };
+    let purse = std::sync::Arc::new(ledger);
+    let git = Some(git);
+    let settings =
+        GatewaySettings { outgoing, authorities, purse, git, ..GatewaySettings::default() };
     let (calls, told) = Calls::new(CALLS);
     let resolver = std::sync::Arc::new(System);
-    Ok((Gateway::new(providers.with_demo()?, settings, resolver, calls)?, told))
+    Ok((Gateway::new(providers.with_demo(Some(connections))?, settings, resolver, calls)?, told))
 }
 
 /// A gateway to the scripted providers alone, for agents that are only tried: the others are there
@@ -45,7 +52,7 @@ pub(super) fn gateway(
 pub(super) fn keyless() -> anyhow::Result<Gateway> {
     // Nobody counts what is asked of it.
     let (calls, _) = Calls::new(1);
-    let providers = Providers::default().with_demo()?;
+    let providers = Providers::default().with_demo(None)?;
     let resolver = std::sync::Arc::new(System);
     let settings = GatewaySettings { outgoing: Outgoing::offline(), ..GatewaySettings::default() };
     Ok(Gateway::new(providers, settings, resolver, calls)?)
@@ -84,6 +91,21 @@ pub(super) async fn count(mut calls: mpsc::Receiver<Call>, hub: Hub, retries: Re
         for (direction, bytes) in [("sent", call.sent), ("received", call.received)] {
             let labels = [("provider", provider.clone()), ("direction", direction.to_owned())];
             metrics::counter!("boatyard_model_bytes_total", &labels).increment(bytes);
+        }
+        if let Some(usage) = &call.usage {
+            let tokens = usage.tokens;
+            for (kind, count) in [
+                ("input", tokens.input),
+                ("output", tokens.output),
+                ("cache_read", tokens.cache_read),
+                ("cache_write", tokens.cache_write),
+            ] {
+                let labels = [("provider", provider.clone()), ("kind", kind.to_owned())];
+                metrics::counter!("boatyard_model_tokens_total", &labels).increment(count);
+            }
+            let micros = call.micros.unwrap_or_default();
+            metrics::counter!("boatyard_model_micros_total", "provider" => provider.clone())
+                .increment(micros);
         }
         metrics::histogram!("boatyard_model_request_seconds", "provider" => provider)
             .record(call.duration.as_secs_f64());

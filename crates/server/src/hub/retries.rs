@@ -1,4 +1,5 @@
-//! Answers of providers after which agents try again, told in the sessions that wait for them.
+//! Answers of providers after which agents try again, told in the sessions that wait for them; and
+//! what the gateway did of its own: that it asked another provider, that a credential is refused.
 //!
 //! Some agents try again in silence, for minutes. Those that tell of it by themselves are given a
 //! second to do so; then nothing is added.
@@ -31,6 +32,9 @@ const EVENTS: u32 = 200;
 /// The agent's own word for it, and ours.
 const OWN: &str = "retry";
 const CODE: &str = "provider_retry";
+/// That another provider was asked, and that a credential is refused.
+const FALLBACK: &str = "provider_fallback";
+const REFUSED: &str = "provider_refused";
 
 /// Tells of such answers.
 pub(super) struct Retries {
@@ -46,6 +50,10 @@ impl Retries {
 
     /// A request has had its answer.
     pub(super) fn saw(&self, call: &Call) {
+        if let Some((code, text)) = own_doing(call) {
+            self.tell_at_once(call, code, text);
+            return;
+        }
         let Some(text) = words(call) else { return };
         let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else { return };
         let (hub, told, call) = (self.hub.clone(), Arc::clone(&self.told), call.clone());
@@ -60,6 +68,67 @@ impl Retries {
             drop(room);
         });
     }
+}
+
+impl Retries {
+    /// Tells the session that asked, or those of its workspace that work.
+    fn tell_at_once(&self, call: &Call, code: &'static str, text: String) {
+        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else { return };
+        let (hub, told, call) = (self.hub.clone(), Arc::clone(&self.told), call.clone());
+        tokio::spawn(async move {
+            match tell_own(&hub, &told, &call, code, text).await {
+                Ok(()) | Err(HubError::Store(boatyard_store::Error::NotFound { .. })) => {}
+                Err(error) => {
+                    tracing::warn!(error = %crate::chain(&error), "what the gateway did was not told");
+                }
+            }
+            drop(room);
+        });
+    }
+}
+
+async fn tell_own(
+    hub: &Hub,
+    told: &Mutex<HashMap<SessionId, Instant>>,
+    call: &Call,
+    code: &str,
+    text: String,
+) -> Result<(), HubError> {
+    let workspace = hub.shared.store.workspace(call.workspace).await?;
+    let mut sessions = hub.sessions_in(&workspace).await?;
+    if sessions.iter().any(|session| Some(session.id) == call.session) {
+        sessions.retain(|session| Some(session.id) == call.session);
+    } else {
+        sessions.retain(|session| session.state == SessionState::Running);
+    }
+    for session in sessions {
+        if is_due(told, session.id) {
+            let data = json!({
+                "provider": call.provider,
+                "model": call.model,
+                "status": call.status,
+                "instead_of": call.instead_of.as_ref().map(|one| &one.provider),
+            });
+            let text = text.clone();
+            hub.notice(&session, NoticeLevel::Warning, code, text, Some(data)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What is said of what the gateway did by itself.
+fn own_doing(call: &Call) -> Option<(&'static str, String)> {
+    if call.is_unauthorized {
+        let End::Refused(reason) = &call.end else { return None };
+        return Some((REFUSED, reason.clone()));
+    }
+    let first = call.instead_of.as_ref()?;
+    let model = call.model.as_deref().map(|model| format!(" ({model})")).unwrap_or_default();
+    let text = format!(
+        "{} could not be asked: {}. {}{model} was asked in its place.",
+        first.provider, first.why, call.provider
+    );
+    Some((FALLBACK, text))
 }
 
 async fn tell(
@@ -114,6 +183,10 @@ fn is_due(told: &Mutex<HashMap<SessionId, Instant>>, session: SessionId) -> bool
 
 /// What is said of an answer after which agents try again; nothing of any other.
 fn words(call: &Call) -> Option<String> {
+    // The next provider's answer is the one that counts.
+    if call.next.is_some() {
+        return None;
+    }
     let status = call.status.filter(|status| *status == 429 || (500..600).contains(status))?;
     let provider = &call.provider;
     Some(match &call.end {
@@ -142,6 +215,7 @@ mod tests {
             words(&Call {
                 time: Timestamp(0),
                 workspace: WorkspaceId::new(),
+                session: None,
                 provider: "openai".to_owned(),
                 method: "POST".to_owned(),
                 path: "/v1/responses".to_owned(),
@@ -150,6 +224,13 @@ mod tests {
                 sent: 0,
                 received: 0,
                 duration: Duration::ZERO,
+                held: Duration::ZERO,
+                model: None,
+                usage: None,
+                micros: None,
+                is_unauthorized: false,
+                instead_of: None,
+                next: None,
             })
         };
         for status in [200, 400, 401, 404, 499, 600] {

@@ -116,6 +116,11 @@ pub(super) async fn expire(app: &App) -> anyhow::Result<Done> {
             return Ok(Done::Yes);
         }
         for row in permissions {
+            if let Some(money) = app.store.budget_ask(row.id).await? {
+                let no = boatyard_model::event::PermissionOutcome::Expired;
+                crate::ledger::asking::answered(app, &money, no).await?;
+                continue;
+            }
             let request = Request::AnswerPermission {
                 session: row.session,
                 permission: row.id,

@@ -13,7 +13,7 @@ use boatyard_model::{
 use boatyard_store::Resolution;
 
 use super::{hub_problem, sessions, store_problem};
-use crate::{app::App, auth::Caller};
+use crate::{app::App, auth::Caller, ledger::asking};
 
 /// The longest answer to a question, in bytes.
 const ANSWER_MAX: usize = 64 << 10;
@@ -42,10 +42,25 @@ pub async fn answer_permission(
     let chosen = option.map(|option| option.id);
     let resolution =
         Resolution { outcome, option: chosen.clone(), by: Some(caller.name.to_string()) };
+    let money = app.store.budget_ask(id).await.map_err(store_problem)?;
+    let (owner, asked) = (caller.owner, money.clone());
     app.store
-        .write(move |tx| Box::pin(async move { tx.resolve_permission(id, resolution).await }))
+        .write(move |tx| {
+            Box::pin(async move {
+                let option = resolution.option.clone();
+                tx.resolve_permission(id, resolution).await?;
+                match &asked {
+                    Some(asked) => asking::apply(tx, owner, asked, option.as_deref()).await,
+                    None => Ok(()),
+                }
+            })
+        })
         .await
         .map_err(store_problem)?;
+    // It was the server that asked, not the agent.
+    if let Some(money) = money {
+        return asking::answered(app, &money, outcome).await.map_err(hub_problem);
+    }
     let request = Request::AnswerPermission { session, permission: id, option: chosen };
     hand_over(app, row.workspace, request).await
 }

@@ -1,0 +1,256 @@
+//! Budgets, their periods, and what was spent of each.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use boatyard_egress::gateway::Call;
+use boatyard_model::{OrganizationId, SessionId, Timestamp, WorkspaceId};
+use boatyard_store::{BudgetKey, BudgetPeriod, BudgetRow, BudgetScope};
+
+use super::{Payers, Pending, REMEMBERED, day_of, month_of, payer::Payer};
+
+/// Of whom money is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Subject {
+    pub(crate) scope: BudgetScope,
+    pub(crate) subject: String,
+}
+
+/// A budget that is spent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Over {
+    pub(crate) key: BudgetKey,
+    /// When its period began, and when that ends.
+    pub(crate) since: Timestamp,
+    pub(crate) until: Option<Timestamp>,
+    pub(crate) spent: u64,
+    /// What it is, with what was added.
+    pub(crate) limit: u64,
+    /// What it was before anything was added.
+    pub(crate) base: u64,
+}
+
+/// Whether there is money for a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Judged {
+    Go,
+    /// Something has to be read first.
+    Unknown,
+    Over(Over),
+}
+
+/// A limit that holds for a request.
+struct Limit {
+    key: BudgetKey,
+    since: Timestamp,
+    limit: u64,
+    base: u64,
+}
+
+/// What is remembered. All of it but what is pending can be read again.
+#[derive(Default)]
+pub(crate) struct State {
+    payers: Payers,
+    budgets: HashMap<OrganizationId, Arc<[BudgetRow]>>,
+    spent: HashMap<(Subject, Timestamp), u64>,
+    pending: VecDeque<Pending>,
+}
+
+/// When the period of a budget began.
+pub(crate) fn since(period: BudgetPeriod, now: Timestamp) -> Timestamp {
+    match period {
+        BudgetPeriod::Day => day_of(now),
+        BudgetPeriod::Month => month_of(now),
+        BudgetPeriod::Total => Timestamp(0),
+    }
+}
+
+/// When it ends.
+pub(crate) fn until(period: BudgetPeriod, since: Timestamp) -> Option<Timestamp> {
+    const DAY: i64 = 86_400_000;
+    match period {
+        BudgetPeriod::Day => Some(Timestamp(since.0 + DAY)),
+        // Whichever day comes 31 days after the first is in the next month, or its first.
+        BudgetPeriod::Month => Some(month_of(Timestamp(since.0 + 31 * DAY))),
+        BudgetPeriod::Total => None,
+    }
+}
+
+/// What a budget is in the period that began then, with what was added in it.
+pub(crate) fn limit_of(row: &BudgetRow, since: Timestamp) -> u64 {
+    let extra = if row.extra_since == since { row.extra } else { 0 };
+    row.micros.saturating_add(extra)
+}
+
+/// Whose money a request costs.
+fn subjects(payer: &Payer) -> impl Iterator<Item = Subject> {
+    let of = |scope, subject| Some(Subject { scope, subject });
+    let task = payer.task.and_then(|id| of(BudgetScope::Task, id.to_string()));
+    let attempt = payer.attempt.and_then(|id| of(BudgetScope::Attempt, id.to_string()));
+    [
+        of(BudgetScope::Organization, payer.owner.organization.to_string()),
+        of(BudgetScope::Person, payer.owner.member.to_string()),
+        task,
+        attempt,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+impl State {
+    pub(crate) fn payer(
+        &self,
+        workspace: WorkspaceId,
+        session: Option<SessionId>,
+    ) -> Option<Arc<Payer>> {
+        self.payers.get(&(workspace, session?)).map(Arc::clone)
+    }
+
+    pub(crate) fn keep_payer(
+        &mut self,
+        workspace: WorkspaceId,
+        session: SessionId,
+        payer: &Arc<Payer>,
+    ) {
+        if self.payers.len() >= REMEMBERED {
+            self.payers.clear();
+        }
+        self.payers.insert((workspace, session), Arc::clone(payer));
+    }
+
+    pub(crate) fn forget_budgets(&mut self, organization: OrganizationId) {
+        self.budgets.remove(&organization);
+    }
+
+    pub(crate) fn keep_budgets(&mut self, organization: OrganizationId, rows: Vec<BudgetRow>) {
+        self.budgets.insert(organization, rows.into());
+    }
+
+    /// The limits that hold for a request; none where they are not known.
+    fn limits(&self, payer: &Payer, now: Timestamp) -> Option<Vec<Limit>> {
+        let rows = self.budgets.get(&payer.owner.organization)?;
+        let subjects: Vec<Subject> = subjects(payer).collect();
+        let mut limits: Vec<Limit> = rows
+            .iter()
+            .filter(|row| {
+                subjects.iter().any(|one| one.scope == row.scope && one.subject == row.subject)
+            })
+            .map(|row| {
+                let since = since(row.period, now);
+                let BudgetRow { scope, subject, period, micros, .. } = row.clone();
+                let key = BudgetKey { scope, subject, period };
+                Limit { key, since, limit: limit_of(row, since), base: micros }
+            })
+            .collect();
+        if let (Some(attempt), Some(limit)) = (payer.attempt, payer.limit) {
+            let key = BudgetKey::attempt(attempt);
+            // One that was raised has a row, which says what it is now.
+            if !limits.iter().any(|known| known.key == key) {
+                limits.push(Limit { key, since: Timestamp(0), limit, base: limit });
+            }
+        }
+        Some(limits)
+    }
+
+    /// Whether there is money for a request.
+    pub(crate) fn judge(&mut self, payer: &Payer, now: Timestamp) -> Judged {
+        let Some(limits) = self.limits(payer, now) else { return Judged::Unknown };
+        for Limit { key, since, limit, base } in limits {
+            let subject = Subject { scope: key.scope, subject: key.subject.clone() };
+            let Some(spent) = self.spent.get(&(subject, since)).copied() else {
+                return Judged::Unknown;
+            };
+            if spent >= limit {
+                let until = until(key.period, since);
+                return Judged::Over(Over { key, since, until, spent, limit, base });
+            }
+        }
+        Judged::Go
+    }
+
+    /// Whether a budget that was spent still is, as far as that is known.
+    pub(crate) fn is_over(&self, over: &Over) -> bool {
+        let mut budgets = self.budgets.values().flat_map(|rows| rows.iter());
+        let row = budgets.find(|row| {
+            row.scope == over.key.scope
+                && row.subject == over.key.subject
+                && row.period == over.key.period
+        });
+        let subject = Subject { scope: over.key.scope, subject: over.key.subject.clone() };
+        let spent = self.spent.get(&(subject, over.since));
+        // Budgets that were forgotten are read anew by whoever waits.
+        let limit = row.map_or(over.base, |row| limit_of(row, over.since));
+        !self.budgets.is_empty() && spent.is_some_and(|spent| *spent >= limit)
+    }
+
+    /// Of whom it has to be read what was spent, and since when.
+    pub(crate) fn unknown(&self, payer: &Payer, now: Timestamp) -> Vec<(Subject, Timestamp)> {
+        let limits = self.limits(payer, now).unwrap_or_default();
+        let subjects = limits.into_iter().map(|limit| {
+            let Limit { key: BudgetKey { scope, subject, .. }, since, .. } = limit;
+            (Subject { scope, subject }, since)
+        });
+        subjects.filter(|one| !self.spent.contains_key(one)).collect()
+    }
+
+    /// Keeps what the store says that was spent. Nothing may be stored between reading and this.
+    pub(crate) fn keep_spent(&mut self, subject: Subject, since: Timestamp, stored: u64) {
+        let waits = self.pending.iter().filter(|pending| {
+            let is_counted = pending.payer.as_ref();
+            is_counted.is_some_and(|payer| subjects(payer).any(|one| one == subject))
+                && pending.call.time >= since
+        });
+        let waiting: u64 = waits.filter_map(|pending| pending.call.micros).sum();
+        if self.spent.len() >= REMEMBERED {
+            self.spent.clear();
+        }
+        self.spent.insert((subject, since), stored.saturating_add(waiting));
+    }
+
+    fn count(&mut self, payer: &Payer, call: &Call) {
+        let Some(micros) = call.micros.filter(|micros| *micros > 0) else { return };
+        for subject in subjects(payer) {
+            for period in [BudgetPeriod::Day, BudgetPeriod::Month, BudgetPeriod::Total] {
+                let key = (subject.clone(), since(period, call.time));
+                if let Some(spent) = self.spent.get_mut(&key) {
+                    *spent = spent.saturating_add(micros);
+                }
+            }
+        }
+    }
+
+    /// A call is over: it counts from now on.
+    pub(crate) fn ended(&mut self, call: &Call) {
+        let payer = self.payer(call.workspace, call.session);
+        if let Some(payer) = &payer {
+            self.count(payer, call);
+        }
+        self.pending.push_back(Pending { call: call.clone(), payer });
+    }
+
+    /// Whether fewer than so many wait to be stored.
+    pub(crate) fn has_room(&self, most: usize) -> bool {
+        self.pending.len() < most
+    }
+
+    /// The first ones that wait to be stored.
+    pub(crate) fn first(&self, most: usize) -> Vec<(Call, Option<Arc<Payer>>)> {
+        let first = self.pending.iter().take(most);
+        first.map(|pending| (pending.call.clone(), pending.payer.clone())).collect()
+    }
+
+    /// The first ones were stored; of some it was found only then who pays.
+    pub(crate) fn stored(&mut self, count: usize, late: &[(usize, Arc<Payer>)]) {
+        for (at, payer) in late {
+            if let Some(call) = self.pending.get(*at).map(|pending| pending.call.clone()) {
+                self.count(payer, &call);
+            }
+        }
+        self.pending.drain(..count.min(self.pending.len()));
+    }
+}
+
+#[cfg(test)]
+mod tests;
