@@ -15,6 +15,7 @@
 //! - [`exec`], [`mod@file`], [`git`], [`blobs`]: the other streams.
 //! - [`process`], [`environment`], [`layout`], [`beneath`]: how and where things are started and
 //!   files are touched.
+//! - [`signing`]: what git calls for a signature.
 //!
 //! Invariants: whatever an agent says is bounded before it is kept; nothing that the worker can
 //! change is followed with the runner's rights; the runner waits for no server.
@@ -33,4 +34,5 @@ pub mod layout;
 pub mod process;
 pub mod serve;
 pub mod sessions;
+pub mod signing;
 pub mod spool;

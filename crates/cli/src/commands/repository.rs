@@ -1,7 +1,11 @@
 //! `boatyard repository`
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
 use boatyard_api::{
+    connection::{ConnectionBinding, NewConnection, SecretText},
+    git::{GitPlace, NewGitConnection},
     model::{
         RepositoryId,
         time::{Clock as _, SystemClock},
@@ -17,6 +21,11 @@ use crate::{
     text::{ago, clean_line},
 };
 
+/// How to come by a connection.
+const CONNECT_HELP: &str = "\
+A connection is made by `boatyard connection add git` (a token), or `boatyard repository app` (a \
+GitHub App).";
+
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// List the repositories that the server keeps a mirror of
@@ -31,6 +40,41 @@ pub(crate) enum Command {
         /// A folder here, the repository's address or its id
         #[arg(default_value = ".")]
         repository: String,
+    },
+    /// Fetch and push a repository with a connection, by the server and in workspaces
+    #[command(after_help = CONNECT_HELP)]
+    Connect {
+        /// A repository (owner/repo, an address), or all below a place (host/owner/*)
+        repository: String,
+        /// The connection's name or id
+        connection: String,
+        /// Let workspaces of other repositories fetch with it too, where their rules allow that
+        #[arg(long)]
+        shared: bool,
+    },
+    /// Take the connection from a repository
+    Disconnect {
+        /// As it was connected
+        repository: String,
+    },
+    /// List which repositories have which connection, and whether it works
+    Connections,
+    /// Keep a GitHub App as a connection, which makes a token for each use
+    App {
+        /// What to call it
+        name: String,
+        /// The app's number or client id
+        #[arg(long, value_name = "ID")]
+        id: String,
+        /// The file with its private key, as GitHub hands it out
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Show the key that commits are signed with, to be added at GitHub as a signing key
+    Key {
+        /// Make another one
+        #[arg(long)]
+        new: bool,
     },
     /// Forget a repository and remove its mirror
     #[command(visible_alias = "rm")]
@@ -90,6 +134,87 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
                 output.note("The server has no commit of it yet; `boatyard run` sends a checkout.");
             } else {
                 output.line(table.render(output.out))?;
+            }
+        }
+        Command::Connect { repository, connection, shared } => {
+            let new = NewGitConnection { place: repository, connection, shared };
+            let bound = client.connect_repository(&new).await?;
+            if output.is_json() {
+                output.json(&bound)?;
+            } else {
+                let name = bound.name.as_deref().map(clean_line).unwrap_or_default();
+                output.note(format!("{} is reached with {name}.", clean_line(&bound.place)));
+            }
+        }
+        Command::Disconnect { repository } => {
+            client.disconnect_repository(&GitPlace { place: repository.clone() }).await?;
+            if output.is_json() {
+                output.json(&serde_json::json!({ "place": repository, "removed": true }))?;
+            } else {
+                output.note(format!("{} has no connection any more.", clean_line(&repository)));
+            }
+        }
+        Command::Connections => {
+            let found = client.list_git_connections().await?;
+            if output.is_json() {
+                output.json(&found)?;
+                return Ok(Exit::Done);
+            }
+            let mut table = Table::new(&["PLACE", "CONNECTION", "FOR", "STATE"], 3);
+            for item in &found.items {
+                let name = item.name.clone().unwrap_or_else(|| item.connection.to_string());
+                table.row(vec![
+                    clean_line(&item.place),
+                    clean_line(&name),
+                    if item.shared { "all workspaces" } else { "its own workspaces" }.to_owned(),
+                    match &item.problem {
+                        Some(problem) => output.out.bad(clean_line(problem)),
+                        None => "works".to_owned(),
+                    },
+                ]);
+            }
+            if table.is_empty() {
+                output.note(
+                    "No repository has a connection; `boatyard repository connect` gives it one.",
+                );
+            } else {
+                output.line(table.render(output.out))?;
+            }
+        }
+        Command::App { name, id, key } => {
+            let private_key = std::fs::read_to_string(&key)
+                .with_context(|| format!("{} can't be read", key.display()))?;
+            let value = serde_json::json!({ "app_id": id, "private_key": private_key });
+            let new = NewConnection {
+                name: Some(name),
+                kind: "git".to_owned(),
+                value: SecretText::new(value.to_string()),
+                binding: ConnectionBinding::default(),
+                user: None,
+                expires: None,
+            };
+            let made = client.create_connection(&new).await?;
+            if output.is_json() {
+                output.json(&made)?;
+            } else {
+                let name = clean_line(&made.name);
+                output.note(format!(
+                    "{name} is there; `boatyard repository connect REPO {name}` gives it to a repository."
+                ));
+            }
+        }
+        Command::Key { new } => {
+            let key = match new {
+                true => client.renew_git_key().await?,
+                false => client.find_git_key().await?,
+            };
+            if output.is_json() {
+                output.json(&key)?;
+                return Ok(Exit::Done);
+            }
+            output.line(clean_line(&key.public_key))?;
+            if !key.signs {
+                output.note("Nothing is signed yet: set `sign = true` in [git] of boatyard.toml.");
             }
         }
         Command::Remove { id } => {

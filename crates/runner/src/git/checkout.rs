@@ -47,6 +47,12 @@ impl Repository<'_> {
             let value = value.replace(['\n', '\0'], " ");
             self.run(Call::new(["config", "--replace-all", name, &value])).await?;
         }
+        if author.signs {
+            // With what, the system's configuration says.
+            for name in ["commit.gpgSign", "tag.gpgSign"] {
+                self.run(Call::new(["config", "--replace-all", name, "true"])).await?;
+            }
+        }
         Ok(())
     }
 

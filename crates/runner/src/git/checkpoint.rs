@@ -32,6 +32,8 @@ pub struct Finished {
     pub commits: u32,
     /// What differs from the base.
     pub files: Vec<DiffFile>,
+    /// Why the commit has no signature although it should.
+    pub unsigned: Option<String>,
 }
 
 impl Repository<'_> {
@@ -42,7 +44,7 @@ impl Repository<'_> {
     pub async fn keep_checkpoint(&self, turn: u32, tree: &CommitId) -> Result<CommitId> {
         let parents: Vec<CommitId> = self.head().await?.into_iter().collect();
         let (name, email) = CHECKPOINT_AUTHOR;
-        let author = GitAuthor { name: name.into(), email: email.into() };
+        let author = GitAuthor { name: name.into(), email: email.into(), signs: false };
         let message = format!("Checkpoint of turn {turn}\n");
         let commit = self.commit_tree(tree, &parents, &message, &author).await?;
         let reference = format!("{TURNS}{turn}");
@@ -105,10 +107,20 @@ impl Repository<'_> {
             Some(first) => self.tree_of(first).await?,
             None => self.empty_tree().await?,
         };
+        let mut unsigned = None;
         let head = if parents.len() < 2 && committed == now.tree {
             parents.pop()
         } else {
-            Some(self.commit_tree(&now.tree, &parents, message, author).await?)
+            let commit = self.commit_tree(&now.tree, &parents, message, author).await;
+            Some(match commit {
+                // Work is not lost for the want of a signature.
+                Err(Error::Failed { complaint, .. }) if author.signs => {
+                    unsigned = Some(complaint);
+                    let author = GitAuthor { signs: false, ..author.clone() };
+                    self.commit_tree(&now.tree, &parents, message, &author).await?
+                }
+                commit => commit?,
+            })
         };
         if let Some(head) = &head {
             if tip.as_ref() != Some(head) {
@@ -124,7 +136,7 @@ impl Repository<'_> {
             Some(head) => self.count(&base, head).await?,
             None => 0,
         };
-        Ok(Finished { head, commits, files })
+        Ok(Finished { head, commits, files, unsigned })
     }
 
     /// Whether `commit` is `head` or behind it.
@@ -169,6 +181,9 @@ impl Repository<'_> {
         author: &GitAuthor,
     ) -> Result<CommitId> {
         let mut args = vec!["commit-tree"];
+        if author.signs {
+            args.push("-S");
+        }
         for parent in parents {
             args.extend(["-p", parent.as_str()]);
         }

@@ -88,7 +88,8 @@ impl Repository<'_> {
         self.forget_index()?;
         let tree = self.now().await?.tree;
         let parents: Vec<CommitId> = self.head().await.ok().flatten().into_iter().collect();
-        let author = GitAuthor { name: "Boatyard".into(), email: "boatyard@localhost".into() };
+        let author =
+            GitAuthor { name: "Boatyard".into(), email: "boatyard@localhost".into(), signs: false };
         let commit = self.commit_tree(&tree, &parents, "As the crash left it\n", &author).await?;
         let reference = format!("{KEPT}{start}");
         self.run(Call::new(["update-ref", "--no-deref", &reference, commit.as_str()])).await?;

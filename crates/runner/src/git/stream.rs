@@ -85,8 +85,8 @@ async fn operate(repository: &Repository<'_>, request: GitRequest) -> Result<Ans
         GitRequest::Finish { branch, base, message, author, .. } => {
             let done = repository.finish(&branch, &base, &message, &author).await?;
             let head = done.head.map(|head| head.to_string()).unwrap_or_default();
-            let (commits, files) = (done.commits, done.files);
-            Ok(Answer::Reply(GitReply::Finished { head, commits, files }))
+            let (commits, files, unsigned) = (done.commits, done.files, done.unsigned);
+            Ok(Answer::Reply(GitReply::Finished { head, commits, files, unsigned }))
         }
         GitRequest::Diff { base, head, context, max, .. } => {
             let from = repository.base(&Base::parse(&base)?).await?;

@@ -14,7 +14,7 @@ struct World {
 }
 
 fn author() -> GitAuthor {
-    GitAuthor { name: "A. Person".into(), email: "a@example.org".into() }
+    GitAuthor { name: "A. Person".into(), email: "a@example.org".into(), signs: false }
 }
 
 impl World {

@@ -277,9 +277,13 @@ async fn take(
         author: prepare::author(app),
     };
     let (reply, _) = attached.git(request).await?;
-    let GitReply::Finished { head, commits, files } = reply else {
+    let GitReply::Finished { head, commits, files, unsigned } = reply else {
         return Err(HubError::Protocol("a result").into());
     };
+    if let Some(why) = unsigned {
+        let text = format!("The result's commit is not signed: {why}.");
+        app.hub.notice(session, NoticeLevel::Warning, "not_signed", text, None).await?;
+    }
     let head: CommitId = match head.parse() {
         Ok(head) => head,
         // An empty repository in which nothing was made.

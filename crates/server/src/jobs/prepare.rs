@@ -30,6 +30,7 @@ use crate::{
         environment::{Environment, EnvironmentError},
         fetch::{Base, FetchError, Fetched},
     },
+    policies::Whose,
 };
 
 /// Prepared checkouts that stand on each other; past it, one is made afresh.
@@ -267,7 +268,7 @@ async fn checkout_layers(
         parents,
     };
     let limits = wanted.limits;
-    let layers = build(app, new, limits, async |attached: &Attached| {
+    let layers = build(app, new, limits, async |attached: &Attached, _| {
         attached.git(request).await.map_err(workspace_failed)?;
         Ok(())
     })
@@ -289,9 +290,14 @@ pub async fn build(
     app: &App,
     new: NewLayer,
     limits: WorkspaceLimits,
-    work: impl AsyncFnOnce(&Attached) -> Result<(), Reason>,
+    work: impl AsyncFnOnce(&Attached, WorkspaceId) -> Result<(), Reason>,
 ) -> Result<Vec<LayerId>, Reason> {
     let (layer, builder) = (new.id, WorkspaceId::new());
+    let whose = Whose {
+        organization: new.owner.organization,
+        repository: new.repository,
+        workspace: builder,
+    };
     let spec =
         StartSpec { generation: 1, layers: new.parents.clone(), mirror: new.repository, limits };
     app.store
@@ -304,9 +310,9 @@ pub async fn build(
         let connection = app.runtime.connect(builder).await.map_err(runtime_failed)?;
         let attached =
             Attached::start(connection, Purpose::Builder).await.map_err(workspace_failed)?;
-        let egress = app.hub.serve_builder(builder).await.map_err(workspace_failed)?;
+        let egress = app.hub.serve_builder(whose).await.map_err(workspace_failed)?;
         let worked = tokio::select! {
-            worked = work(&attached) => worked,
+            worked = work(&attached, builder) => worked,
             bytes = disk::taken_too_much(app, builder, limits.disk_bytes) => Err(Reason {
                 code: "limit_disk".to_owned(),
                 text: format!(
@@ -398,7 +404,12 @@ pub async fn clear(app: &App, workspace: WorkspaceId) -> Result<(), Reason> {
 
 /// Who commits in workspaces.
 pub fn author(app: &App) -> GitAuthor {
-    GitAuthor { name: app.settings.author.name.clone(), email: app.settings.author.email.clone() }
+    let author = &app.settings.author;
+    GitAuthor {
+        name: author.name.clone(),
+        email: author.email.clone(),
+        signs: app.settings.git.sign,
+    }
 }
 
 pub(super) fn store_failed(error: boatyard_store::Error) -> Reason {

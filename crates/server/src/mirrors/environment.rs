@@ -7,6 +7,9 @@
 //! setup = [["npm", "ci"], "make deps"]   # an argument vector, or a line for `sh -c`
 //! [env]
 //! NODE_ENV = "development"
+//! [egress]                               # proposed, not in force
+//! presets = ["npm"]
+//! allow = ["GET api.example.com/v1/*"]
 //! ```
 //!
 //! It is read from the mirror at the base commit, so that the setup's layer can be found before a
@@ -15,7 +18,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use boatyard_model::{
-    AgentSettings, RepositoryId,
+    AgentSettings, RepositoryId, RuleSpec,
     agent::McpServer,
     name::{CommitId, EnvironmentName},
 };
@@ -49,6 +52,9 @@ pub struct Environment {
     pub check: Option<Check>,
     /// The MCP servers that agents get, by name.
     pub mcp_servers: BTreeMap<String, McpServer>,
+    /// What the repository would like to reach. It is shown as a proposal and never in force by
+    /// itself: what an agent may change must not open a way out.
+    pub egress: Vec<RuleSpec>,
     /// Names this content: the SHA-256 of the file.
     pub hash: String,
     /// The file, in the repository.
@@ -75,6 +81,15 @@ struct File {
     check_time: Option<String>,
     #[serde(default)]
     mcp: BTreeMap<String, McpServer>,
+    #[serde(default)]
+    egress: EgressWish,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EgressWish {
+    presets: Vec<String>,
+    allow: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -259,12 +274,15 @@ impl Environment {
                 return Err(format!("{path}: `{name}` is not a variable's name"));
             }
         }
+        let egress = crate::operations::egress::asked(&file.egress.presets, &file.egress.allow)
+            .map_err(|why| format!("{path}: {why}"))?;
         let hash = crate::hex(&Sha256::digest(bytes));
         Ok(Self {
             setup,
             variables: file.env,
             check,
             mcp_servers: mcp.mcp_servers,
+            egress,
             hash,
             path: path.to_owned(),
         })
@@ -309,6 +327,9 @@ mod tests {
             ("check = 'x'\ncheck_time = 'soon'", "span of time"),
             ("[mcp.docs]", "`mcp.docs` needs"),
             ("[mcp.docs]\nurl = 'ftp://x'", "`mcp.docs.url`"),
+            ("[egress]\npresets = ['nmp']", "there is no preset `nmp`"),
+            ("[egress]\nallow = ['a b c']", "at character 5: `c` is one word too many"),
+            ("[egress]\ndeny = ['a']", "deny"),
         ] {
             let error = Environment::parse("environment.toml", text.as_bytes()).unwrap_err();
             assert!(error.contains(part), "{error}");

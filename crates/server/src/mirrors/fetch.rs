@@ -5,9 +5,9 @@
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
-use base64::Engine;
 use boatyard_egress::{
     Cidr, Guard, Resolver,
+    git::{Credential, Direction},
     resolve::{System, Unreachable},
     rules::Host,
 };
@@ -15,6 +15,7 @@ use boatyard_model::{
     RepositoryId,
     name::{Branch, CommitId, RepositorySource},
 };
+use boatyard_store::Owner;
 use tokio::io::AsyncRead;
 
 use super::{
@@ -22,22 +23,16 @@ use super::{
     authorities::{self, AuthoritiesError},
     git::{Git, GitError, Temporary},
 };
-use crate::settings::Settings;
+use crate::{
+    git::{Credentials, credentials::NoCredential, place},
+    settings::Settings,
+};
 
 /// How often the size of a growing mirror is looked at during a fetch.
 const SIZE_LOOK: Duration = Duration::from_secs(2);
 
 /// How the git program on the other side of a path is called.
 const FAR_SIDE: &str = "git -c core.hooksPath=/dev/null -c safe.directory=*";
-
-/// Which way objects go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    /// To us.
-    Fetch,
-    /// To the origin.
-    Push,
-}
 
 /// How long a source may take to say what it has.
 const LISTING_DEADLINE: Duration = Duration::from_secs(60);
@@ -69,8 +64,14 @@ pub enum FetchError {
         source: Unreachable,
     },
     /// There is nothing there, or nothing that may be seen.
-    #[error("{0} was not found, or needs a token: set one under [repositories.tokens]")]
+    #[error(
+        "{0} was not found, or needs a token that Boatyard does not have: connect it by `boatyard \
+         repository connect {0} CONNECTION`, or set a token under [repositories.tokens]"
+    )]
     NotFound(String),
+    /// What is bound to it can't be used.
+    #[error(transparent)]
+    Credential(#[from] NoCredential),
     /// It has nothing that could be the base.
     #[error("{0}")]
     NoBase(String),
@@ -101,6 +102,8 @@ pub struct Network {
     pub settings: Arc<Settings>,
     guard: Guard,
     resolver: Arc<dyn Resolver>,
+    /// What repositories are reached with; nothing, if none.
+    credentials: Option<Credentials>,
     /// Whom to trust, as one file; git's own choice where the settings add nobody.
     authorities: Option<Arc<Path>>,
 }
@@ -129,7 +132,25 @@ impl Network {
             None => None,
         };
         let (guard, resolver) = (Guard::new(ranges), Arc::new(System));
-        Ok(Self { settings, guard, resolver, authorities })
+        Ok(Self { settings, guard, resolver, credentials: None, authorities })
+    }
+
+    /// The same, with what repositories are reached with.
+    #[must_use]
+    pub fn with(self, credentials: Credentials) -> Self {
+        Self { credentials: Some(credentials), ..self }
+    }
+
+    /// What a repository is reached with, if anything.
+    async fn credential(
+        &self,
+        source: &RepositorySource,
+        direction: Direction,
+    ) -> Result<Option<Credential>, NoCredential> {
+        match &self.credentials {
+            Some(credentials) => credentials.of_source(Owner::BUILT_IN, source, direction).await,
+            None => Ok(None),
+        }
     }
 
     /// The addresses of `host` that may be fetched from.
@@ -368,7 +389,18 @@ impl Mirrors {
         direction: Direction,
     ) -> Result<(Git, String), FetchError> {
         let settings = &network.settings;
-        match source {
+        let credential = network.credential(source, direction).await?;
+        // With a token, what is written for ssh is reached by https.
+        let by_https = match (source, &credential) {
+            (RepositorySource::Ssh { host, .. }, Some(_)) => {
+                place::remote(source).map(|remote| RepositorySource::Https {
+                    url: format!("https://{}{}", remote.target, remote.path),
+                    host: host.clone(),
+                })
+            }
+            _ => None,
+        };
+        match by_https.as_ref().unwrap_or(source) {
             RepositorySource::Https { url, host } => {
                 let git = git
                     .config("protocol.https.allow", "always")
@@ -395,12 +427,11 @@ impl Mirrors {
                         }
                     }
                 }
-                if let Some(token) = settings.repositories.tokens.get(host) {
-                    let pair = format!("x-access-token:{}", token.expose());
-                    let basic = base64::engine::general_purpose::STANDARD.encode(pair);
+                let value = credential.as_ref().and_then(|given| given.header.to_str().ok());
+                if let Some(value) = value {
                     git = git.config(
-                        format!("http.https://{host}/.extraHeader"),
-                        format!("Authorization: Basic {basic}"),
+                        format!("http.{url}.extraHeader"),
+                        format!("Authorization: {value}"),
                     );
                 }
                 Ok((git, url.clone()))

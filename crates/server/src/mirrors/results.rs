@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use boatyard_egress::git::Direction;
 use boatyard_model::{
     AttemptId, RepositoryId,
     diff::{FILES_MAX, Files},
@@ -17,7 +18,7 @@ use tokio::io::AsyncRead;
 
 use super::{
     Mirrors,
-    fetch::{Direction, EMPTY_TREE, FetchError, Network},
+    fetch::{EMPTY_TREE, FetchError, Network},
     git::{Git, GitError, Temporary},
 };
 

@@ -1,0 +1,66 @@
+//! `/api/git`: what repositories are reached with, and what commits are signed with.
+
+use axum::extract::State;
+use boatyard_api::git::{GitConnection, GitConnectionList, GitKey, GitPlace, NewGitConnection};
+use http::StatusCode;
+
+use super::{
+    answer::{Answer, Json},
+    described::{Routes, routes},
+    extract::{self, Query},
+};
+use crate::{app::App, auth::Caller, operations::git};
+
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .routes(routes!(list_git_connections, connect_repository, disconnect_repository))
+        .routes(routes!(find_git_key, renew_git_key))
+}
+
+/// The connections of repositories: what they are fetched and pushed with.
+#[utoipa::path(get, path = "/api/git/connections", tag = "repositories",
+    responses((status = 200, description = "By place.", body = GitConnectionList)))]
+async fn list_git_connections(
+    State(app): State<App>,
+    caller: Caller,
+) -> Answer<Json<GitConnectionList>> {
+    Ok(Json(GitConnectionList { items: git::list_git_connections(&app, &caller).await? }))
+}
+
+/// Binds a connection to a repository, or to all below a place, in the stead of the one that was.
+#[utoipa::path(put, path = "/api/git/connections", tag = "repositories",
+    request_body = NewGitConnection,
+    responses((status = 200, description = "As it is bound.", body = GitConnection)))]
+async fn connect_repository(
+    State(app): State<App>,
+    caller: Caller,
+    extract::Json(new): extract::Json<NewGitConnection>,
+) -> Answer<Json<GitConnection>> {
+    Ok(Json(git::connect_repository(&app, &caller, new).await?))
+}
+
+/// Takes a connection from a repository.
+#[utoipa::path(delete, path = "/api/git/connections", tag = "repositories", params(GitPlace),
+    responses((status = 204, description = "Gone.")))]
+async fn disconnect_repository(
+    State(app): State<App>,
+    caller: Caller,
+    Query(place): Query<GitPlace>,
+) -> Answer<StatusCode> {
+    git::disconnect_repository(&app, &caller, place).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The key that commits and tags of workspaces are signed with: its public half.
+#[utoipa::path(get, path = "/api/git/key", tag = "repositories",
+    responses((status = 200, description = "The key.", body = GitKey)))]
+async fn find_git_key(State(app): State<App>, caller: Caller) -> Answer<Json<GitKey>> {
+    Ok(Json(git::find_git_key(&app, &caller).await?))
+}
+
+/// Makes another key the one that commits are signed with. What the one before signed stays signed.
+#[utoipa::path(post, path = "/api/git/key", tag = "repositories",
+    responses((status = 200, description = "The new key.", body = GitKey)))]
+async fn renew_git_key(State(app): State<App>, caller: Caller) -> Answer<Json<GitKey>> {
+    Ok(Json(git::renew_git_key(&app, &caller).await?))
+}
