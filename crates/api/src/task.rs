@@ -74,6 +74,10 @@ pub struct NewTask {
     /// Whether the result goes to the repository's origin.
     #[serde(default)]
     pub push: Push,
+    /// What its workspaces may reach beside what they may all: presets, or rules in a line as
+    /// `GET api.example.com/v1/*`. No other workspace may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<String>,
 }
 
 /// An agent, and the model that it is to use.
@@ -192,6 +196,9 @@ pub struct Task {
     pub limits: TaskLimits,
     /// Whether the result goes to the origin.
     pub push: Push,
+    /// What its workspaces may reach beside what they may all.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub egress: Vec<String>,
     /// The attempts, by number.
     pub attempts: Vec<Attempt>,
     /// The number of the best attempt so far: the first that succeeded and passed the check, else

@@ -31,6 +31,10 @@ pub struct NewWorkspace {
     /// What it may use; the server's settings where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<WorkspaceLimitsWanted>,
+    /// What it may reach beside what every workspace may: presets, or rules in a line as
+    /// `GET api.example.com/v1/*`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<String>,
 }
 
 /// The place where work happens.

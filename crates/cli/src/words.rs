@@ -41,6 +41,19 @@ pub(crate) fn words(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
+/// Rules of egress as they come with an order: several presets may stand in one word, with commas
+/// between them; a rule that has commas of its own has more than that.
+pub(crate) fn rules(given: Vec<String>) -> Vec<String> {
+    let is_list = |text: &str| !text.contains([' ', ':', '/']);
+    given
+        .into_iter()
+        .flat_map(|text| match is_list(&text) {
+            true => text.split(',').map(str::to_owned).collect(),
+            false => vec![text],
+        })
+        .collect()
+}
+
 /// `NAME=COMMAND`, `NAME=https://…`, or `NAME=off`.
 pub(crate) fn server(text: &str) -> Result<(String, McpServer), String> {
     let expected = "expected NAME=COMMAND, NAME=https://ADDRESS or NAME=off";

@@ -35,7 +35,7 @@ impl RulePlace {
     }
 
     /// As it stands in the database: no part of a key may be null.
-    fn place(self) -> String {
+    pub(crate) fn place(self) -> String {
         match self {
             Self::Organization => String::new(),
             Self::Repository(id) => id.to_string(),

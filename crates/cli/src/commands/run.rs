@@ -94,6 +94,10 @@ pub(crate) struct Args {
     /// Whether the result is pushed to the origin: where it lets us write, or never
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "never"])]
     push: String,
+    /// What its workspaces may reach beside what they may all: presets or rules, as
+    /// github-fetch,api.example.com; see `boatyard egress presets`
+    #[arg(long, value_name = "PRESET|RULE")]
+    egress: Vec<String>,
     /// Don't watch: print the task's id and end
     #[arg(short, long)]
     detach: bool,
@@ -138,6 +142,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
         limits: (limits != TaskLimitsWanted::default()).then_some(limits),
         workspace_limits: None,
         push: if args.push == "never" { Push::Never } else { Push::Auto },
+        egress: words::rules(args.egress),
     };
     // The same order twice, should the connection break, is one task.
     let key = IdempotencyKey::random();

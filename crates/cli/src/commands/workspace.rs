@@ -16,6 +16,7 @@ use crate::{
     ids,
     output::table::Table,
     text::{ago, bytes, clean_line},
+    words,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -43,6 +44,10 @@ pub(crate) enum Command {
         /// The branch or commit where the checkout begins
         #[arg(long, value_name = "REVISION", requires = "repo")]
         base: Option<Revision>,
+        /// What it may reach beside what every workspace may: presets or rules, as
+        /// github-fetch,api.example.com; see `boatyard egress presets`
+        #[arg(long, value_name = "PRESET|RULE")]
+        egress: Vec<String>,
     },
     /// Run a command in a workspace
     Exec(exec::ExecArgs),
@@ -102,8 +107,14 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
             }
             Ok(Exit::Done)
         }
-        Command::Create { name, repo, base } => {
-            let order = NewWorkspace { name, repository: repo, base, limits: None };
+        Command::Create { name, repo, base, egress } => {
+            let order = NewWorkspace {
+                name,
+                repository: repo,
+                base,
+                limits: None,
+                egress: words::rules(egress),
+            };
             let key = IdempotencyKey::random();
             show(&client.create_workspace(&order, Some(&key)).await?, context)
         }

@@ -12,8 +12,8 @@ use boatyard_model::{
     Timestamp, TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceState, event::NoticeLevel,
 };
 use boatyard_store::{
-    AttemptRow, AttemptUpdate, NewJob, NewPrompt, NewSession, NewWorkspace, OrderRow, Owner, Phase,
-    Reason, SessionRow, TaskDetail,
+    AttemptRow, AttemptUpdate, NewJob, NewPrompt, NewRule, NewSession, NewWorkspace, OrderRow,
+    Owner, Phase, Reason, RulePlace, SessionRow, TaskDetail,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Done, dispatch, finish, prepare};
-use crate::app::App;
+use crate::{app::App, operations::egress};
 
 /// Ends an attempt whose time is over. Its payload is `{"attempt"}`.
 pub const JOB_DEADLINE: &str = "deadline";
@@ -183,6 +183,9 @@ pub struct OrderOptions {
     /// What is set for the agents in this task alone, with the autonomy.
     #[serde(default)]
     pub settings: AgentSettings,
+    /// What its workspaces may reach beside what they may all, as it was written.
+    #[serde(default)]
+    pub egress: Vec<String>,
 }
 
 impl OrderOptions {
@@ -352,8 +355,13 @@ async fn rows(
         forked_from: None,
         begins: boatyard_store::Begins::Later,
     };
+    let options = OrderOptions::of(&task.order);
+    let rules = egress::ordered(&options.egress).map_err(|problem| Reason {
+        code: "egress_rule".to_owned(),
+        text: format!("A rule of egress that stands with the task makes no sense: {problem}."),
+    })?;
     let new_session = NewSession {
-        settings: OrderOptions::of(&task.order).settings,
+        settings: options.settings,
         id: session,
         owner,
         workspace,
@@ -375,6 +383,10 @@ async fn rows(
         .write(move |tx| {
             Box::pin(async move {
                 tx.create_workspace(new_workspace).await?;
+                for rule in rules {
+                    let place = RulePlace::Workspace(workspace);
+                    tx.create_rule(&NewRule::new(owner, place, rule)).await?;
+                }
                 tx.create_session(new_session).await?;
                 tx.create_prompt(new_prompt).await?;
                 let known = AttemptUpdate {

@@ -16,7 +16,7 @@ use boatyard_model::{
 use boatyard_store::{AttemptRow, AttemptUpdate, NewAttempt, TaskDetail};
 use bytes::Bytes;
 
-use super::{agents, blobs, own, repositories, store_problem};
+use super::{agents, blobs, egress, own, repositories, store_problem};
 use crate::{
     app::App,
     auth::Caller,
@@ -69,9 +69,10 @@ pub async fn create_task(
     let limits = new.limits.unwrap_or_default().over(app.settings.limits.task());
     let workspace_limits =
         new.workspace_limits.unwrap_or_default().over(app.settings.limits.workspace());
+    egress::ordered(&new.egress)?;
     let options =
-        serde_json::to_value(OrderOptions { push: new.push, autonomy: new.autonomy, settings })
-            .map_err(Problem::internal)?;
+        OrderOptions { push: new.push, autonomy: new.autonomy, settings, egress: new.egress };
+    let options = serde_json::to_value(options).map_err(Problem::internal)?;
     let stored = boatyard_store::NewTask {
         owner: caller.owner,
         title,
@@ -251,7 +252,7 @@ async fn task(app: &App, detail: TaskDetail) -> Result<Task, Problem> {
         None => String::new(),
     };
     let (prompt, images) = blobs::split(&order.prompt);
-    let OrderOptions { push, autonomy, settings } = OrderOptions::of(&order);
+    let OrderOptions { push, autonomy, settings, egress } = OrderOptions::of(&order);
     let attempts: Vec<Attempt> = attempts.into_iter().map(attempt).collect();
     Ok(Task {
         id: task.id,
@@ -272,6 +273,7 @@ async fn task(app: &App, detail: TaskDetail) -> Result<Task, Problem> {
         autonomy,
         settings,
         push,
+        egress,
         best: best(&attempts).map_or(1, |attempt| attempt.n),
         attempts,
         owner: task.owner.member,

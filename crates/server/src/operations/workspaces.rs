@@ -5,10 +5,10 @@ use boatyard_api::{
     page::limit,
     workspace::{NewWorkspace, Workspace, WorkspaceFilter, WorkspacePage},
 };
-use boatyard_model::{WorkspaceId, WorkspaceKind, WorkspaceState};
-use boatyard_store::{Begins, RepositoryRow, Tx, WorkspaceRow};
+use boatyard_model::{RuleSpec, WorkspaceId, WorkspaceKind, WorkspaceState};
+use boatyard_store::{Begins, NewRule, RepositoryRow, RulePlace, Tx, WorkspaceRow};
 
-use super::{hub_problem, own, repositories, store_problem};
+use super::{egress, hub_problem, own, repositories, store_problem};
 use crate::{
     app::App,
     auth::Caller,
@@ -41,6 +41,7 @@ pub async fn create_workspace(
 ) -> Result<Workspace, Problem> {
     let idempotency = super::idempotency("POST /api/workspaces", key, &new)?;
     check_name(new.name.as_deref())?;
+    let rules = egress::ordered(&new.egress)?;
     if let Some(before) = made_before(app, caller, idempotency.as_ref()).await? {
         return find_workspace(app, caller, before).await;
     }
@@ -69,7 +70,7 @@ pub async fn create_workspace(
     let base = new.base.map(|base| base.to_string());
     let id = whole(app, {
         let app = app.clone();
-        async move { make(&app, stored, repository, base, idempotency).await }
+        async move { make(&app, stored, rules, repository, base, idempotency).await }
     })
     .await?;
     find_workspace(app, caller, id).await
@@ -102,6 +103,7 @@ async fn whole<T: Send + 'static>(
 async fn make(
     app: &App,
     new: boatyard_store::NewWorkspace,
+    rules: Vec<RuleSpec>,
     repository: Option<RepositoryRow>,
     base: Option<String>,
     key: Option<boatyard_store::IdempotencyKey>,
@@ -111,7 +113,7 @@ async fn make(
         None => {
             let mut made = Ok(id);
             let stored = async {
-                made = store_new(app, new, key).await;
+                made = store_new(app, new, rules, key).await;
                 match &made {
                     Ok(made) if *made == id => Ok(()),
                     // Whatever it was, `made` tells it.
@@ -125,7 +127,7 @@ async fn make(
             }
         }
         Some(row) => {
-            let made = store_new(app, new, key).await.map_err(store_problem)?;
+            let made = store_new(app, new, rules, key).await.map_err(store_problem)?;
             if made != id {
                 return Ok(made);
             }
@@ -148,9 +150,24 @@ async fn make(
 async fn store_new(
     app: &App,
     new: boatyard_store::NewWorkspace,
+    rules: Vec<RuleSpec>,
     key: Option<boatyard_store::IdempotencyKey>,
 ) -> boatyard_store::Result<WorkspaceId> {
-    app.store.write(move |tx| Box::pin(record(tx, new, key))).await
+    let (id, owner) = (new.id, new.owner);
+    app.store
+        .write(move |tx| {
+            Box::pin(async move {
+                let made = record(tx, new, key).await?;
+                if made == id {
+                    for rule in rules {
+                        let place = RulePlace::Workspace(id);
+                        tx.create_rule(&NewRule::new(owner, place, rule)).await?;
+                    }
+                }
+                Ok(made)
+            })
+        })
+        .await
 }
 
 async fn record(

@@ -272,7 +272,13 @@ async fn make(
                 if is_new {
                     tx.layer_ready(layer, 0).await?;
                 }
-                record(tx, new, key).await
+                let (id, owner) = (new.id, new.owner);
+                let made = record(tx, new, key).await?;
+                if made == id {
+                    // What it may reach goes with the files.
+                    tx.copy_rules(owner, source, id).await?;
+                }
+                Ok(made)
             })
         })
         .await
