@@ -322,7 +322,8 @@ fn log(entries: &[RequestEntry], output: &Output) -> Result<()> {
         output.note("There are no such requests.");
         return Ok(());
     }
-    output.line(table.render(output.out))
+    output.line(table.render(output.out))?;
+    Ok(())
 }
 
 fn path_of(entry: &RequestEntry) -> String {
