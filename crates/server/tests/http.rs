@@ -4,6 +4,8 @@
 mod bad_input;
 #[path = "http/documents.rs"]
 mod documents;
+#[path = "http/egress.rs"]
+mod egress;
 #[path = "http/identity.rs"]
 mod identity;
 #[path = "http/machine.rs"]
