@@ -66,7 +66,9 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
             if output.is_json() {
                 output.json(&list)?;
             } else if list.items.is_empty() {
-                output.note("There are no budgets. Set one by `boatyard budget set 50 --period month`.");
+                output.note(
+                    "There are no budgets. Set one by `boatyard budget set 50 --period month`.",
+                );
             } else {
                 output.line(table(&list.items).render(output.out))?;
             }

@@ -46,16 +46,8 @@ fn time(text: &str) -> Result<Timestamp, String> {
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
     let Args { by, from, to, task, session, provider, model } = args;
-    let query = UsageQuery {
-        group: Some(by),
-        from,
-        to,
-        task,
-        session,
-        provider,
-        model,
-        person: None,
-    };
+    let query =
+        UsageQuery { group: Some(by), from, to, task, session, provider, model, person: None };
     let report = context.client.read_usage(&query).await?;
     let output = context.output;
     if output.is_json() {
@@ -129,6 +121,9 @@ mod tests {
         assert!(time("yesterday").is_err());
         assert_eq!(group("model").unwrap(), UsageGroup::Model);
         assert!(group("colour").is_err());
-        assert_eq!((dollars(0.0), dollars(0.0012), dollars(1.5)), ("$0.00".to_owned(), "$0.001200".to_owned(), "$1.50".to_owned()));
+        assert_eq!(
+            (dollars(0.0), dollars(0.0012), dollars(1.5)),
+            ("$0.00".to_owned(), "$0.001200".to_owned(), "$1.50".to_owned())
+        );
     }
 }

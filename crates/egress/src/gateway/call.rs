@@ -167,7 +167,10 @@ impl Pending {
 
     /// The model, where the request names it.
     pub(super) fn asks_for(&mut self, model: Option<&str>) {
-        if let (Some(call), Some(model)) = (&mut self.call, model) {
+        if let (Some(call), Some(model)) = (&mut self.call, model)
+            // Who stands in may have been asked for another one.
+            && call.instead_of.is_none()
+        {
             call.model = Some(model.to_owned());
         }
     }
