@@ -69,7 +69,7 @@ pub fn worker(
 /// By which variables programs find the certificates of all authorities. Those in `/etc` are the
 /// same; but many programs bring their own, or look elsewhere.
 fn trust(is_there: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
-    const VARIABLES: [&str; 16] = [
+    const VARIABLES: [&str; 17] = [
         // OpenSSL and what follows its example: Python, Ruby, PHP, Go, Rust, uv.
         "SSL_CERT_FILE",
         "CURL_CA_BUNDLE",
@@ -79,6 +79,8 @@ fn trust(is_there: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
         "PIP_CERT",
         // Added to those that Node brings; npm, yarn and pnpm run in it.
         "NODE_EXTRA_CA_CERTS",
+        // Before what a machine's own npmrc names.
+        "npm_config_cafile",
         "CARGO_HTTP_CAINFO",
         "DENO_CERT",
         "AWS_CA_BUNDLE",
