@@ -65,7 +65,7 @@ fn is_app(jwt: &str) -> bool {
     let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
     let claims = signed.split_once('.').map(|(_, claims)| decode(claims)).unwrap_or_default();
     let claims: Value = serde_json::from_slice(&claims).unwrap_or_default();
-    claims["iss"] == APP_ID.to_string()
+    claims["iss"].as_str() == Some(&*APP_ID.to_string())
         && public.verify(signed.as_bytes(), &decode(signature)).is_ok()
 }
 
