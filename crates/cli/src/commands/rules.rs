@@ -368,7 +368,13 @@ fn show_outcome(outcome: &EgressOutcome, context: &Context<'_>) -> Result<()> {
     };
     output.line(format!("{word}: {}", clean_line(&outcome.reason)))?;
     if let Some(rule) = &outcome.rule {
-        output.note(format!("{} ({}): {} {}", rule.name, rule.scope, rule.action, clean_line(&rule.text)));
+        output.note(format!(
+            "{} ({}): {} {}",
+            rule.name,
+            rule.scope,
+            rule.action,
+            clean_line(&rule.text)
+        ));
     }
     if outcome.opened {
         output.note("TLS to this host is opened, so that methods and paths are seen.");
@@ -427,7 +433,8 @@ fn show_proposal(proposal: &EgressProposal, context: &Context<'_>) -> Result<()>
     }
     if table.is_empty() {
         output.note(match proposal.requests {
-            0 => "Nothing was recorded: `boatyard egress mode learn` begins, or see --refused.".to_owned(),
+            0 => "Nothing was recorded: `boatyard egress mode learn` begins, or see --refused."
+                .to_owned(),
             n => format!("The rules that there are let all of {} pass.", count(n, "request")),
         });
         return Ok(());
@@ -438,6 +445,8 @@ fn show_proposal(proposal: &EgressProposal, context: &Context<'_>) -> Result<()>
             output.note(format!("{}: {}", clean_line(&item.text), clean_line(note)));
         }
     }
-    output.note("None of it is in force: --apply makes these rules, `boatyard egress allow` single ones.");
+    output.note(
+        "None of it is in force: --apply makes these rules, `boatyard egress allow` single ones.",
+    );
     Ok(())
 }

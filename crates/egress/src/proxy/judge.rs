@@ -203,10 +203,18 @@ pub(super) fn denied(
         80 | 443 => target.host.to_string(),
         _ => target.to_string(),
     };
-    notice.mend = vec![
-        format!("To allow it: boatyard egress allow {host} --workspace {}", place.workspace),
-        place.parts.settings.how_to_ask.clone(),
-    ];
+    let workspace = place.workspace;
+    notice.mend = match reason {
+        // What is allowed beside it changes nothing.
+        Reason::Forbidden(rule) | Reason::Above(rule) => vec![format!(
+            "Only another rule in its place lets it pass: boatyard egress rules --workspace \
+             {workspace} shows `{rule}`"
+        )],
+        _ => vec![
+            format!("To allow it: boatyard egress allow {host} --workspace {workspace}"),
+            place.parts.settings.how_to_ask.clone(),
+        ],
+    };
     notice
 }
 

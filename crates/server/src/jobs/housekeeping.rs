@@ -245,6 +245,7 @@ pub async fn collect(app: &App, dry: Dry) -> anyhow::Result<GarbageReport> {
             .write(move |tx| {
                 Box::pin(async move {
                     tx.remove_old_jobs(jobs, 10_000).await?;
+                    tx.forget_ended_rules(jobs).await?;
                     tx.forget_keys(jobs, 10_000).await
                 })
             })
