@@ -149,9 +149,14 @@ pub trait LogSink: Send + Sync + 'static {
     /// Takes one record.
     fn record(&self, record: Record);
 
-    /// A connection has begun, whose own end inside the workspace is at this address: what will be
-    /// known of the program behind it, if anybody looks.
-    fn begun(&self, _workspace: WorkspaceId, _peer: SocketAddr) -> Option<Who> {
+    /// A connection has begun, whose own end inside the workspace is at this address, and whose other
+    /// end is at that: what will be known of the program behind it, if anybody looks.
+    fn begun(
+        &self,
+        _workspace: WorkspaceId,
+        _peer: SocketAddr,
+        _to: Option<SocketAddr>,
+    ) -> Option<Who> {
         None
     }
 }

@@ -6,11 +6,16 @@
 
 mod asks;
 mod captured;
+mod connections;
 mod disk;
+mod egress;
+mod git;
 mod install;
 mod killed;
 mod limits;
 mod models;
+mod money;
+mod opened;
 mod operation;
 mod orders;
 mod race;

@@ -54,6 +54,9 @@ use crate::{
 /// piece, and whoever waits for an answer to less than a line speaks something else.
 const REST_OF_LINE: Duration = Duration::from_millis(100);
 
+/// Where plain HTTP is spoken.
+const HTTP_PORT: u16 = 80;
+
 /// Where a connection leads, and how.
 pub(super) struct Aim {
     pub(super) target: Target,
@@ -68,6 +71,9 @@ pub(super) struct Aim {
 pub(super) enum Manner {
     /// What is in it is looked at and decides.
     Look,
+    /// It may pass, by this rule if a person was asked; the client speaks first, most likely HTTP,
+    /// which an upstream proxy of the operator's takes as such.
+    Plain(Option<Arc<str>>),
     /// It may pass as it is, by this rule if a person was asked; the other side is there.
     Through(TcpStream, Option<Arc<str>>),
 }
@@ -127,12 +133,17 @@ pub(super) async fn connect(
     }
 }
 
-/// Judges a connection as such, and connects to where it leads.
-async fn through(matter: Matter<'_>, record: &mut Pending) -> Result<Manner, Notice> {
-    let granted = match matter.judge(record).await? {
+/// The rule about which a person has said yes.
+fn asked(passes: Passes) -> Option<Arc<str>> {
+    match passes {
         Passes::Asked(rule) => Some(rule),
         Passes::Rule(_) | Passes::Learned => None,
-    };
+    }
+}
+
+/// Judges a connection as such, and connects to where it leads.
+async fn through(matter: Matter<'_>, record: &mut Pending) -> Result<Manner, Notice> {
+    let granted = asked(matter.judge(record).await?);
     match tunnel::open(matter.place, matter.target).await {
         Ok(outside) => Ok(Manner::Through(outside, granted)),
         Err(error) => Err(unreachable(&error, record)),
@@ -147,7 +158,7 @@ pub(super) async fn captured(captured: Captured, place: Place) {
     }
     let inside = Arc::new(stream);
     let log = Arc::clone(&place.parts.log);
-    let who = log.begun(place.workspace, peer);
+    let who = log.begun(place.workspace, peer, inside.local_addr().ok());
     let mut record = Pending::new(place.workspace, "CONNECT", log).by(who.as_ref());
     let mut early = Vec::new();
     let policy = || Arc::clone(&place.policy.borrow());
@@ -177,7 +188,11 @@ pub(super) async fn captured(captured: Captured, place: Place) {
             peer: Some(peer),
             held: &AtomicUsize::new(0),
         };
-        through(matter, &mut record).await
+        if target.port == HTTP_PORT {
+            matter.judge(&mut record).await.map(|passes| Manner::Plain(asked(passes)))
+        } else {
+            through(matter, &mut record).await
+        }
     };
     match manner {
         Ok(manner) => {
@@ -217,6 +232,7 @@ pub(super) async fn run(inside: Arc<TcpStream>, early: Vec<u8>, aim: Aim, place:
     let known = Known { inside, early, target, peer, record, place };
     match manner {
         Manner::Look => known.look().await,
+        Manner::Plain(granted) => known.plain(granted).await,
         Manner::Through(outside, granted) => known.through(outside, granted).await,
     }
 }
@@ -262,8 +278,26 @@ impl Known<'_> {
                     Ok(Manner::Through(outside, _)) => {
                         self.relay(outside, First::NothingJudged).await;
                     }
-                    Ok(Manner::Look) | Err(_) => reset(&self.inside),
+                    Ok(Manner::Look | Manner::Plain(_)) | Err(_) => reset(&self.inside),
                 }
+            }
+        }
+    }
+
+    /// It may pass; what it speaks says how.
+    async fn plain(mut self, granted: Option<Arc<str>>) {
+        let within = self.place.parts.settings.silent_for;
+        match peek::read(&self.inside, &mut self.early, within).await {
+            Ok(Speaks::Http1) => return self.requests(Wire::Http, None, granted).await,
+            Ok(Speaks::Http2) => return self.requests(Wire::Http2, None, granted).await,
+            Ok(_) => {}
+            Err(error) => return failed(&mut self.record, &error),
+        }
+        match tunnel::open(self.place, &self.target).await {
+            Ok(outside) => self.relay(outside, First::Anything).await,
+            Err(error) => {
+                unreachable(&error, &mut self.record);
+                reset(&self.inside);
             }
         }
     }

@@ -216,7 +216,9 @@ impl Connection {
         stream: Arc<TcpStream>,
         peer: Option<SocketAddr>,
     ) -> Self {
-        let who = peer.and_then(|peer| place.parts.log.begun(place.workspace, peer));
+        let who = peer.and_then(|peer| {
+            place.parts.log.begun(place.workspace, peer, stream.local_addr().ok())
+        });
         Self {
             place,
             front,
