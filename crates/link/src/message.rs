@@ -15,7 +15,7 @@
 //! header are reset by the receiver, unknown requests are answered with a [`Failure`]. Bulk bytes
 //! travel raw. The server treats everything that a runner sends as hostile.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 mod launch;
 
@@ -215,11 +215,13 @@ pub enum Request {
         /// The model's id.
         model: String,
     },
-    /// Which program has the connection whose own end is at this port? Answered by
-    /// [`Reply::Program`].
+    /// Which program has this connection? Answered by [`Reply::Program`].
     WhoConnects {
-        /// The port, inside.
-        port: u16,
+        /// The program's end, inside.
+        own: SocketAddr,
+        /// Where it wanted to go; one of the listeners inside if absent.
+        #[serde(default)]
+        to: Option<SocketAddr>,
     },
     /// End all agents and commands in order, before the workspace sleeps.
     Quiesce,

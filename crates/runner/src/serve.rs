@@ -80,6 +80,8 @@ pub struct Setup {
     pub spool: File,
     /// How much the spool holds, in bytes.
     pub spool_capacity: u64,
+    /// Finds out which program has a connection.
+    pub finder: Finder,
 }
 
 /// Everything that outlives a link.
@@ -124,6 +126,7 @@ fn life(inherited: Inherited) -> anyhow::Result<()> {
         cgroup: inherited.group,
         spool: inherited.spool,
         spool_capacity: boatyard_link::spool::CAPACITY,
+        finder: inherited.finder,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -204,7 +207,8 @@ impl Runner {
     /// # Errors
     /// When the spool or the folders can't be opened.
     pub async fn new(setup: Setup) -> anyhow::Result<Arc<Self>> {
-        let Setup { generation, layout, identity, owner, cgroup, spool, spool_capacity } = setup;
+        let Setup { generation, layout, identity, owner, cgroup, spool, spool_capacity, finder } =
+            setup;
         let (spool, left) =
             Spool::open(spool, generation, spool_capacity).context("the spool can't be opened")?;
         let spool = Arc::new(spool);
@@ -241,7 +245,7 @@ impl Runner {
             execs: AtomicU32::new(0),
             links: AtomicU64::new(0),
             commands: Groups::default(),
-            finder: Arc::default(),
+            finder: Arc::new(Mutex::new(finder)),
             broken,
         }))
     }

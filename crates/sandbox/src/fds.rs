@@ -8,11 +8,12 @@
 //! | 4 | the spool file | the same |
 //! | 5 | the egress listener, 127.0.0.1:3128, listening | closed |
 //! | 6 | the directory of the workspace's cgroup, or closed | the same |
-//! | 7 | the sealed runner program, which it closes | closed |
+//! | 7 | the sealed runner program, which it closes | [`DIAGNOSIS`], or closed |
 //! | 8 | the gateway listener, 127.0.0.1:7080, listening | closed |
 //! | 9 to 12 | [`CAPTURE`]: listeners that connections to anywhere arrive at; one where it takes all ports, the others closed | closed |
 //! | 13 | [`DNS`]: the UDP socket for names | closed |
 //! | 14 | [`NAMES`]: a memory file in which the server keeps what names it has given addresses | closed |
+//! | 15 | a socket that tells about connections, which `serve` gets at [`DIAGNOSIS`] | closed |
 //!
 //! A client of the link socket sends [`Hello`] first. `init` answers a [`Kind::Link`] by passing
 //! the connection to `serve` (whatever follows the greeting is then `serve`'s), a
@@ -41,10 +42,15 @@ pub const CAPTURE: [i32; 4] = [9, 10, 11, 12];
 pub const DNS: i32 = 13;
 /// `init`: what the server keeps here about names, so that the next one knows it too.
 pub const NAMES: i32 = 14;
+/// `init`: what becomes [`DIAGNOSIS`].
+pub(crate) const DIAGNOSIS_KEPT: i32 = 15;
+/// `serve`: a netlink socket for questions about connections of this network. The filter lets
+/// nobody inside make one.
+pub const DIAGNOSIS: i32 = 7;
 /// The greatest number that is well known.
-pub(crate) const LAST: i32 = 14;
+pub(crate) const LAST: i32 = 15;
 /// Everything that a network which is open adds, by number.
-pub(crate) const NETWORK: [i32; 8] = [
+pub(crate) const NETWORK: [i32; 9] = [
     Listener::Egress.fd(),
     Listener::Gateway.fd(),
     CAPTURE[0],
@@ -53,6 +59,7 @@ pub(crate) const NETWORK: [i32; 8] = [
     CAPTURE[3],
     DNS,
     NAMES,
+    DIAGNOSIS_KEPT,
 ];
 
 /// What a message on [`CONNECTIONS`] consists of, beside the attached descriptor.

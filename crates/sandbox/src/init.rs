@@ -69,6 +69,7 @@ struct Init {
     become_serve: fn(Inherited) -> i32,
     generation: u64,
     has_group: bool,
+    has_diagnosis: bool,
     /// 0 while none runs.
     serve: i32,
     served_since_ms: u64,
@@ -95,6 +96,7 @@ impl Init {
                 capture.push(unsafe { OwnedFd::from_raw_fd(fd) });
             }
         }
+        let has_diagnosis = hold(fds::DIAGNOSIS_KEPT)?;
         let has_group = hold(fds::CGROUP)?;
         // What this was started from; nobody needs it again.
         // SAFETY: an integer; the spawner leaves it open, and nothing else knows it.
@@ -119,6 +121,7 @@ impl Init {
             become_serve,
             generation: generation(),
             has_group,
+            has_diagnosis,
             serve: 0,
             served_since_ms: 0,
             starts: 0,
@@ -208,6 +211,7 @@ impl Init {
             starts: self.starts,
             last: self.last,
             has_group: self.has_group,
+            has_diagnosis: self.has_diagnosis,
         };
         match start_serve::start(self.become_serve, story, &self.queue_end) {
             Ok(pid) => {

@@ -1,8 +1,13 @@
 //! Which program inside has a connection, for `serve`: for people who want to know who asks.
 //!
 //! ```text
-//! port ─ /proc/net/tcp{,6} ─► socket ─ /proc/<pid>/fd ─► process ─► its program, its group
+//! connection ─ asked of the kernel, or /proc/net/tcp{,6} ─► socket ─ /proc/<pid>/fd ─► process
+//!                                                            ─► its program, its group
 //! ```
+//!
+//! The list of connections is the whole machine's, filtered: it takes the kernel milliseconds to
+//! go through. So the kernel is asked for the one connection where both of its ends are known, over
+//! a socket that was made before the filter forbade such.
 //!
 //! A process can hide from this (by handing the socket on, by ending) and can bear any name:
 //! what is found is told, and nothing is decided by it. The search is bounded in everything that
@@ -10,10 +15,16 @@
 
 use std::{
     fs::{self, File},
-    io::Read as _,
+    io::{self, Read as _},
+    net::{SocketAddr, SocketAddrV4},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
-use crate::{cgroup::MARKER, sys::process::AsWorker};
+use crate::{
+    cgroup::MARKER,
+    fds,
+    sys::{check, process::AsWorker, retry},
+};
 
 /// How much of the list of connections is read, in bytes: some seven thousand connections.
 const LIST_MAX: u64 = 1 << 20;
@@ -27,6 +38,10 @@ const RECENT: usize = 8;
 const NAME_MAX: usize = 64;
 /// Where a listener shows what a connection never shows.
 const LISTENS: &str = "0A";
+/// The kernel's number for questions about sockets (`linux/sock_diag.h`).
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// The length of such a question.
+const QUESTION: usize = 72;
 
 /// A program with a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,19 +59,67 @@ pub struct Program {
 pub struct Finder {
     /// The last one first.
     recent: Vec<u32>,
+    /// Where the kernel is asked for one connection.
+    diagnosis: Option<OwnedFd>,
 }
 
 impl Finder {
-    /// The program whose end of a connection has this local port; none when there is none (any
-    /// more), or none that the worker owns.
-    pub fn with_port(&mut self, port: u16) -> Option<Program> {
-        let sockets = sockets(port);
+    /// Takes over descriptor [`fds::DIAGNOSIS`], where there is one; once, at the start of `serve`.
+    pub(crate) fn inherited() -> Self {
+        // SAFETY: a query on a number; the first process leaves it open or closed, and nothing
+        // else of `serve` knows it.
+        let diagnosis = unsafe {
+            let open = libc::fcntl(fds::DIAGNOSIS, libc::F_GETFD) >= 0;
+            open.then(|| OwnedFd::from_raw_fd(fds::DIAGNOSIS))
+        };
+        Self { recent: Vec::new(), diagnosis }
+    }
+
+    /// The program whose end of a connection is `own`; the other end is one of `to`, or not known.
+    /// None when there is none (any more), or none that the worker owns.
+    pub fn with_connection(&mut self, own: SocketAddr, to: &[SocketAddr]) -> Option<Program> {
+        let asked = to.iter().filter_map(|to| match (own, *to) {
+            (SocketAddr::V4(own), SocketAddr::V4(to)) => self.ask(own, to).ok(),
+            _ => None,
+        });
+        let known: Vec<String> = asked.collect();
+        let sockets = if known.is_empty() { sockets(own.port()) } else { known };
+        self.holder(&sockets)
+    }
+
+    /// Asks the kernel for the socket with these two ends.
+    fn ask(&self, own: SocketAddrV4, to: SocketAddrV4) -> io::Result<String> {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let socket = self.diagnosis.as_ref().ok_or_else(missing)?;
+        let request = question(own, to);
+        retry(|| {
+            // SAFETY: a buffer of the length given.
+            check(unsafe {
+                libc::send(socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0)
+            })
+        })?;
+        let mut answer = [0u8; 512];
+        // The kernel has answered by the time it takes the request.
+        let length = retry(|| {
+            // SAFETY: as above.
+            check(unsafe {
+                libc::recv(
+                    socket.as_raw_fd(),
+                    answer.as_mut_ptr().cast(),
+                    answer.len(),
+                    libc::MSG_DONTWAIT,
+                )
+            })
+        })?;
+        inode(&answer[..length.unsigned_abs()]).map(link).ok_or_else(missing)
+    }
+    fn holder(&mut self, sockets: &[String]) -> Option<Program> {
         if sockets.is_empty() {
             return None;
         }
         let _as_worker = AsWorker::begin();
         let mut left = DESCRIPTORS_MAX;
-        let mut holds = |pid: u32| holds(pid, &sockets, &mut left);
+        let mut holds = |pid: u32| holds(pid, sockets, &mut left);
         let pid = match self.recent.iter().copied().find(|pid| holds(*pid)) {
             Some(pid) => pid,
             None => processes().find(|pid| holds(*pid))?,
@@ -68,6 +131,40 @@ impl Finder {
     }
 }
 
+/// A request for one connection: `struct nlmsghdr`, `struct inet_diag_req_v2`.
+fn question(own: SocketAddrV4, to: SocketAddrV4) -> [u8; QUESTION] {
+    let mut bytes = [0; QUESTION];
+    bytes[..4].copy_from_slice(&(QUESTION as u32).to_ne_bytes());
+    bytes[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
+    bytes[16] = libc::AF_INET as u8;
+    bytes[17] = libc::IPPROTO_TCP as u8;
+    // In any state.
+    bytes[20..24].copy_from_slice(&u32::MAX.to_ne_bytes());
+    bytes[24..26].copy_from_slice(&own.port().to_be_bytes());
+    bytes[26..28].copy_from_slice(&to.port().to_be_bytes());
+    bytes[28..32].copy_from_slice(&own.ip().octets());
+    bytes[44..48].copy_from_slice(&to.ip().octets());
+    // No cookie.
+    bytes[64..72].copy_from_slice(&[0xff; 8]);
+    bytes
+}
+
+/// The socket's number in an answer (`struct inet_diag_msg`).
+fn inode(answer: &[u8]) -> Option<u32> {
+    let kind = answer.get(4..6)?;
+    if u16::from_ne_bytes([kind[0], kind[1]]) != SOCK_DIAG_BY_FAMILY {
+        return None;
+    }
+    let inode = answer.get(84..88)?;
+    Some(u32::from_ne_bytes([inode[0], inode[1], inode[2], inode[3]])).filter(|inode| *inode != 0)
+}
+
+/// What a descriptor of the socket with this number is a link to.
+fn link(inode: impl std::fmt::Display) -> String {
+    format!("socket:[{inode}]")
+}
+
 /// The sockets with this local port that are connected, as links to them read.
 fn sockets(port: u16) -> Vec<String> {
     let mut found = Vec::new();
@@ -77,6 +174,10 @@ fn sockets(port: u16) -> Vec<String> {
         if read.is_ok() {
             let text = String::from_utf8_lossy(&bytes);
             found.extend(text.lines().skip(1).filter_map(|line| socket(line, port)));
+        }
+        // Going through either list takes as long; few programs are in the second.
+        if !found.is_empty() {
+            break;
         }
     }
     found
@@ -91,7 +192,7 @@ fn socket(line: &str, port: u16) -> Option<String> {
         return None;
     }
     let inode: u64 = fields.nth(5)?.parse().ok()?;
-    (inode != 0).then(|| format!("socket:[{inode}]"))
+    (inode != 0).then(|| link(inode))
 }
 
 fn processes() -> impl Iterator<Item = u32> {
@@ -156,21 +257,41 @@ mod tests {
         }
     }
 
+    fn finder() -> Finder {
+        // SAFETY: integers only; the result is a new descriptor.
+        let diagnosis = unsafe {
+            let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+            let fd = check(libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG)).unwrap();
+            OwnedFd::from_raw_fd(fd)
+        };
+        Finder { recent: Vec::new(), diagnosis: Some(diagnosis) }
+    }
+
     #[test]
     fn the_one_who_connects_is_found() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        let own = stream.local_addr().unwrap().port();
-        let mut finder = Finder::default();
-        // As root this process is not the worker's, and so not looked at.
-        if fs::read_link("/proc/self/exe").is_ok() && !is_root() {
-            let found = finder.with_port(own).unwrap();
-            assert_eq!(found.pid, std::process::id());
-            assert!(found.name.starts_with("boatyard_sandbox"), "{found:?}");
-            assert_eq!(finder.recent, [found.pid]);
+        let there = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(there).unwrap();
+        let own = stream.local_addr().unwrap();
+        let (SocketAddr::V4(from), SocketAddr::V4(to)) = (own, there) else { panic!() };
+        // Both ways lead to the same socket.
+        let asked = finder().ask(from, to).unwrap();
+        assert_eq!(sockets(own.port()), [asked.clone()]);
+        let fd = fs::read_link(format!("/proc/self/fd/{}", stream.as_raw_fd())).unwrap();
+        assert_eq!(fd.to_str(), Some(&*asked));
+        for (mut finder, to) in
+            [(finder(), vec![there]), (Finder::default(), vec![there]), (finder(), vec![])]
+        {
+            // As root this process is not the worker's, and so not looked at.
+            if !is_root() {
+                let found = finder.with_connection(own, &to).unwrap();
+                assert_eq!(found.pid, std::process::id());
+                assert!(found.name.starts_with("boatyard_sandbox"), "{found:?}");
+                assert_eq!(finder.recent, [found.pid]);
+            }
         }
-        assert_eq!(finder.with_port(port), None, "a listener connects to nobody");
+        assert!(finder().ask(to, SocketAddrV4::new(*to.ip(), 1)).is_err());
+        assert_eq!(finder().with_connection(there, &[]), None, "a listener connects to nobody");
     }
 
     fn is_root() -> bool {

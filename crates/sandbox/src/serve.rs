@@ -11,6 +11,7 @@ use crate::{
     Result, cgroup,
     error::Step as _,
     fds,
+    programs::Finder,
     sys::{process::close_on_exec_from, socket},
 };
 
@@ -24,6 +25,8 @@ pub struct Inherited {
     /// The workspace's own group, the parent of every session's; none where there is no
     /// version 2.
     pub group: Option<OwnedFd>,
+    /// Finds out which program has a connection.
+    pub finder: Finder,
     /// How many times the workspace was started.
     pub generation: u64,
     /// How many times `serve` was started in this generation, from 1.
@@ -101,6 +104,7 @@ impl Inherited {
             connections: Connections { socket: connections },
             spool,
             group: cgroup::inherited(),
+            finder: Finder::inherited(),
             generation,
             starts,
             last,

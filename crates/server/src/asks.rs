@@ -278,7 +278,7 @@ impl Watcher {
     async fn named(&self, new: NewAsk) -> NewAsk {
         let hub = self.shared.hub.get().and_then(Weak::upgrade).map(|shared| Hub { shared });
         let (Some(hub), Some(peer)) = (hub, self.peer) else { return new };
-        let program = hub.who_connects(new.workspace, peer.port()).await;
+        let program = hub.who_connects(new.workspace, peer, None).await;
         NewAsk { program: program.map(|program| program.name.clone()), ..new }
     }
 

@@ -63,8 +63,13 @@ impl LogSink for Traffic {
         self.queue.record(record);
     }
 
-    fn begun(&self, workspace: WorkspaceId, peer: SocketAddr) -> Option<Who> {
-        self.who.get()?.look(workspace, peer.port())
+    fn begun(
+        &self,
+        workspace: WorkspaceId,
+        peer: SocketAddr,
+        to: Option<SocketAddr>,
+    ) -> Option<Who> {
+        self.who.get()?.look(workspace, peer, to)
     }
 }
 

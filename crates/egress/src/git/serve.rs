@@ -78,7 +78,7 @@ impl GitGateway {
         let parts = &*self.0;
         let mut record =
             Pending::new(caller.workspace, request.method().as_str(), Arc::clone(&parts.log))
-                .by(caller.peer.and_then(|peer| parts.log.begun(caller.workspace, peer)).as_ref());
+                .by(caller.peer.and_then(|peer| parts.log.begun(caller.workspace, peer, None)).as_ref());
         record.set(|record| record.way = RequestWay::Git);
         record.traffic = Arc::clone(&caller.traffic);
         let asked = address::parse(request.method(), request.uri(), path);

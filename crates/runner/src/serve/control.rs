@@ -1,6 +1,7 @@
 //! The `control` stream: requests of the server, answered as they get done.
 
 use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -18,6 +19,12 @@ use super::Runner;
 
 /// How many requests may be under way; more wait in the link.
 const UNDER_WAY: usize = 64;
+
+/// Where programs connect that know of a proxy, or of the gateway.
+const LISTENERS: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), boatyard_sandbox::EGRESS_PORT),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), boatyard_sandbox::GATEWAY_PORT),
+];
 
 /// How long commands, and what they left behind, have to end by themselves.
 const GRACE: Duration = Duration::from_millis(500);
@@ -78,11 +85,17 @@ fn read(bytes: &[u8]) -> Option<(u64, Result<Request, Failure>)> {
 }
 
 impl Runner {
-    /// The program with the connection at `port`. One search at a time: who asks in the meantime
-    /// waits in the pool's queue.
-    async fn who_connects(&self, port: u16) -> Result<Reply, Failure> {
+    /// The program with a connection. One search at a time: who asks in the meantime waits in the
+    /// pool's queue.
+    async fn who_connects(
+        &self,
+        own: SocketAddr,
+        to: Option<SocketAddr>,
+    ) -> Result<Reply, Failure> {
+        let to = to.map_or_else(|| LISTENERS.to_vec(), |to| vec![to]);
         let finder = Arc::clone(&self.finder);
-        let search = move || finder.lock().unwrap_or_else(PoisonError::into_inner).with_port(port);
+        let search =
+            move || finder.lock().unwrap_or_else(PoisonError::into_inner).with_connection(own, &to);
         let found = tokio::task::spawn_blocking(search).await.map_err(|error| Failure {
             code: FailureCode::Internal,
             message: format!("the search for a program ended early: {error}"),
@@ -110,7 +123,7 @@ impl Runner {
                 })?;
                 Ok(Reply::Done)
             }
-            Request::WhoConnects { port } => self.who_connects(port).await,
+            Request::WhoConnects { own, to } => self.who_connects(own, to).await,
             request => self.sessions.request(request).await,
         }
     }

@@ -103,6 +103,7 @@ impl Place {
             cgroup: None,
             spool: self.spool.try_clone().unwrap(),
             spool_capacity,
+            finder: Default::default(),
         };
         Runner::new(setup).await.unwrap()
     }

@@ -25,6 +25,7 @@ pub(super) struct Story {
     pub(super) starts: u32,
     pub(super) last: Last,
     pub(super) has_group: bool,
+    pub(super) has_diagnosis: bool,
 }
 
 /// Starts `serve`; its process id.
@@ -60,8 +61,13 @@ fn become_serve(story: Story, queue_end: &OwnedFd) -> io::Result<Inherited> {
         if !story.has_group {
             libc::close(fds::CGROUP);
         }
+        let mut first = fds::CGROUP + 1;
+        if story.has_diagnosis {
+            check(libc::dup2(fds::DIAGNOSIS_KEPT, fds::DIAGNOSIS))?;
+            first = fds::DIAGNOSIS + 1;
+        }
         // The other listeners are among them.
-        check(libc::syscall(libc::SYS_close_range, fds::CGROUP + 1, u32::MAX, 0))?;
+        check(libc::syscall(libc::SYS_close_range, first, u32::MAX, 0))?;
     }
     // For people who look at the list of processes.
     // SAFETY: a constant C string.

@@ -15,7 +15,7 @@
 //! A socket belongs to the network in which it was made: the server accepts on it from outside,
 //! nothing is forwarded inside, and there is no way out that could be left open.
 
-mod netlink;
+pub(crate) mod netlink;
 mod rules;
 
 use std::{
@@ -100,6 +100,10 @@ pub(crate) fn open(capture: Capture) -> Result<Vec<(i32, OwnedFd)>> {
     }
     made.push((fds::DNS, names_asked().step("socket for names")?));
     made.push((fds::NAMES, memory::plain(c"boatyard-names").step("memory for names")?));
+    // Without, connections are looked for in a list, which takes longer.
+    if let Ok(socket) = netlink::socket(libc::NETLINK_SOCK_DIAG) {
+        made.push((fds::DIAGNOSIS_KEPT, socket));
+    }
     Ok(made)
 }
 

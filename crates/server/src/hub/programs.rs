@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -40,19 +41,19 @@ pub(super) struct Programs {
 
 impl Programs {
     /// What is known of a connection; the inner `None` is known as well.
-    fn known(&self, key: (WorkspaceId, u16)) -> Option<Option<Arc<Program>>> {
+    fn known(&self, key: (WorkspaceId, u16), now: Instant) -> Option<Option<Arc<Program>>> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, program) = found.get(&key)?;
-        (at.elapsed() < HOLDS).then(|| program.clone())
+        (now.duration_since(*at) < HOLDS).then(|| program.clone())
     }
 
-    fn keep(&self, key: (WorkspaceId, u16), program: Option<Arc<Program>>) {
+    fn keep(&self, key: (WorkspaceId, u16), program: Option<Arc<Program>>, now: Instant) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if found.len() >= KEPT {
-            found.retain(|_, (at, _)| at.elapsed() < HOLDS);
+            found.retain(|_, (at, _)| now.duration_since(*at) < HOLDS);
         }
         if found.len() < KEPT {
-            found.insert(key, (Instant::now(), program));
+            found.insert(key, (now, program));
         }
     }
 
@@ -71,12 +72,18 @@ impl Programs {
 }
 
 impl Hub {
-    /// The program whose end of a connection has this port inside a workspace, as it calls itself;
-    /// none when it is gone, or was not found in time. Never wakes anything.
-    pub async fn who_connects(&self, workspace: WorkspaceId, port: u16) -> Option<Arc<Program>> {
+    /// The program whose end of a connection this is inside a workspace, as it calls itself; none
+    /// when it is gone, or was not found in time. `to` is where it wanted to go, if that was caught.
+    /// Never wakes anything.
+    pub async fn who_connects(
+        &self,
+        workspace: WorkspaceId,
+        own: SocketAddr,
+        to: Option<SocketAddr>,
+    ) -> Option<Arc<Program>> {
         let programs = &self.shared.programs;
-        let key = (workspace, port);
-        if let Some(known) = programs.known(key) {
+        let key = (workspace, own.port());
+        if let Some(known) = programs.known(key, Instant::now()) {
             return known;
         }
         let place = {
@@ -88,13 +95,13 @@ impl Hub {
         let asked = async {
             let _turn = turn.acquire().await.ok()?;
             // Whoever had the turn before may have asked the same.
-            if let Some(known) = programs.known(key) {
+            if let Some(known) = programs.known(key, Instant::now()) {
                 return known;
             }
-            match attached.ask(Request::WhoConnects { port }).await {
+            match attached.ask(Request::WhoConnects { own, to }).await {
                 Ok(Reply::Program { found }) => {
                     let found = found.map(tidy).map(Arc::new);
-                    programs.keep(key, found.clone());
+                    programs.keep(key, found.clone(), Instant::now());
                     found
                 }
                 // An earlier runner does not understand; a link that ended tells nothing.
@@ -119,22 +126,22 @@ mod tests {
         Program { name: name.to_owned(), pid: 7, session: None }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_holds_for_a_while_and_there_are_never_too_many() {
+    #[test]
+    fn an_answer_holds_for_a_while_and_there_are_never_too_many() {
         let programs = Programs::default();
-        let workspace = WorkspaceId::new();
-        programs.keep((workspace, 1), Some(Arc::new(program("curl"))));
-        programs.keep((workspace, 2), None);
-        assert_eq!(programs.known((workspace, 1)).unwrap().unwrap().name, "curl");
-        assert_eq!(programs.known((workspace, 2)), Some(None));
-        assert_eq!(programs.known((workspace, 3)), None);
+        let (workspace, now) = (WorkspaceId::new(), Instant::now());
+        programs.keep((workspace, 1), Some(Arc::new(program("curl"))), now);
+        programs.keep((workspace, 2), None, now);
+        assert_eq!(programs.known((workspace, 1), now).unwrap().unwrap().name, "curl");
+        assert_eq!(programs.known((workspace, 2), now), Some(None));
+        assert_eq!(programs.known((workspace, 3), now), None);
         for port in 0..4000 {
-            programs.keep((workspace, port), None);
+            programs.keep((workspace, port), None, now);
         }
         assert_eq!(programs.found.lock().unwrap().len(), KEPT);
-        tokio::time::advance(HOLDS).await;
-        assert_eq!(programs.known((workspace, 1)), None);
-        programs.keep((workspace, 9), None);
+        let later = now + HOLDS;
+        assert_eq!(programs.known((workspace, 1), later), None);
+        programs.keep((workspace, 9), None, later);
         assert_eq!(programs.found.lock().unwrap().len(), 1);
     }
 

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -55,8 +56,13 @@ impl Programs {
         Self { hub: Arc::downgrade(&hub.shared), budgets: Mutex::default() }
     }
 
-    /// What will be known of the connection whose own end is at this port.
-    pub(super) fn look(&self, workspace: WorkspaceId, port: u16) -> Option<Who> {
+    /// What will be known of the connection whose own end this is.
+    pub(super) fn look(
+        &self,
+        workspace: WorkspaceId,
+        own: SocketAddr,
+        to: Option<SocketAddr>,
+    ) -> Option<Who> {
         if !self.may_ask(workspace) {
             return None;
         }
@@ -64,7 +70,7 @@ impl Programs {
         let who = Who::default();
         let found = who.clone();
         tokio::spawn(async move {
-            if let Some(program) = hub.who_connects(workspace, port).await {
+            if let Some(program) = hub.who_connects(workspace, own, to).await {
                 let session = program.session;
                 found.is(Named { program: Arc::from(program.name.as_str()), session });
             }

@@ -129,9 +129,9 @@ pub async fn who_connects_is_told(suite: &Suite) {
         let taken = listener.try_clone().unwrap();
         let accepted = tokio::task::spawn_blocking(move || accept(&taken));
         let (mut stream, _) = accepted.await.unwrap();
-        let port = stream.peer_addr().unwrap().port();
+        let (own, to) = (stream.peer_addr().unwrap(), stream.local_addr().ok());
         let Reply::Program { found: Some(program) } =
-            inside.ask(Request::WhoConnects { port }).await
+            inside.ask(Request::WhoConnects { own, to }).await
         else {
             panic!("nobody is found")
         };
@@ -140,7 +140,8 @@ pub async fn who_connects_is_told(suite: &Suite) {
         assert_ne!(pid.replace(program.pid), pid);
         writeln!(stream, "go on").unwrap();
         assert_eq!(waiting.output().await.stdout, "over\n");
-        let Reply::Program { found: None } = inside.ask(Request::WhoConnects { port }).await else {
+        let Reply::Program { found: None } = inside.ask(Request::WhoConnects { own, to }).await
+        else {
             panic!("somebody who is gone is found")
         };
     }

@@ -51,11 +51,7 @@ impl Messages {
     /// Sends them to `protocol` (`NETLINK_…`) and waits until each was dealt with. One at least
     /// must ask for an answer (`NLM_F_ACK`), and must be the last that can fail.
     pub(super) fn send(self, protocol: i32) -> io::Result<()> {
-        // SAFETY: integers only; the result is a new descriptor.
-        let socket = unsafe {
-            let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-            OwnedFd::from_raw_fd(check(libc::socket(libc::AF_NETLINK, kind, protocol))?)
-        };
+        let socket = socket(protocol)?;
         retry(|| {
             // SAFETY: a buffer of the length given. What is not addressed goes to the kernel.
             check(unsafe {
@@ -86,6 +82,13 @@ impl Messages {
             }
         }
     }
+}
+
+/// A socket to a part of the kernel (`NETLINK_…`).
+pub(super) fn socket(protocol: i32) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // SAFETY: integers only; the result is a new descriptor.
+    unsafe { Ok(OwnedFd::from_raw_fd(check(libc::socket(libc::AF_NETLINK, kind, protocol))?)) }
 }
 
 /// Whether something was answered; the first failure.
