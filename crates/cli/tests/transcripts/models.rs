@@ -27,14 +27,14 @@ const QUESTION: &str =
     r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"[[say:Hello]]"}]}"#;
 
 /// A provider on loopback that keeps what it was asked.
-struct Provider {
+pub(crate) struct Provider {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Provider {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -56,7 +56,7 @@ impl Provider {
         Self { address, seen, _runtime: runtime }
     }
 
-    fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -71,7 +71,7 @@ impl Provider {
 }
 
 /// A yard whose server has these settings beside the two keys.
-fn yard(provider: &Provider, more: &str) -> Yard {
+pub(crate) fn yard(provider: &Provider, more: &str) -> Yard {
     let yard = Yard::without_server();
     let key = yard.path("anthropic.key");
     fs::write(&key, format!("{FILE_KEY}\n")).unwrap();
@@ -94,7 +94,7 @@ fn yard(provider: &Provider, more: &str) -> Yard {
 }
 
 /// What a command in a workspace prints.
-fn sh(yard: &Yard, workspace: &str, script: &str) -> String {
+pub(crate) fn sh(yard: &Yard, workspace: &str, script: &str) -> String {
     let output =
         yard.command(&["workspace", "exec", workspace, "--", "sh", "-c", script]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -89,6 +89,11 @@ pub trait Source: fmt::Debug + Send + Sync {
         0
     }
 
+    /// Whether there is any.
+    fn is_there(&self) -> bool {
+        true
+    }
+
     /// The material as it is now.
     fn read(&self) -> Later<Result<Secret, String>>;
 
@@ -155,6 +160,10 @@ impl Managed {
     #[must_use]
     pub fn renewed_at(self, token_url: Option<String>) -> Self {
         Self { token_url, ..self }
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.source.is_there()
     }
 
     pub(super) fn remedy(&self) -> String {

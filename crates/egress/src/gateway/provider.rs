@@ -284,7 +284,11 @@ impl Provider {
 
     /// Whether a request could be made: it has a key, or needs none.
     pub fn is_ready(&self) -> bool {
-        !matches!(self.credential, Kept::Missing)
+        match &self.credential {
+            Kept::Fixed(_) => true,
+            Kept::Missing => false,
+            Kept::Managed(managed) => managed.is_there(),
+        }
     }
 
     /// The host and port that it is reached at; none for the scripted one.

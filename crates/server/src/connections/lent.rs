@@ -60,6 +60,10 @@ impl Source for Lent {
         self.connections.named(BUILT_IN_ORGANIZATION, &self.name).map_or(0, |(_, version)| version)
     }
 
+    fn is_there(&self) -> bool {
+        self.id().is_ok()
+    }
+
     fn read(&self) -> Later<Result<Secret, String>> {
         let value = self.id().and_then(|id| {
             let value = self.connections.value(id).map_err(|withheld| withheld.why)?;
@@ -81,7 +85,7 @@ impl Source for Lent {
         let name = &self.name;
         format!(
             "give the connection a good value by `boatyard connection rotate {name}`, or add it by \
-             `boatyard connection add {name} --kind model`"
+             `boatyard connection add model --name {name}`"
         )
     }
 }

@@ -58,12 +58,15 @@ pub(crate) struct State {
     pending: VecDeque<Pending>,
 }
 
+/// When what has no beginning began: before everything, and before every month that has one.
+pub(crate) const ALWAYS: Timestamp = Timestamp(-1);
+
 /// When the period of a budget began.
 pub(crate) fn since(period: BudgetPeriod, now: Timestamp) -> Timestamp {
     match period {
         BudgetPeriod::Day => day_of(now),
         BudgetPeriod::Month => month_of(now),
-        BudgetPeriod::Total => Timestamp(0),
+        BudgetPeriod::Total => ALWAYS,
     }
 }
 
@@ -148,7 +151,7 @@ impl State {
             let key = BudgetKey::attempt(attempt);
             // One that was raised has a row, which says what it is now.
             if !limits.iter().any(|known| known.key == key) {
-                limits.push(Limit { key, since: Timestamp(0), limit, base: limit });
+                limits.push(Limit { key, since: ALWAYS, limit, base: limit });
             }
         }
         Some(limits)

@@ -33,8 +33,8 @@ super::table::section! {
         /// The models that it has, for agents that must be told (OpenCode): chosen as
         /// `compatible/<model>`.
         models: Vec<String> = Vec::new(), example "[\"qwen3-coder\"]";
-        /// The connection that holds the credential, by its name or id, in place of a file: see
-        /// `boatyard connection`. It may be rotated while the server runs.
+        /// The connection that holds the credential, by its name or id: see `boatyard connection`.
+        /// It goes before a file, and may be rotated while the server runs.
         connection: Option<String> = None, example "\"claude-team\"";
         /// What the credential is: `key`; `bearer`, a token that goes as one; `claude` or `chatgpt`,
         /// a subscription's; `aws`, an access key for Bedrock; `google`, the key of a service account
@@ -127,9 +127,6 @@ impl Provider {
     fn check(&self, name: &str) -> Result<(), String> {
         self.auth()?;
         self.prices()?;
-        if self.connection.is_some() && self.key_file.is_some() {
-            return Err("it has both `key_file` and `connection`; say one of them".to_owned());
-        }
         let is_region = |region: &str| {
             region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
