@@ -103,7 +103,8 @@ pub struct Connection {
     pub id: ConnectionId,
     /// What people call it.
     pub name: String,
-    /// `github`, `gitlab`, `npm`, `pypi`, `cargo`, `docker`, `openai`, `generic`.
+    /// `github`, `gitlab`, `npm`, `pypi`, `cargo`, `docker`, `openai`, `model`, `git`,
+    /// `generic`.
     pub kind: String,
     /// Where it goes.
     pub binding: ConnectionBinding,

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agent, answer, apply, attach, backup, bench, budget, completion, connection, diff, doctor, egress,
-    exec, gc, internal, job, logs, prompt, push, repository, restore, run, service, session, stop,
-    task, up, usage, workspace,
+    agent, answer, apply, attach, backup, bench, budget, completion, connection, diff, doctor,
+    egress, exec, gc, internal, job, logs, prompt, push, repository, restore, run, service,
+    session, stop, task, up, usage, workspace,
 };
 
 /// Runs coding agents in isolated workspaces, on machines that you own.

@@ -350,3 +350,6 @@ impl Bindings for Shared {
         Box::pin(std::future::ready(Ok(bindings)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,7 +137,7 @@ impl Vault {
                 }
                 Err(error) => {
                     self.lock(&rows, &crate::chain(&error));
-                    return Ok(());
+                    return self.without_loss().await;
                 }
             };
             self.write().masters = keys;
@@ -146,13 +146,25 @@ impl Vault {
             return self.begin().await;
         }
         let locked = self.load(&rows);
-        if locked > 0 {
+        if locked > 0 && shared.source == Source::Generated {
+            self.lock(&rows, &format!("{} holds another master key", shared.source.words()));
+            self.without_loss().await?;
+        } else if locked > 0 {
             self.lock(&rows, &format!("{} holds another master key", shared.source.words()));
         } else {
             self.write().locked = None;
             self.rewrap(&rows).await?;
         }
         Ok(())
+    }
+
+    /// Begins anew with a master key of our own where nothing is lost by that, as in what was
+    /// restored from a backup without it.
+    async fn without_loss(&self) -> Result<(), Error> {
+        if self.0.store.seals_anything().await? {
+            return Ok(());
+        }
+        self.anew().await
     }
 
     /// Makes the first keys.
@@ -412,13 +424,16 @@ impl Vault {
     /// # Errors
     /// When the vault is not locked.
     pub async fn begin_anew(&self) -> Result<(), Error> {
-        let shared = &self.0;
-        let _changing = shared.changing.lock().await;
+        let _changing = self.0.changing.lock().await;
         if self.locked().is_none() {
-            return Err(Error::Same(
-                "the vault is not locked: nothing need be forgotten".to_owned(),
-            ));
+            let detail = "the vault is not locked: nothing need be forgotten";
+            return Err(Error::Same(detail.to_owned()));
         }
+        self.anew().await
+    }
+
+    async fn anew(&self) -> Result<(), Error> {
+        let shared = &self.0;
         if shared.source == Source::Generated {
             let keys = match master::read(&Source::Generated, &shared.data) {
                 Ok(keys) => keys,
@@ -442,7 +457,7 @@ impl Vault {
             }
         }
         let rows = shared.store.vault_keys().await?;
-        self.load(&rows);
+        let _all_open = self.load(&rows);
         let has = |purpose| rows.iter().any(|row| row.purpose == purpose && row.retired.is_none());
         for purpose in [VaultKeyPurpose::Data, VaultKeyPurpose::Placeholder] {
             if !has(purpose) {

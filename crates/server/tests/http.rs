@@ -2,6 +2,8 @@
 
 #[path = "http/bad_input.rs"]
 mod bad_input;
+#[path = "http/connections.rs"]
+mod connections;
 #[path = "http/documents.rs"]
 mod documents;
 #[path = "http/egress.rs"]

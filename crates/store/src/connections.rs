@@ -374,6 +374,17 @@ impl Store {
         read_all!(self, ConnectionRow, sql, since)
     }
 
+    /// Whether anything is sealed by the vault.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn seals_anything(&self) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM connection WHERE removed IS NULL)
+                       OR EXISTS (SELECT 1 FROM git_key)";
+        let found = read_one!(self, (bool,), sql)?;
+        Ok(found.is_some_and(|(found,)| found))
+    }
+
     /// A connection that is there.
     ///
     /// # Errors

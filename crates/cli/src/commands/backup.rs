@@ -48,17 +48,23 @@ const LEFT_OUT: [&str; 11] = [
     "authorities.pem",
     "boatyard.db",
 ];
+/// The master key of the vault: whoever has a backup with it has every credential.
+pub(crate) const MASTER_KEY: &str = "vault.key";
 /// Bytes that are read at a time.
 const CHUNK: usize = 1 << 20;
 
 /// Saves database, blobs, mirrors and keys, while a server runs or not.
 ///
-/// The files of workspaces are not part of it; results of tasks are, in the mirrors. Keep it as
-/// safe as the data folder: keys are in it.
+/// The files of workspaces are not part of it; results of tasks are, in the mirrors. Stored
+/// credentials are in it sealed; the master key that opens them is not, unless --with-master-key says
+/// so. Keep it as safe as the data folder all the same: keys of the API are in it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A folder that is not there yet, or a file that ends with .tar, .tar.gz or .tar.zst
     target: PathBuf,
+    /// Save vault.key of the data folder, too: whoever has the backup then has every credential
+    #[arg(long)]
+    with_master_key: bool,
 }
 
 /// What a backup says of itself.
@@ -106,7 +112,14 @@ pub(crate) async fn run(args: Args, global: &Global, output: &Output) -> Result<
         true => beside(&args.target)?,
         false => args.target.clone(),
     };
-    let result = save(&folder, &work).await.and_then(|manifest| {
+    let with_key = args.with_master_key;
+    let left_out = move |name: &str| {
+        LEFT_OUT.contains(&name)
+            || is_database_file(name)
+            || name.starts_with(MASTER_KEY) && (name != MASTER_KEY || !with_key)
+    };
+    let has_key = folder.path().join(MASTER_KEY).exists();
+    let result = save(&folder, &work, &left_out).await.and_then(|manifest| {
         if is_archive {
             pack(&work, &args.target)?;
         }
@@ -121,6 +134,7 @@ pub(crate) async fn run(args: Args, global: &Global, output: &Output) -> Result<
     if output.is_json() {
         output.json(&serde_json::json!({
             "backup": args.target, "files": manifest.files.len(), "bytes": sum,
+            "master_key": manifest.files.contains_key(MASTER_KEY),
         }))?;
     } else {
         output.line(format!(
@@ -130,6 +144,17 @@ pub(crate) async fn run(args: Args, global: &Global, output: &Output) -> Result<
             args.target.display()
         ))?;
         output.note("It holds keys: keep it as safe as the data folder.");
+        match (has_key, with_key) {
+            (true, true) => output.note(
+                "The vault's master key is in it: whoever has it has every stored credential.",
+            ),
+            (true, false) => output.note(format!(
+                "The vault's master key is not in it: without {} the stored credentials can't be \
+                 opened. Keep that file apart, or save it too with --with-master-key.",
+                folder.path().join(MASTER_KEY).display()
+            )),
+            (false, _) => {}
+        }
     }
     Ok(Exit::Done)
 }
@@ -150,12 +175,16 @@ pub(crate) fn beside(archive: &Path) -> Result<PathBuf> {
     Ok(folder.keep())
 }
 
-async fn save(folder: &DataFolder, target: &Path) -> Result<Manifest> {
+async fn save(
+    folder: &DataFolder,
+    target: &Path,
+    left_out: &dyn Fn(&str) -> bool,
+) -> Result<Manifest> {
     let data = target.join("data");
     make_private(target)?;
     make_private(&data)?;
     copy_database(&folder.database(), &data.join("boatyard.db")).await?;
-    copy_folder(folder.path(), &data, &|name| LEFT_OUT.contains(&name) || is_database_file(name))?;
+    copy_folder(folder.path(), &data, left_out)?;
     let manifest = Manifest {
         format: FORMAT,
         data_format: data::FORMAT,

@@ -57,8 +57,8 @@ pub(crate) enum Command {
 /// variables that are named; Boatyard puts the value into requests to the hosts that it is bound to,
 /// and nowhere else.
 ///
-/// Kinds: github, gitlab, npm, pypi, cargo, docker, openai, git, generic. A kind knows hosts, places and
-/// variables; what is named here takes their place.
+/// Kinds: github, gitlab, npm, pypi, cargo, docker, openai, model, git, generic. A kind knows hosts,
+/// places and variables; what is named here takes their place.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddArgs {
     /// The kind

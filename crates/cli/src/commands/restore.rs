@@ -70,13 +70,24 @@ pub(crate) async fn run(args: Args, global: &Global, output: &Output) -> Result<
         output.note(
             "Files of workspaces are not part of a backup: tasks can be read, results applied.",
         );
+        if !folder.path().join(backup::MASTER_KEY).exists() {
+            output.note(format!(
+                "The master key of stored credentials is not part of it: if Boatyard made it, put \
+                 {} back into {} before the next start.",
+                backup::MASTER_KEY,
+                folder.path().display()
+            ));
+        }
     }
     Ok(Exit::Done)
 }
 
 fn restore(source: &Path, folder: &DataFolder) -> Result<(Manifest, Option<PathBuf>)> {
     let manifest = check(source)?;
-    let aside = move_aside(folder.path())?;
+    let mut brought = BROUGHT.to_vec();
+    // One that is there stays where the backup has none: it may open what the backup holds.
+    brought.extend(manifest.files.contains_key(backup::MASTER_KEY).then_some(backup::MASTER_KEY));
+    let aside = move_aside(folder.path(), &brought)?;
     backup::copy_folder(&source.join("data"), folder.path(), &|_| false)?;
     give(folder.path())?;
     Ok((manifest, aside))
@@ -117,8 +128,8 @@ fn check(source: &Path) -> Result<Manifest> {
 }
 
 /// Moves what a backup brings out of the way.
-fn move_aside(folder: &Path) -> Result<Option<PathBuf>> {
-    let there: Vec<&str> = BROUGHT.into_iter().filter(|name| folder.join(name).exists()).collect();
+fn move_aside(folder: &Path, brought: &[&str]) -> Result<Option<PathBuf>> {
+    let there: Vec<&&str> = brought.iter().filter(|name| folder.join(name).exists()).collect();
     if there.is_empty() {
         return Ok(None);
     }

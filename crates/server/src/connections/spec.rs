@@ -135,11 +135,12 @@ pub(crate) fn compile(name: &str, binding: &ConnectionBinding) -> Result<Compile
     if let Some((field, count)) = lists.into_iter().find(|(_, count)| *count > MOST) {
         return Err(Problem::invalid(at(field), format!("{count} are too many: {MOST} at most")));
     }
-    if binding.hosts.is_empty() {
+    // One of both alone is a mistake; with neither it is for Boatyard's own use.
+    if binding.hosts.is_empty() && !binding.places.is_empty() {
         let detail = "a credential that is bound to no host goes nowhere";
         return Err(Problem::invalid(at("hosts"), detail).with_next("Name its hosts with --host."));
     }
-    if binding.places.is_empty() {
+    if binding.places.is_empty() && !binding.hosts.is_empty() {
         let detail = "it says of no place in a request where the credential goes";
         return Err(Problem::invalid(at("places"), detail).with_next(
             "Name one with --place: bearer, header:NAME, `header:NAME=token {}`, basic, basic:USER, \

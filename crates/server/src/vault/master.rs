@@ -359,7 +359,9 @@ mod tests {
         fs::write(&file, "\n").unwrap();
         check(&with_file, None, "holds nothing");
         let command = |argv: &str| settings(&format!("key_command = [{argv}]"));
-        check(&command(&format!("\"echo\", \"{ONE}\"")), None, "`[vault] key_command` 1");
+        fs::write(&file, ONE).unwrap();
+        let cat = command(&format!("\"cat\", \"{}\"", file.display()));
+        check(&cat, None, "`[vault] key_command` 1");
         check(&command("\"false\""), None, "failed (exit status: 1)");
         check(&command("\"/nowhere/x\""), None, "can't be started");
         check(&command("\"true\""), None, "holds nothing");

@@ -2,7 +2,7 @@ use std::ffi::OsString;
 
 use boatyard_egress::broker::Shape;
 use boatyard_model::{ConnectionId, WorkspaceId};
-use boatyard_store::Options;
+use boatyard_store::{NewConnection, Options};
 
 use super::*;
 use crate::settings::Settings;
@@ -114,6 +114,18 @@ async fn a_vault_without_its_master_key_is_locked_and_can_begin_anew() {
     let vault = house.vault(Some(ONE)).await;
     let sealed = vault.seal("thing 1", b"hidden").unwrap();
     assert!(vault.begin_anew().await.is_err());
+    // Something must be there that would be lost.
+    let row = NewConnection {
+        id: ConnectionId::new(),
+        owner: Owner::BUILT_IN,
+        name: "x".to_owned(),
+        kind: "generic".to_owned(),
+        binding: "{}".to_owned(),
+        sealed: sealed.text.clone(),
+        sealed_by: sealed.by.clone(),
+        expires: None,
+    };
+    house.store.write(move |tx| Box::pin(tx.create_connection(row))).await.unwrap();
     for wrong in [None, Some(TWO)] {
         let vault = house.vault(wrong).await;
         let why = vault.locked().unwrap();
@@ -129,4 +141,15 @@ async fn a_vault_without_its_master_key_is_locked_and_can_begin_anew() {
     assert!(opened(&vault, &sealed).unwrap_err().contains("another key"));
     let again = vault.seal("thing 1", b"x").unwrap();
     assert_eq!(opened(&house.vault(Some(TWO)).await, &again).unwrap(), b"x");
+}
+
+#[tokio::test]
+async fn where_nothing_is_sealed_a_lost_master_key_of_our_own_is_no_matter() {
+    let house = House::new().await;
+    house.vault(None).await;
+    std::fs::remove_file(house.folder.path().join(FILE)).unwrap();
+    let vault = house.vault(None).await;
+    assert_eq!(vault.locked(), None);
+    let sealed = vault.seal("thing 1", b"x").unwrap();
+    assert_eq!(opened(&house.vault(None).await, &sealed).unwrap(), b"x");
 }
