@@ -142,7 +142,7 @@ fn a_request_waits_for_a_person_and_each_answer_does_what_it_says() {
         ["succeeded", "failed"].contains(&task["state"].as_str().unwrap_or_default())
     });
     assert_eq!(task["state"], "succeeded", "{task:#}");
-    let logs = yard.run(&["logs", id(&task)]);
+    let logs = yard.run(&["logs", "-v", id(&task)]);
     for words in [
         "asks to reach GET 127.0.0.1:",
         "by curl",
@@ -237,11 +237,12 @@ fn where_nobody_can_answer_the_command_says_how_and_no_answer_is_a_no() {
     );
     assert!(ran.ends_with("[5]\n"), "{ran}");
     let task = when(&yard, &["task", "show", "@last"], |task| task["state"] == "succeeded");
-    let logs = yard.run(&["logs", id(&task)]);
+    let logs = yard.run(&["logs", "-v", id(&task)]);
     assert!(logs.contains("Nobody answered in time: it was refused."), "{logs}");
-    assert!(logs.contains("says to ask, and nobody answered within 2 s"), "{logs}");
     let log = when(&yard, &["egress", "log"], |log| !log["items"][0].is_null());
     assert_eq!(log["items"][0]["verdict"], "asked_expired", "{log:#}");
+    let reason = log["items"][0]["reason"].as_str().unwrap();
+    assert!(reason.ends_with("says to ask, and nobody answered within 2 s"), "{reason}");
 }
 
 #[test]
@@ -275,7 +276,7 @@ fn a_question_outlives_the_server_that_asked_it() {
     assert_eq!(same["items"][0]["id"], ask["id"]);
     yard.json(&["egress", "answer", id(&ask), "workspace"]);
     let task = when(&yard, &["task", "show", "@last"], |task| task["state"] == "succeeded");
-    let logs = yard.run(&["logs", id(&task)]);
+    let logs = yard.run(&["logs", "-v", id(&task)]);
     assert!(logs.contains("you are at /x"), "{logs}");
     assert!(logs.contains("Allowed in this workspace from now on ("), "{logs}");
 }
