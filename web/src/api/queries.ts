@@ -80,6 +80,13 @@ export const session = (id: string) =>
     queryFn: () => unwrap(api.GET("/api/sessions/{id}", { params: { path: { id } } })),
   });
 
+/** Where a session works. */
+export const workspace = (id: string) =>
+  queryOptions({
+    queryKey: ["workspace", id],
+    queryFn: () => unwrap(api.GET("/api/workspaces/{id}", { params: { path: { id } } })),
+  });
+
 export const waitingPrompts = (id: string) =>
   queryOptions({
     queryKey: ["prompts", id],

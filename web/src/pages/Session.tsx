@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
 import { useEffect } from "react";
-import { session as sessionQuery } from "../api/queries";
+import { session as sessionQuery, workspace as workspaceQuery } from "../api/queries";
 import { AgentBar } from "../components/AgentBar";
 import { Live } from "../components/Live";
 import { State } from "../components/State";
@@ -34,9 +34,22 @@ export function Session() {
         <AgentBar id={id} />
         <p className="font-mono text-xs text-faint">
           {session.workspace} {session.cwd}
+          <Isolation workspace={session.workspace} />
         </p>
       </div>
       <Live key={id} session={id} state={session.state} task={session.task ?? undefined} />
     </div>
+  );
+}
+
+/** How strongly the session's workspace is shut off. */
+function Isolation({ workspace }: { workspace: string }) {
+  const { data } = useQuery(workspaceQuery(workspace));
+  if (!data?.isolation) return null;
+  return (
+    <span title="How strongly the workspace is shut off; `boatyard doctor` explains it">
+      {" "}
+      isolation {data.isolation}
+    </span>
   );
 }
