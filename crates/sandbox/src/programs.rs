@@ -276,7 +276,7 @@ mod tests {
         let (SocketAddr::V4(from), SocketAddr::V4(to)) = (own, there) else { panic!() };
         // Both ways lead to the same socket.
         let asked = finder().ask(from, to).unwrap();
-        assert_eq!(sockets(own.port()), [asked.clone()]);
+        assert_eq!(sockets(own.port()), std::slice::from_ref(&asked));
         let fd = fs::read_link(format!("/proc/self/fd/{}", stream.as_raw_fd())).unwrap();
         assert_eq!(fd.to_str(), Some(&*asked));
         for (mut finder, to) in
