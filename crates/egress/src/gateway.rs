@@ -61,7 +61,7 @@ pub use self::{
 use crate::{
     Error,
     dial::Outgoing,
-    git::GitGateway,
+    git::{self, GitGateway},
     listener,
     resolve::{Guard, Resolver},
 };
@@ -163,6 +163,10 @@ impl Gateway {
         let mut by_name = BTreeMap::new();
         for provider in providers {
             let name = provider.name().to_owned();
+            if name == git::NAME {
+                let what = "has the name of the way to git; call it otherwise";
+                return Err(Error::Provider { name, what });
+            }
             if by_name.insert(name.clone(), Arc::new(provider)).is_some() {
                 return Err(Error::Provider { name, what: "is there twice" });
             }

@@ -309,10 +309,12 @@ impl Credentials {
         error
     }
 
-    /// Forgets tokens that were made for a repository: they were not taken.
-    pub async fn forget(&self, owner: Owner, remote: &Remote, is_own: bool) {
-        if let Ok(Some(binding)) = self.binding(owner, &Place::of(remote), is_own).await {
-            self.0.tokens.forget(binding.connection);
+    /// Forgets tokens that were made for a repository, which were not taken: whether there were
+    /// any.
+    pub async fn forget(&self, owner: Owner, remote: &Remote, is_own: bool) -> bool {
+        match self.binding(owner, &Place::of(remote), is_own).await {
+            Ok(Some(binding)) => self.0.tokens.forget(binding.connection),
+            _ => false,
         }
     }
 

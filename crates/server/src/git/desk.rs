@@ -117,7 +117,11 @@ impl Desk {
             false => {
                 let found =
                     parts.credentials.find(home.owner, remote, is_own, wish.direction).await;
-                found.map_err(|error| refuse(error.to_string(), RefusalKind::Failed))?
+                found.map_err(|error| {
+                    let text = error.to_string();
+                    self.0.notices.tell(wish.workspace, remote, text.clone());
+                    refuse(text, RefusalKind::Failed)
+                })?
             }
         };
         Ok(Grant {

@@ -65,10 +65,12 @@ impl Tokens {
         Ok(slot.insert(kept).credential.clone())
     }
 
-    /// Forgets those of a connection: they were not taken.
-    pub(super) fn forget(&self, connection: ConnectionId) {
+    /// Forgets those of a connection, which were not taken: whether there were any.
+    pub(super) fn forget(&self, connection: ConnectionId) -> bool {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = slots.len();
         slots.retain(|(of, _), _| *of != connection);
+        slots.len() < before
     }
 }
 
@@ -103,7 +105,7 @@ mod tests {
         assert_eq!(made.load(Ordering::Relaxed), 2);
         get(0, 1).await.unwrap();
         assert_eq!(made.load(Ordering::Relaxed), 3, "the connection has another value");
-        tokens.forget(connection);
+        assert!(tokens.forget(connection) && !tokens.forget(connection));
         get(0, 1).await.unwrap();
         assert_eq!(made.load(Ordering::Relaxed), 4);
     }

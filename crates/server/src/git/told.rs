@@ -39,16 +39,21 @@ impl Notices {
         remote: &Remote,
         credential: &Credential,
     ) {
+        let text = format!(
+            "{} does not take the connection `{}` for {remote}. To mend it, {}; the next fetch or \
+             push works then.",
+            remote.target.host, credential.name, credential.mend
+        );
+        self.tell(workspace, remote, text);
+    }
+
+    /// Tells the same of a connection that gave nothing to reach a repository with.
+    pub(super) fn tell(&self, workspace: WorkspaceId, remote: &Remote, text: String) {
         let repository = remote.to_string();
         if !self.is_due((workspace, repository.clone())) {
             return;
         }
-        let text = format!(
-            "{} does not take the connection `{}` for {repository}. To mend it, {}; the next fetch \
-             or push works then.",
-            remote.target.host, credential.name, credential.mend
-        );
-        let data = json!({ "repository": repository, "connection": &*credential.name });
+        let data = json!({ "repository": repository });
         let store = self.store.clone();
         tokio::spawn(async move {
             match tell(&store, workspace, text, data).await {

@@ -153,6 +153,16 @@ impl Network {
         }
     }
 
+    /// Forgets tokens that were made for a repository: whether there were any.
+    pub(super) async fn forget(&self, source: &RepositorySource) -> bool {
+        match (&self.credentials, place::remote(source)) {
+            (Some(credentials), Some(remote)) => {
+                credentials.forget(Owner::BUILT_IN, &remote, true).await
+            }
+            _ => false,
+        }
+    }
+
     /// The addresses of `host` that may be fetched from.
     async fn checked(&self, host: &str) -> Result<Vec<IpAddr>, FetchError> {
         let failed = |source| FetchError::Address { host: host.to_owned(), source };
@@ -206,6 +216,21 @@ impl Mirrors {
     ) -> Result<Fetched, FetchError> {
         let _held = self.lock(repository).await;
         self.ensure(repository).await?;
+        match self.fetch_once(repository, source, network).await {
+            // A token that was made may have been taken back since.
+            Err(FetchError::NotFound(_)) if network.forget(source).await => {
+                self.fetch_once(repository, source, network).await
+            }
+            fetched => fetched,
+        }
+    }
+
+    async fn fetch_once(
+        &self,
+        repository: RepositoryId,
+        source: &RepositorySource,
+        network: &Network,
+    ) -> Result<Fetched, FetchError> {
         let mirror = self.path(repository);
         let there = async {
             let (git, address) =

@@ -155,6 +155,22 @@ impl Mirrors {
         branch: &Branch,
         network: &Network,
     ) -> Result<(), FetchError> {
+        match self.push_once(attempt, source, branch, network).await {
+            // A token that was made may have been taken back since.
+            Err(FetchError::Git { .. }) if network.forget(source).await => {
+                self.push_once(attempt, source, branch, network).await
+            }
+            pushed => pushed,
+        }
+    }
+
+    async fn push_once(
+        &self,
+        attempt: AttemptId,
+        source: &RepositorySource,
+        branch: &Branch,
+        network: &Network,
+    ) -> Result<(), FetchError> {
         let push = Git::new(&self.result_path(attempt), "push");
         let (git, address) = self.remote(push, source, network, Direction::Push).await?;
         let reference = branch.full();
