@@ -31,6 +31,7 @@ const TAGS: &[(&str, &str)] = &[
     ("sessions", "Conversations with an agent: prompts, events, permissions, questions."),
     ("workspaces", "The places where work happens: their life, files, commands, git."),
     ("repositories", "What Boatyard keeps a mirror of."),
+    ("egress", "What may leave workspaces, what waits for a person before it does, what left."),
     ("blobs", "Pictures and attachments."),
     ("feed", "What changes in the organization."),
     ("agents", "The agents that this server knows."),

@@ -241,6 +241,323 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The budgets, with what is spent of each. */
+        get: operations["list_budgets"];
+        put?: never;
+        /**
+         * Sets a budget, in the stead of the one with the same scope, subject and period. Where it is
+         *     spent, requests to models wait and a person is asked.
+         */
+        post: operations["set_budget"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/budgets/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Removes a budget. */
+        delete: operations["remove_budget"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/connections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The credentials that the broker has, without their values. */
+        get: operations["list_connections"];
+        put?: never;
+        /** Stores a credential, sealed, and binds it to hosts and places. It can't be read again. */
+        post: operations["create_connection"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/connections/rekey": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Changes the keys that seal values, while everything goes on. */
+        post: operations["rekey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/connections/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A connection. */
+        get: operations["find_connection"];
+        put?: never;
+        post?: never;
+        /** Removes a connection. Its value is gone at once; requests that still use it are refused. */
+        delete: operations["remove_connection"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/connections/{id}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Looks whether a connection works, and asks its service where Boatyard knows how. */
+        post: operations["check_connection"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/connections/{id}/value": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Gives a connection another value. What workspaces have in its stead stays as it is. */
+        put: operations["rotate_connection"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/egress": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What may leave, for the organization or a repository: mode, scope and rules. */
+        get: operations["find_egress"];
+        /**
+         * Sets mode and scope of the organization or a repository: the whole of it.
+         * @description It is in force when the answer comes.
+         */
+        put: operations["set_egress"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/egress/asks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists requests that wait, or waited, for a person; the newest first. */
+        get: operations["list_asks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/egress/asks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A request that waits, or waited, for a person. */
+        get: operations["find_ask"];
+        put?: never;
+        /**
+         * Answers a request that waits for a person.
+         * @description The first answer wins; the same answer again changes nothing. `ten_minutes`, `workspace`,
+         *     `repository` and `never` make a rule, which `made` names.
+         */
+        post: operations["answer_ask"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/egress/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What left workspaces, and what was kept from leaving; the newest first.
+         * @description With `Accept: application/x-ndjson` or `text/csv`, all that the filter lets through is sent, the
+         *     oldest first.
+         */
+        get: operations["list_requests"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/egress/log/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The log added up: as a whole, and in steps for a chart. */
+        get: operations["summarize_requests"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/egress/presets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The sets of hosts that Boatyard knows. */
+        get: operations["list_egress_presets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/egress/proposal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The smallest set of rules for what was recorded in the organization or in a repository. */
+        get: operations["propose_egress"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/egress/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The rules of the organization or of a repository. */
+        get: operations["list_egress_rules"];
+        put?: never;
+        /**
+         * Makes a rule for the organization or for a repository.
+         * @description It is in force in every running workspace when the answer comes.
+         */
+        post: operations["create_egress_rule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/egress/rules/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A rule, of any scope. */
+        get: operations["find_egress_rule"];
+        /** Puts another rule in the place of one, of any scope. */
+        put: operations["change_egress_rule"];
+        post?: never;
+        /** Removes a rule, of any scope. What it alone let pass is cut off. */
+        delete: operations["delete_egress_rule"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/egress/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What would become of a request by the rules of the organization or of a repository.
+         * @description Nothing is sent.
+         */
+        post: operations["test_egress"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/environments": {
         parameters: {
             query?: never;
@@ -269,6 +586,43 @@ export interface paths {
         get: operations["follow_feed"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/git/connections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The connections of repositories: what they are fetched and pushed with. */
+        get: operations["list_git_connections"];
+        /** Binds a connection to a repository, or to all below a place, in the stead of the one that was. */
+        put: operations["connect_repository"];
+        post?: never;
+        /** Takes a connection from a repository. */
+        delete: operations["disconnect_repository"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/git/key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The key that commits and tags of workspaces are signed with: its public half. */
+        get: operations["find_git_key"];
+        put?: never;
+        /** Makes another key the one that commits are signed with. What the one before signed stays signed. */
+        post: operations["renew_git_key"];
         delete?: never;
         options?: never;
         head?: never;
@@ -745,6 +1099,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What models were asked and what it cost, added up by days, models, providers, tasks, sessions or
+         *     people.
+         */
+        get: operations["read_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/workspaces": {
         parameters: {
             query?: never;
@@ -776,6 +1150,101 @@ export interface paths {
         post?: never;
         /** Deletes a workspace with its files; its sessions end, their logs stay. */
         delete: operations["delete_workspace"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/workspaces/{id}/egress": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What may leave a workspace: mode, scope, and the rules of all scopes that hold in it. */
+        get: operations["find_workspace_egress"];
+        /** Sets a workspace's mode: the whole of what is set for it. */
+        put: operations["set_workspace_egress"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/workspaces/{id}/egress/proposal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The smallest set of rules for what was recorded of a workspace, and what its repository's
+         *     environment asks for. Nothing of it is in force.
+         */
+        get: operations["propose_workspace_egress"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/workspaces/{id}/egress/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The rules of a workspace's own. */
+        get: operations["list_workspace_egress_rules"];
+        put?: never;
+        /** Makes a rule for a workspace. It is in force when the answer comes. */
+        post: operations["create_workspace_egress_rule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/workspaces/{id}/egress/rules/{rule}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A rule of a workspace's own. */
+        get: operations["find_workspace_egress_rule"];
+        /** Puts another rule in the place of one of a workspace's own. */
+        put: operations["change_workspace_egress_rule"];
+        post?: never;
+        /** Removes a rule of a workspace's own. */
+        delete: operations["delete_workspace_egress_rule"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/workspaces/{id}/egress/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What would become of a request from a workspace, and by which rule of which scope.
+         * @description Nothing is sent.
+         */
+        post: operations["test_workspace_egress"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1136,6 +1605,78 @@ export interface components {
              */
             version: string | null;
         };
+        /** @description A request that is held while a person is asked about it. */
+        Ask: {
+            answer?: components["schemas"]["AskAnswer"] | null;
+            /** @description Who answered, as shown to people. */
+            by?: string | null;
+            /** @description When it was asked. */
+            created: components["schemas"]["Timestamp"];
+            /** @description The credential that would go with it. */
+            credential?: string | null;
+            /** @description No answer by then is a no. */
+            deadline: components["schemas"]["Timestamp"];
+            /** @description Where it wants to go. */
+            host: string;
+            /** @description Answer under this id. */
+            id: components["schemas"]["AskId"];
+            /** @description The rule that the answer made. */
+            made?: string | null;
+            /** @description Its method; none for a connection whose inside is not seen. */
+            method?: string | null;
+            /** @description Its path without the query, where it is seen. */
+            path?: string | null;
+            /** @description The paths that an answer is for that lasts: with `*` at its end everything that begins so. */
+            paths?: string | null;
+            /**
+             * Format: int32
+             * @description The port.
+             */
+            port: number;
+            /** @description The program that asks, where it is known. */
+            program?: string | null;
+            repository?: components["schemas"]["RepositoryId"] | null;
+            resolved?: components["schemas"]["Timestamp"] | null;
+            /** @description The rule that says to ask. */
+            rule: string;
+            session?: components["schemas"]["SessionId"] | null;
+            /** @description Where it stands. */
+            state: components["schemas"]["AskState"];
+            task?: components["schemas"]["TaskId"] | null;
+            /**
+             * Format: int32
+             * @description Requests that wait for it now; none after a restart of the server, or when it is over.
+             */
+            waiting: number;
+            /** @description Where it comes from. */
+            workspace: components["schemas"]["WorkspaceId"];
+        };
+        /**
+         * @description What a person says to a request that waits.
+         * @enum {string}
+         */
+        AskAnswer: "once" | "ten_minutes" | "workspace" | "repository" | "no" | "never";
+        /** @example ask_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
+        AskId: string;
+        /** @description A page of requests that wait, or waited, for a person. */
+        AskPage: {
+            /** @description The items, the newest first. */
+            items: components["schemas"]["Ask"][];
+            next_cursor?: components["schemas"]["Cursor"] | null;
+        };
+        /** @description A person's answer to a request that waits. */
+        AskReply: {
+            /**
+             * @description `once`: yes to what waits now; `ten_minutes`, `workspace`, `repository`: yes, and for as
+             *     long or as far; `no`: no to what waits now; `never`: no, in this workspace from now on.
+             */
+            answer: components["schemas"]["AskAnswer"];
+        };
+        /**
+         * @description Where a request stands that a person is asked about.
+         * @enum {string}
+         */
+        AskState: "open" | "allowed" | "denied" | "expired" | "withdrawn";
         /** @description One try at a task: a session in a workspace of its own. */
         Attempt: {
             /** @description The agent that it is made with. */
@@ -1209,6 +1750,52 @@ export interface components {
         };
         /** @example blb_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
         BlobId: string;
+        /** @description A budget. */
+        Budget: {
+            /** @description When it was made. */
+            created: components["schemas"]["Timestamp"];
+            /**
+             * Format: double
+             * @description What somebody added for the period that runs.
+             */
+            extra_usd: number;
+            /** @description Its id. */
+            id: components["schemas"]["BudgetId"];
+            /**
+             * Format: double
+             * @description US dollars.
+             */
+            limit_usd: number;
+            /** @description For how long. */
+            period: components["schemas"]["BudgetPeriod"];
+            /** @description Whose it is. */
+            scope: components["schemas"]["BudgetScope"];
+            since?: components["schemas"]["Timestamp"] | null;
+            /**
+             * Format: double
+             * @description What is spent in it.
+             */
+            spent_usd: number;
+            /** @description The id of whose it is. */
+            subject: string;
+        };
+        /** @example bud_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
+        BudgetId: string;
+        /** @description Budgets, the oldest first. */
+        BudgetList: {
+            /** @description All of them. */
+            items: components["schemas"]["Budget"][];
+        };
+        /**
+         * @description For how long a budget is.
+         * @enum {string}
+         */
+        BudgetPeriod: "day" | "month" | "total";
+        /**
+         * @description Whose a budget is.
+         * @enum {string}
+         */
+        BudgetScope: "organization" | "person" | "task" | "attempt";
         /**
          * @description What a check said of an attempt's work. It does not change the attempt's state: it tells which
          *     of several attempts is the best.
@@ -1268,6 +1855,97 @@ export interface components {
             /** @description Them. */
             items: components["schemas"]["Commit"][];
         };
+        /** @description A connection. Its value is not in it, and nowhere else to be read. */
+        Connection: {
+            /** @description Where it goes. */
+            binding: components["schemas"]["ConnectionBinding"];
+            /** @description When it was made. */
+            created: components["schemas"]["Timestamp"];
+            expires?: components["schemas"]["Timestamp"] | null;
+            /** @description Its id. */
+            id: components["schemas"]["ConnectionId"];
+            /**
+             * @description `github`, `gitlab`, `npm`, `pypi`, `cargo`, `docker`, `openai`, `model`, `git`,
+             *     `generic`.
+             */
+            kind: string;
+            last_refused?: components["schemas"]["Timestamp"] | null;
+            last_used?: components["schemas"]["Timestamp"] | null;
+            /** @description What people call it. */
+            name: string;
+            /** @description When its value was given last. */
+            rotated: components["schemas"]["Timestamp"];
+            /** @description Whether it works. */
+            state: components["schemas"]["ConnectionState"];
+            /** @description What keeps it from being used, or is odd: a sentence each. */
+            warnings?: string[];
+        };
+        /** @description Where a credential goes, and what workspaces see of it. */
+        ConnectionBinding: {
+            /**
+             * @description Whether a request that brings neither placeholder nor credential gets it as well.
+             * @default false
+             */
+            always: boolean;
+            /**
+             * @description The hosts that it is for: `api.example.com`, `*.example.com`, or an address.
+             * @default []
+             */
+            hosts: string[];
+            /**
+             * @description The methods; all if there are none.
+             * @default []
+             */
+            methods: string[];
+            /**
+             * @description The paths, which may end in `*`; all if there are none.
+             * @default []
+             */
+            paths: string[];
+            /**
+             * @description Where in a request: `bearer`, `header:NAME`, `header:NAME=token {}`, `basic`, `basic:USER`,
+             *     `query:NAME`, `body`.
+             * @default []
+             */
+            places: string[];
+            /**
+             * @description Whether it may go by plain HTTP, which everybody on the way reads.
+             * @default false
+             */
+            plain_http: boolean;
+            /**
+             * @description The ports there; 443 if there are none.
+             * @default []
+             */
+            ports: number[];
+            /**
+             * @description The variables by which workspaces see its placeholder.
+             * @default []
+             */
+            variables: string[];
+        };
+        /** @description What a look at a connection found. */
+        ConnectionCheck: {
+            /** @description What was found, a sentence each. */
+            findings: string[];
+            /**
+             * @description Whether its value can be opened, its time is not over, and its service knows it, as far as
+             *     that could be asked.
+             */
+            good: boolean;
+        };
+        /** @example con_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
+        ConnectionId: string;
+        /** @description The connections that there are. */
+        ConnectionList: {
+            /** @description By name. */
+            items: components["schemas"]["Connection"][];
+        };
+        /**
+         * @description Whether a connection works.
+         * @enum {string}
+         */
+        ConnectionState: "active" | "expired" | "locked";
         /** @description A piece of a prompt. */
         Content: {
             /** @description In Markdown. */
@@ -1333,6 +2011,115 @@ export interface components {
              */
             removed?: number | null;
         };
+        /** @description What may leave, as it holds somewhere. */
+        Egress: {
+            /** @description What becomes of what no rule is about: what is in force, whoever set it. */
+            mode: components["schemas"]["EgressMode"];
+            /** @description Whether nothing leaves at all, whatever the rules say (`[egress] offline`). */
+            offline?: boolean;
+            /** @description The rules that hold here: those of the wider scopes first, then those of this one. */
+            rules: components["schemas"]["EgressRule"][];
+            /** @description How wide this is. */
+            scope: components["schemas"]["RuleScope"];
+            /** @description What is set here. */
+            set: components["schemas"]["EgressScope"];
+            /** @description Whether the scopes below this one may allow what is closed here. */
+            widen: boolean;
+        };
+        /**
+         * @description What becomes of requests that no rule is about.
+         * @enum {string}
+         */
+        EgressMode: "enforce" | "learn";
+        /** @description What would become of a request. */
+        EgressOutcome: {
+            /** @description What would let it pass. */
+            next?: string | null;
+            /** @description Whether its TLS is opened, so that method and path are seen. */
+            opened: boolean;
+            /** @description In a sentence. */
+            reason: string;
+            rule?: components["schemas"]["EgressRule"] | null;
+            scope?: components["schemas"]["RuleScope"] | null;
+            /** @description What the rules say. */
+            verdict: components["schemas"]["EgressVerdict"];
+            /** @description What could keep it from passing all the same. */
+            warnings?: string[];
+        };
+        /** @description A set of hosts that Boatyard knows. */
+        EgressPreset: {
+            /** @description What one should know before taking it. */
+            about?: string | null;
+            /** @description Its name. */
+            name: string;
+            /** @description The presets that it stands for. */
+            presets?: string[];
+            /** @description Its rules in lines, with those of the presets that it stands for. */
+            rules: string[];
+            /** @description What it is. */
+            title: string;
+        };
+        /** @description The presets. */
+        EgressPresetList: {
+            /** @description By name. */
+            items: components["schemas"]["EgressPreset"][];
+        };
+        /** @description Rules that would let pass what was wanted, and as little else as possible. */
+        EgressProposal: {
+            /** @description The rules, those that cover most first. */
+            items: components["schemas"]["ProposedRule"][];
+            /**
+             * Format: int64
+             * @description How many recorded requests they are made of.
+             */
+            requests: number;
+        };
+        /** @description A rule. */
+        EgressRule: {
+            /** @description What it says of the requests that it is about. */
+            action: components["schemas"]["RuleAction"];
+            created?: components["schemas"]["Timestamp"] | null;
+            expires?: components["schemas"]["Timestamp"] | null;
+            id?: components["schemas"]["RuleId"] | null;
+            /** @description What it is called in records and refusals. */
+            name: string;
+            repository?: components["schemas"]["RepositoryId"] | null;
+            rule?: components["schemas"]["RuleSpec"] | null;
+            /** @description How far it holds. */
+            scope: components["schemas"]["RuleScope"];
+            /** @description The rest of it in a line. */
+            text: string;
+            /** @description Why it does not do what it seems to. */
+            warnings?: string[];
+            workspace?: components["schemas"]["WorkspaceId"] | null;
+        };
+        /** @description Rules. */
+        EgressRuleList: {
+            /** @description The rules, the oldest first. */
+            items: components["schemas"]["EgressRule"][];
+        };
+        /** @description What is set for a scope beside its rules. What is absent is as above it, or by default. */
+        EgressScope: {
+            /** @default null */
+            mode: components["schemas"]["EgressMode"] | null;
+            /**
+             * @description Whether the scopes below this one may allow what is closed here; else they can only narrow.
+             * @default null
+             */
+            widen: boolean | null;
+        };
+        /** @description A request that might be made. */
+        EgressTest: {
+            /** @description Its method; `GET` if absent. `CONNECT` is a connection whose inside is not seen. */
+            method?: string | null;
+            /** @description Where to: `https://example.com/path`, or `example.com:22`. */
+            url: string;
+        };
+        /**
+         * @description What the rules say of a request.
+         * @enum {string}
+         */
+        EgressVerdict: "allowed" | "ask" | "denied" | "learned";
         /** @description An environment of a repository. */
         Environment: {
             /** @description The command that checks an attempt's work. */
@@ -1536,6 +2323,54 @@ export interface components {
             /** @enum {string} */
             type: "egress.blocked";
         } | {
+            /** @description Answer under this id. */
+            ask: components["schemas"]["AskId"];
+            /** @description The credential that would go with it. */
+            credential?: string | null;
+            /** @description No answer by then is a no. */
+            deadline: components["schemas"]["Timestamp"];
+            /** @description Where it wants to go. */
+            host: string;
+            /** @description Its method; none for a connection whose inside is not seen. */
+            method?: string | null;
+            /** @description Its path without the query, where it is seen. */
+            path?: string | null;
+            /**
+             * Format: int32
+             * @description The port.
+             */
+            port: number;
+            /** @description The program that asks, where it is known. */
+            program?: string | null;
+            /** @description Which rule says to ask. */
+            rule: string;
+            /** @enum {string} */
+            type: "egress.asked";
+        } | {
+            answer?: components["schemas"]["AskAnswer"] | null;
+            /** @description Which. */
+            ask: components["schemas"]["AskId"];
+            /** @description Who answered, as shown to people. */
+            by?: string | null;
+            /** @description What came of it. */
+            state: components["schemas"]["AskState"];
+            /** @enum {string} */
+            type: "egress.answered";
+        } | {
+            /** @description What people call the credential, if it is known which one. */
+            connection?: string | null;
+            /** @description Where it wanted to go. */
+            host: string;
+            /**
+             * Format: int32
+             * @description The port.
+             */
+            port: number;
+            /** @description Why it was refused. */
+            reason: string;
+            /** @enum {string} */
+            type: "egress.placeholder";
+        } | {
             /** @description The checkpoint of the files at its end. */
             checkpoint?: string | null;
             /** @description What went wrong, and what to do next. */
@@ -1737,6 +2572,35 @@ export interface components {
             /** @enum {string} */
             type: "question.answered";
         } | {
+            /** @description Answer under this id. */
+            ask: components["schemas"]["AskId"];
+            /** @description No answer by then is a no. */
+            deadline: components["schemas"]["Timestamp"];
+            /** @description Where it wants to go. */
+            host: string;
+            /** @description Its method; none for a connection whose inside is not seen. */
+            method?: string | null;
+            /**
+             * Format: int32
+             * @description The port.
+             */
+            port: number;
+            task?: components["schemas"]["TaskId"] | null;
+            /** @enum {string} */
+            type: "egress.asked";
+            /** @description Where it comes from. */
+            workspace: components["schemas"]["WorkspaceId"];
+        } | {
+            answer?: components["schemas"]["AskAnswer"] | null;
+            /** @description Which. */
+            ask: components["schemas"]["AskId"];
+            /** @description What came of it. */
+            state: components["schemas"]["AskState"];
+            /** @enum {string} */
+            type: "egress.answered";
+            /** @description Where it came from. */
+            workspace: components["schemas"]["WorkspaceId"];
+        } | {
             /** @description Stable, for programs: `disk_low`, `mirror_failed`, … */
             code: string;
             /** @description How grave. */
@@ -1847,6 +2711,36 @@ export interface components {
              * @default false
              */
             dry_run: boolean;
+        };
+        /** @description That a connection goes with repositories. */
+        GitConnection: {
+            /** @description Which. */
+            connection: components["schemas"]["ConnectionId"];
+            /** @description When it was bound. */
+            created: components["schemas"]["Timestamp"];
+            /** @description What people call it; absent when it was removed. */
+            name?: string | null;
+            /** @description Where: `host/owner/repo`, or with `/*` at its end all below it. */
+            place: string;
+            /** @description Why it was not taken when it was last used; absent while it works. */
+            problem?: string | null;
+            problem_since?: components["schemas"]["Timestamp"] | null;
+            /** @description Whether workspaces of other repositories fetch with it too, where their rules allow that. */
+            shared: boolean;
+        };
+        /** @description The connections of repositories. */
+        GitConnectionList: {
+            /** @description By place. */
+            items: components["schemas"]["GitConnection"][];
+        };
+        /** @description What commits and tags of workspaces are signed with. */
+        GitKey: {
+            /** @description The line of an `allowed_signers` file, with which git verifies by itself. */
+            allowed_signer: string;
+            /** @description The public key as ssh writes it, to be added at GitHub as a signing key. */
+            public_key: string;
+            /** @description Whether commits are signed: `sign` in `[git]` of the settings. */
+            signs: boolean;
         };
         /** @description How the server is. */
         Health: {
@@ -1999,6 +2893,102 @@ export interface components {
         McpTransport: "http" | "sse";
         /** @example mem_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
         MemberId: string;
+        /** @description A budget to set: there is one at most for a scope, a subject and a period. */
+        NewBudget: {
+            /**
+             * Format: double
+             * @description US dollars.
+             */
+            limit_usd: number;
+            period?: components["schemas"]["BudgetPeriod"] | null;
+            /** @description Whose it is. */
+            scope: components["schemas"]["BudgetScope"];
+            /**
+             * @description The id of whose it is; where it is the organization's or the caller's own, it can be left
+             *     out.
+             */
+            subject?: string | null;
+        };
+        /** @description A connection to be made. What a kind knows need not be said. */
+        NewConnection: {
+            /** @description What differs from the kind's own; a list that is not empty takes the place of the kind's. */
+            binding?: components["schemas"]["ConnectionBinding"];
+            expires?: components["schemas"]["Timestamp"] | null;
+            /** @description The kind; `generic` knows nothing by itself. */
+            kind: string;
+            /** @description What people are to call it; the kind if absent. */
+            name?: string | null;
+            /** @description The user name that goes with a password. */
+            user?: string | null;
+            /** @description The credential. */
+            value: components["schemas"]["SecretText"];
+        };
+        /** @description A rule to be made, or to take the place of one: in a line, or in parts. */
+        NewEgressRule: {
+            /**
+             * @description What it says.
+             * @default allow
+             */
+            action: components["schemas"]["RuleAction"];
+            /** @default null */
+            expires: components["schemas"]["Timestamp"] | null;
+            /**
+             * Format: int64
+             * @description In how many seconds it ends, in place of a time.
+             * @default null
+             */
+            expires_in: number | null;
+            /**
+             * @description A host: `example.com`, `*.example.com`, `*`, an address or a range.
+             * @default null
+             */
+            host: string | null;
+            /**
+             * @description The methods; all if absent.
+             * @default []
+             */
+            methods: string[];
+            /**
+             * @description What people should know about it.
+             * @default null
+             */
+            note: string | null;
+            /**
+             * @description The paths; all if absent.
+             * @default []
+             */
+            paths: string[];
+            /**
+             * @description The ports; 443 and 80 if absent.
+             * @default []
+             */
+            ports: components["schemas"]["PortRange"][];
+            /**
+             * @description A preset.
+             * @default null
+             */
+            preset: string | null;
+            /** @default null */
+            purpose: components["schemas"]["RulePurpose"] | null;
+            /**
+             * @description The rule in a line: `example.com`, `GET,POST https://api.example.com/v1/*`,
+             *     `git-fetch github.com/owner/*`, or a preset's name. In place of the parts below.
+             * @default null
+             */
+            rule: string | null;
+        };
+        /** @description A connection to be bound to repositories. */
+        NewGitConnection: {
+            /** @description The connection's id or name. */
+            connection: string;
+            /**
+             * @description A repository (`owner/repo`, `https://host/owner/repo`), or all below a place (`host/owner/*`,
+             *     `host/*`). Of several that fit, the nearest counts.
+             */
+            place: string;
+            /** @description Whether workspaces of other repositories fetch with it too, where their rules allow that. */
+            shared?: boolean;
+        };
         /** @description A maintenance job to run now. */
         NewJob: {
             /** @description Which: `idle-reaper`, `daily-usage`, `gc`, … */
@@ -2055,6 +3045,11 @@ export interface components {
             autonomy?: components["schemas"]["Autonomy"] | null;
             base?: components["schemas"]["Revision"] | null;
             /**
+             * @description What its workspaces may reach beside what they may all: presets, or rules in a line as
+             *     `GET api.example.com/v1/*`. No other workspace may.
+             */
+            egress?: string[];
+            /**
              * @description The environment, by the name that the repository describes it under in
              *     `.boatyard/environments/NAME.toml`; `default`, which is `.boatyard/environment.toml`, if
              *     absent.
@@ -2083,6 +3078,12 @@ export interface components {
         NewWorkspace: {
             /** @default null */
             base: components["schemas"]["Revision"] | null;
+            /**
+             * @description What it may reach beside what every workspace may: presets, or rules in a line as
+             *     `GET api.example.com/v1/*`.
+             * @default []
+             */
+            egress: string[];
             /** @default null */
             limits: components["schemas"]["WorkspaceLimitsWanted"] | null;
             /**
@@ -2184,6 +3185,12 @@ export interface components {
          * @enum {string}
          */
         PlanStatus: "pending" | "in_progress" | "completed";
+        /**
+         * @description A port, or a text as `8000-8100` or `*`.
+         * @example 443
+         * @example 8000-8100
+         */
+        PortRange: number | string;
         /** @description Why something could not be done: a problem document (RFC 9457). */
         Problem: {
             /** @description What happened in this case. */
@@ -2266,6 +3273,27 @@ export interface components {
             text: string | null;
         };
         /**
+         * @description Where a proposed rule comes from.
+         * @enum {string}
+         */
+        ProposalSource: "recorded" | "repository";
+        /** @description A rule that is proposed. It is not in force: making it is a request of its own. */
+        ProposedRule: {
+            /** @description What it lets out beyond what was seen, where one should know. */
+            note?: string | null;
+            /**
+             * Format: int64
+             * @description How many recorded requests it would let pass.
+             */
+            requests: number;
+            /** @description The rule. */
+            rule: components["schemas"]["RuleSpec"];
+            /** @description Where the wish comes from. */
+            source: components["schemas"]["ProposalSource"];
+            /** @description The same in a line. */
+            text: string;
+        };
+        /**
          * @description Whether a result is pushed to the origin when an attempt is done.
          * @enum {string}
          */
@@ -2310,6 +3338,39 @@ export interface components {
             /** @description In full: `refs/heads/main`. */
             name: string;
         };
+        /** @description Which keys to change. */
+        Rekey: {
+            /**
+             * @description The key that seals values: a new one is made, and every value sealed anew.
+             * @default false
+             */
+            data: boolean;
+            /**
+             * @description Begin anew because the master key is lost: every stored value is lost with it.
+             * @default false
+             */
+            forget: boolean;
+            /**
+             * @description The master key: to a new one where Boatyard made it, else to the first one in its source.
+             * @default false
+             */
+            master: boolean;
+        };
+        /** @description What a change of keys did. */
+        Rekeyed: {
+            /** @description The master key in use, as it is called in messages, if that was changed. */
+            master?: string | null;
+            /**
+             * Format: int64
+             * @description Keys that another master key wraps now.
+             */
+            rewrapped: number;
+            /**
+             * Format: int64
+             * @description Values that were sealed anew.
+             */
+            sealed: number;
+        };
         /** @description A repository. */
         Repository: {
             /** @description When it was registered. */
@@ -2341,11 +3402,198 @@ export interface components {
             items: components["schemas"]["Repository"][];
             next_cursor?: components["schemas"]["Cursor"] | null;
         };
+        /** @description One request or tunnel, as it is remembered. */
+        RequestEntry: {
+            /** @description The credential that was added on the way. */
+            credential?: string | null;
+            /** @description The host as it was asked for; empty where the request named none. */
+            host: string;
+            /** @description `CONNECT` for a tunnel, or its method. */
+            method: string;
+            /**
+             * Format: int64
+             * @description How long it took, in microseconds.
+             */
+            micros: number;
+            /**
+             * Format: int64
+             * @description Its place in the log: rising, in the order in which requests ended.
+             */
+            number: number;
+            /** @description Whose workspace it came from. */
+            organization: components["schemas"]["OrganizationId"];
+            /** @description The path without its query, for a request that could be seen. */
+            path?: string | null;
+            /**
+             * Format: int32
+             * @description The port.
+             */
+            port: number;
+            /** @description The program inside, where it is known. */
+            program?: string | null;
+            /** @description Why it was refused or failed. */
+            reason?: string | null;
+            /**
+             * Format: int64
+             * @description Bytes to the workspace.
+             */
+            received: number;
+            /** @description The rule that decided, or came nearest. */
+            rule?: string | null;
+            /**
+             * Format: int64
+             * @description Bytes from the workspace.
+             */
+            sent: number;
+            session?: components["schemas"]["SessionId"] | null;
+            /**
+             * Format: int32
+             * @description The status of the answer, where there was one.
+             */
+            status?: number | null;
+            task?: components["schemas"]["TaskId"] | null;
+            /** @description When it began. */
+            time: components["schemas"]["Timestamp"];
+            /** @description What became of it. */
+            verdict: components["schemas"]["RequestVerdict"];
+            /** @description By which way it left. */
+            way: components["schemas"]["RequestWay"];
+            /** @description Where it came from. */
+            workspace: components["schemas"]["WorkspaceId"];
+        };
+        /** @description A page of the log. */
+        RequestPage: {
+            /** @description The items, the newest first. */
+            items: components["schemas"]["RequestEntry"][];
+            next_cursor?: components["schemas"]["Cursor"] | null;
+        };
+        /** @description Requests added up. */
+        RequestSum: {
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            count: number;
+            /** @description The verdict, host, rule, workspace or program; empty where there is none. */
+            key: string;
+            /**
+             * Format: int64
+             * @description Bytes to workspaces.
+             */
+            received: number;
+            /**
+             * Format: int64
+             * @description How many of them were refused.
+             */
+            refused: number;
+            /**
+             * Format: int64
+             * @description Bytes from workspaces.
+             */
+            sent: number;
+            time?: components["schemas"]["Timestamp"] | null;
+        };
+        /** @description Requests added up over a time: as a whole, and in steps for a chart. */
+        RequestSummary: {
+            /**
+             * Format: int64
+             * @description Requests since the server's start that the log lacks: more came at once than could be
+             *     written.
+             */
+            dropped: number;
+            /** @description From this time on. */
+            from: components["schemas"]["Timestamp"];
+            /**
+             * Format: int32
+             * @description The length of a step in seconds.
+             */
+            step: number;
+            /** @description The sums of each step that has any, the oldest first. */
+            steps: components["schemas"]["RequestSum"][];
+            /** @description Before this time. */
+            to: components["schemas"]["Timestamp"];
+            /** @description The sums over all of the time, the most frequent first; at most 50. */
+            totals: components["schemas"]["RequestSum"][];
+        };
+        /**
+         * @description What became of a request.
+         * @enum {string}
+         */
+        RequestVerdict: "allowed" | "denied" | "asked_allowed" | "asked_denied" | "asked_expired" | "asked_withdrawn" | "failed" | "learned";
+        /**
+         * @description By which way a request left, or tried to.
+         * @enum {string}
+         */
+        RequestWay: "proxy" | "model" | "git";
         /**
          * @description A branch, or a commit in full (40 or 64 hexadecimal digits).
          * @example main
          */
         Revision: string;
+        /** @description Another value for a connection. Placeholders stay. */
+        RotateConnection: {
+            expires?: components["schemas"]["Timestamp"] | null;
+            /** @description The credential. */
+            value: components["schemas"]["SecretText"];
+        };
+        /**
+         * @description What a rule says of the requests that it is about.
+         * @enum {string}
+         */
+        RuleAction: "allow" | "ask" | "deny";
+        /** @example egr_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
+        RuleId: string;
+        /**
+         * @description What a request is for, where that takes more than a method and a path to tell.
+         * @enum {string}
+         */
+        RulePurpose: "git-fetch" | "git-push";
+        /**
+         * @description How far a rule or a setting of egress holds.
+         * @enum {string}
+         */
+        RuleScope: "organization" | "repository" | "workspace";
+        /** @description A rule: a preset, or a host with what is wanted of it. */
+        RuleSpec: {
+            /**
+             * @description What it says.
+             * @default allow
+             */
+            action: components["schemas"]["RuleAction"];
+            /**
+             * @description `example.com`, `*.example.com` (all below it, not itself), `*` (every name), or an address or
+             *     a range of them.
+             * @default null
+             */
+            host: string | null;
+            /**
+             * @description The methods; all if absent. `GET` is `HEAD` as well.
+             * @default []
+             */
+            methods: string[];
+            /**
+             * @description What people wrote about it.
+             * @default null
+             */
+            note: string | null;
+            /**
+             * @description The paths; all if absent. With `*` at its end, all that begin so.
+             * @default []
+             */
+            paths: string[];
+            /**
+             * @description The ports; 443 and 80 if absent.
+             * @default []
+             */
+            ports: components["schemas"]["PortRange"][];
+            /**
+             * @description A set of hosts that Boatyard knows, in place of all that follows but the note.
+             * @default null
+             */
+            preset: string | null;
+            /** @default null */
+            purpose: components["schemas"]["RulePurpose"] | null;
+        };
         /** @description One thing that was tried on this machine. */
         RuntimeCheck: {
             /** @description What was found. */
@@ -2368,6 +3616,11 @@ export interface components {
             /** @description Whether it can make workspaces. */
             ready: boolean;
         };
+        /**
+         * @description The value of a credential on its way to the server. It can't be printed, and its memory is
+         *     overwritten when it goes.
+         */
+        SecretText: string;
         /** @description A conversation with an agent. */
         Session: {
             /** @description The agent. */
@@ -2478,6 +3731,8 @@ export interface components {
             best: number;
             /** @description When it was given. */
             created: components["schemas"]["Timestamp"];
+            /** @description What its workspaces may reach beside what they may all. */
+            egress?: string[];
             ended?: components["schemas"]["Timestamp"] | null;
             /** @description The environment that was asked for. */
             environment?: string | null;
@@ -2771,6 +4026,70 @@ export interface components {
              * @default 0
              */
             output_tokens: number;
+        };
+        /**
+         * @description By what usage is added up.
+         * @enum {string}
+         */
+        UsageGroup: "day" | "model" | "provider" | "task" | "session" | "person";
+        /** @description What was used. */
+        UsageReport: {
+            /** @description By what it is added up. */
+            group: components["schemas"]["UsageGroup"];
+            /** @description Days as they follow each other; what cost most first, for the rest. At most 1000. */
+            items: components["schemas"]["UsageSum"][];
+            /** @description All of it. */
+            total: components["schemas"]["UsageSum"];
+        };
+        /** @description Usage, added up. */
+        UsageSum: {
+            /**
+             * Format: int64
+             * @description Tokens that came from the provider's cache.
+             */
+            cache_read_tokens: number;
+            /**
+             * Format: int64
+             * @description Tokens that were put into it.
+             */
+            cache_write_tokens: number;
+            /**
+             * Format: int64
+             * @description Requests in which a model ran.
+             */
+            calls: number;
+            /**
+             * Format: double
+             * @description US dollars, of what has a known price.
+             */
+            cost_usd: number;
+            /**
+             * Format: int64
+             * @description Requests whose provider did not say what was used, or not to the end: reckoned.
+             */
+            estimated: number;
+            /**
+             * Format: int64
+             * @description Tokens that were read, without those from a cache or into one.
+             */
+            input_tokens: number;
+            /** @description What it is of: a day as `2026-11-21`, a name or an id; absent where that is not known. */
+            label?: string | null;
+            /**
+             * Format: int64
+             * @description Tokens that were written, those of reasoning among them.
+             */
+            output_tokens: number;
+            /**
+             * Format: int64
+             * @description Of those that were written: reasoning.
+             */
+            reasoning_tokens: number;
+            /**
+             * Format: int64
+             * @description Requests whose price is not known: what they cost comes on top.
+             */
+            unknown_cost: number;
         };
         /** @description The place where work happens. */
         Workspace: {
@@ -3476,6 +4795,858 @@ export interface operations {
             };
         };
     };
+    list_budgets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetList"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewBudget"];
+            };
+        };
+        responses: {
+            /** @description The budget. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Budget"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["BudgetId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_connections: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description By name. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConnectionList"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_connection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewConnection"];
+            };
+        };
+        responses: {
+            /** @description The connection. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Connection"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rekey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Rekey"];
+            };
+        };
+        responses: {
+            /** @description What was done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rekeyed"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_connection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["ConnectionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The connection. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Connection"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_connection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["ConnectionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_connection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["ConnectionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was found. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConnectionCheck"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotate_connection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["ConnectionId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RotateConnection"];
+            };
+        };
+        responses: {
+            /** @description The connection. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Connection"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_egress: {
+        parameters: {
+            query?: {
+                /** @description This repository; the organization if absent. */
+                repository?: components["schemas"]["RepositoryId"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As it holds. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Egress"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_egress: {
+        parameters: {
+            query?: {
+                /** @description This repository; the organization if absent. */
+                repository?: components["schemas"]["RepositoryId"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EgressScope"];
+            };
+        };
+        responses: {
+            /** @description As it holds now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Egress"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_asks: {
+        parameters: {
+            query?: {
+                /** @description Only those in this state (`status` is taken as well). */
+                state?: "open" | "allowed" | "denied" | "expired" | "withdrawn";
+                /** @description Only those of this workspace. */
+                workspace?: components["schemas"]["WorkspaceId"];
+                /** @description At most so many, 1 to 200; 50 if absent. */
+                limit?: number;
+                /** @description Where to go on: the `next_cursor` of the page before. */
+                cursor?: components["schemas"]["Cursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AskPage"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_ask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["AskId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The request. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ask"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    answer_ask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["AskId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AskReply"];
+            };
+        };
+        responses: {
+            /** @description The request, with the answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ask"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_requests: {
+        parameters: {
+            query?: {
+                /** @description Only those from this workspace. */
+                workspace?: components["schemas"]["WorkspaceId"];
+                /** @description Only those of this session. */
+                session?: components["schemas"]["SessionId"];
+                /** @description Only those of this task. */
+                task?: components["schemas"]["TaskId"];
+                /** @description Only those to this host; `*.example.com` for those below it. */
+                host?: string;
+                /** @description Only those that ended so. */
+                verdict?: "allowed" | "denied" | "asked_allowed" | "asked_denied" | "asked_expired" | "asked_withdrawn" | "failed" | "learned";
+                /** @description Only those by this way. */
+                way?: "proxy" | "model" | "git";
+                /** @description Only those that this rule decided. */
+                rule?: string;
+                /** @description Only those of this program. */
+                program?: string;
+                /** @description Only those that began at this time or later (RFC 3339). */
+                from?: components["schemas"]["Timestamp"];
+                /** @description Only those that began before this time (RFC 3339). */
+                to?: components["schemas"]["Timestamp"];
+                /** @description At most so many, 1 to 200; 50 if absent. An export has no limit. */
+                limit?: number;
+                /** @description Where to go on: the `next_cursor` of the page before. */
+                cursor?: components["schemas"]["Cursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestPage"];
+                    "application/x-ndjson": string;
+                    "text/csv": string;
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    summarize_requests: {
+        parameters: {
+            query?: {
+                /** @description What requests are told apart by; what became of them if absent. */
+                by?: "verdict" | "host" | "rule" | "workspace" | "program";
+                /** @description The length of a step in seconds; by itself about a sixtieth of the time if absent. */
+                step?: number;
+                /** @description Only those from this workspace. */
+                workspace?: components["schemas"]["WorkspaceId"];
+                /** @description Only those of this session. */
+                session?: components["schemas"]["SessionId"];
+                /** @description Only those of this task. */
+                task?: components["schemas"]["TaskId"];
+                /** @description Only those to this host; `*.example.com` for those below it. */
+                host?: string;
+                /** @description Only those that ended so. */
+                verdict?: "allowed" | "denied" | "asked_allowed" | "asked_denied" | "asked_expired" | "asked_withdrawn" | "failed" | "learned";
+                /** @description Only those by this way. */
+                way?: "proxy" | "model" | "git";
+                /** @description From this time on (RFC 3339); a day before `to` if absent. */
+                from?: components["schemas"]["Timestamp"];
+                /** @description Before this time (RFC 3339); now if absent. */
+                to?: components["schemas"]["Timestamp"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The sums. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestSummary"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_egress_presets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description By name. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EgressPresetList"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    propose_egress: {
+        parameters: {
+            query?: {
+                /** @description For this repository; the organization if absent. */
+                repository?: components["schemas"]["RepositoryId"];
+                /** @description Also of what was refused because no rule allows it, not only of what passed while learning. */
+                refused?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rules. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EgressProposal"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_egress_rules: {
+        parameters: {
+            query?: {
+                /** @description This repository; the organization if absent. */
+                repository?: components["schemas"]["RepositoryId"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rules. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EgressRuleList"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_egress_rule: {
+        parameters: {
+            query?: {
+                /** @description This repository; the organization if absent. */
+                repository?: components["schemas"]["RepositoryId"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewEgressRule"];
+            };
+        };
+        responses: {
+            /** @description Made. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EgressRule"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_egress_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["RuleId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rule. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EgressRule"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_egress_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["RuleId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewEgressRule"];
+            };
+        };
+        responses: {
+            /** @description As it is now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EgressRule"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_egress_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["RuleId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    test_egress: {
+        parameters: {
+            query?: {
+                /** @description This repository; the organization if absent. */
+                repository?: components["schemas"]["RepositoryId"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EgressTest"];
+            };
+        };
+        responses: {
+            /** @description What would become of it. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EgressOutcome"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_environments: {
         parameters: {
             query: {
@@ -3535,6 +5706,156 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": components["schemas"]["FeedEvent"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_git_connections: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description By place. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GitConnectionList"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    connect_repository: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewGitConnection"];
+            };
+        };
+        responses: {
+            /** @description As it is bound. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GitConnection"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    disconnect_repository: {
+        parameters: {
+            query: {
+                /** @description The place that it was bound to. */
+                place: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_git_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The key. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GitKey"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    renew_git_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The new key. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GitKey"];
                 };
             };
             /** @description Why it could not be done. */
@@ -4847,6 +7168,52 @@ export interface operations {
             };
         };
     };
+    read_usage: {
+        parameters: {
+            query?: {
+                /** @description By what it is added up; by days where nothing is said. */
+                group?: components["schemas"]["UsageGroup"];
+                /** @description From this time on. */
+                from?: components["schemas"]["Timestamp"];
+                /** @description Before this time. */
+                to?: components["schemas"]["Timestamp"];
+                /** @description Of this task. */
+                task?: components["schemas"]["TaskId"];
+                /** @description Of this session. */
+                session?: components["schemas"]["SessionId"];
+                /** @description Of this provider. */
+                provider?: string;
+                /** @description Of this model. */
+                model?: string;
+                /** @description Of this person, by id. */
+                person?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The sums, and the sum of them. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageReport"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_workspaces: {
         parameters: {
             query?: {
@@ -4967,6 +7334,305 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_workspace_egress: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As it holds. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Egress"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_workspace_egress: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EgressScope"];
+            };
+        };
+        responses: {
+            /** @description As it holds now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Egress"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    propose_workspace_egress: {
+        parameters: {
+            query?: {
+                /** @description Also of what was refused because no rule allows it, not only of what passed while learning. */
+                refused?: boolean;
+            };
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rules. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EgressProposal"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_workspace_egress_rules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rules. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EgressRuleList"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_workspace_egress_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewEgressRule"];
+            };
+        };
+        responses: {
+            /** @description Made. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EgressRule"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_workspace_egress_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+                rule: components["schemas"]["RuleId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rule. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EgressRule"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_workspace_egress_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+                rule: components["schemas"]["RuleId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewEgressRule"];
+            };
+        };
+        responses: {
+            /** @description As it is now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EgressRule"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_workspace_egress_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+                rule: components["schemas"]["RuleId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    test_workspace_egress: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EgressTest"];
+            };
+        };
+        responses: {
+            /** @description What would become of it. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EgressOutcome"];
+                };
             };
             /** @description Why it could not be done. */
             default: {
