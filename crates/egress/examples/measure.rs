@@ -1,4 +1,10 @@
 //! Measures the proxy on loopback: `cargo run --release -p boatyard-egress --example measure`.
+//!
+//! First tunnels that pass unopened, then requests: directly, as plain HTTP through the proxy, and
+//! in TLS that the proxy opens, beside the same in TLS without it.
+
+#[path = "measure/requests.rs"]
+mod requests;
 
 use std::{
     io::{Read, Write},
@@ -67,7 +73,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let idle = (0..400).map(|_| tunnel(proxy, hold)).collect::<Result<Vec<_>, _>>()?;
     println!("idle tunnel: {:.1} KiB", (resident() - before) / 400.0);
     drop(idle);
-    Ok(())
+    runtime.block_on(requests::measure())
 }
 
 fn origin(serve: impl Fn(TcpStream) + Send + Copy + 'static) -> std::io::Result<u16> {

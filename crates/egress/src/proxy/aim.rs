@@ -71,9 +71,9 @@ pub(super) struct Aim {
 pub(super) enum Manner {
     /// What is in it is looked at and decides.
     Look,
-    /// It may pass, by this rule if a person was asked; the client speaks first, most likely HTTP,
-    /// which an upstream proxy of the operator's takes as such.
-    Plain(Option<Arc<str>>),
+    /// The client speaks first, most likely HTTP, of which each request is judged, and which an
+    /// upstream proxy of the operator's takes as such.
+    Plain,
     /// It may pass as it is, by this rule if a person was asked; the other side is there.
     Through(TcpStream, Option<Arc<str>>),
 }
@@ -84,7 +84,21 @@ fn is_looked_into(place: &Place, policy: &Policy, target: &Target) -> bool {
         && policy.opens(target)
         && match policy.check(target, Wish::Tunnel) {
             Verdict::Allowed(_) | Verdict::Learned | Verdict::Ask(_) => true,
-            Verdict::Denied(reason) => matches!(reason, Reason::Hidden(_)),
+            // Some rule looks into it: what came nearest for the connection as such need not be
+            // what decides about a request.
+            Verdict::Denied(reason) => {
+                !matches!(reason, Reason::NoRule | Reason::Forbidden(_) | Reason::Answered(..))
+            }
+        }
+}
+
+/// Whether a caught connection is likely to bring plain requests, some of which may pass.
+fn may_be_plain(policy: &Policy, target: &Target) -> bool {
+    target.port == HTTP_PORT
+        && match policy.check(target, Wish::Tunnel) {
+            Verdict::Allowed(_) | Verdict::Learned | Verdict::Ask(_) => true,
+            Verdict::Denied(Reason::NoRule | Reason::Forbidden(_) | Reason::Answered(..)) => false,
+            Verdict::Denied(_) => policy.opens(target),
         }
 }
 
@@ -188,8 +202,8 @@ pub(super) async fn captured(captured: Captured, place: Place) {
             peer: Some(peer),
             held: &AtomicUsize::new(0),
         };
-        if target.port == HTTP_PORT {
-            matter.judge(&mut record).await.map(|passes| Manner::Plain(asked(passes)))
+        if may_be_plain(&policy(), &target) {
+            Ok(Manner::Plain)
         } else {
             through(matter, &mut record).await
         }
@@ -232,7 +246,7 @@ pub(super) async fn run(inside: Arc<TcpStream>, early: Vec<u8>, aim: Aim, place:
     let known = Known { inside, early, target, peer, record, place };
     match manner {
         Manner::Look => known.look().await,
-        Manner::Plain(granted) => known.plain(granted).await,
+        Manner::Plain => known.plain().await,
         Manner::Through(outside, granted) => known.through(outside, granted).await,
     }
 }
@@ -251,7 +265,13 @@ impl Known<'_> {
     /// What is in it decides.
     async fn look(mut self) {
         let settings = &self.place.parts.settings;
-        let speaks = match peek::read(&self.inside, &mut self.early, settings.silent_for).await {
+        let policy = Arc::clone(&self.place.policy.borrow());
+        let within = match policy.check(&self.target, Wish::Tunnel) {
+            // Silence would change nothing: a client may connect before it needs to.
+            Verdict::Denied(_) => settings.head_within,
+            _ => settings.silent_for,
+        };
+        let speaks = match peek::read(&self.inside, &mut self.early, within).await {
             Ok(speaks) => speaks,
             Err(error) => return failed(&mut self.record, &error),
         };
@@ -263,42 +283,37 @@ impl Known<'_> {
             Speaks::Http1 => self.requests(Wire::Http, None, None).await,
             Speaks::Http2 => self.requests(Wire::Http2, None, None).await,
             Speaks::Malformed => self.cut(tunnel::UNJUDGED.to_owned()),
-            Speaks::Other | Speaks::Nothing => {
-                let matter = Matter {
-                    place: self.place,
-                    target: &self.target,
-                    wish: Wish::Tunnel,
-                    request: None,
-                    granted: None,
-                    stream: &self.inside,
-                    peer: self.peer,
-                    held: &AtomicUsize::new(0),
-                };
-                match through(matter, &mut self.record).await {
-                    Ok(Manner::Through(outside, _)) => {
-                        self.relay(outside, First::NothingJudged).await;
-                    }
-                    Ok(Manner::Look | Manner::Plain(_)) | Err(_) => reset(&self.inside),
-                }
-            }
+            Speaks::Other | Speaks::Nothing => self.judged(First::NothingJudged).await,
         }
     }
 
-    /// It may pass; what it speaks says how.
-    async fn plain(mut self, granted: Option<Arc<str>>) {
+    /// What it speaks says how it is judged.
+    async fn plain(mut self) {
         let within = self.place.parts.settings.silent_for;
         match peek::read(&self.inside, &mut self.early, within).await {
-            Ok(Speaks::Http1) => return self.requests(Wire::Http, None, granted).await,
-            Ok(Speaks::Http2) => return self.requests(Wire::Http2, None, granted).await,
+            Ok(Speaks::Http1) => return self.requests(Wire::Http, None, None).await,
+            Ok(Speaks::Http2) => return self.requests(Wire::Http2, None, None).await,
             Ok(_) => {}
             Err(error) => return failed(&mut self.record, &error),
         }
-        match tunnel::open(self.place, &self.target).await {
-            Ok(outside) => self.relay(outside, First::Anything).await,
-            Err(error) => {
-                unreachable(&error, &mut self.record);
-                reset(&self.inside);
-            }
+        self.judged(First::Anything).await;
+    }
+
+    /// It is none of what is looked into: judged as a connection.
+    async fn judged(mut self, first: First) {
+        let matter = Matter {
+            place: self.place,
+            target: &self.target,
+            wish: Wish::Tunnel,
+            request: None,
+            granted: None,
+            stream: &self.inside,
+            peer: self.peer,
+            held: &AtomicUsize::new(0),
+        };
+        match through(matter, &mut self.record).await {
+            Ok(Manner::Through(outside, _)) => self.relay(outside, first).await,
+            Ok(Manner::Look | Manner::Plain) | Err(_) => reset(&self.inside),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Connections of programs that know of no proxy.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use boatyard_egress::{
     Outcome, Policy, Proxy, Record, Resolver, Rule, RuleSet, Settings, capture::Captured,
@@ -138,6 +138,7 @@ async fn a_server_that_speaks_first_is_heard() {
     }
     // Only the latter: a tunnel is not allowed.
     let rules = vec![reading("origin.example", port)];
+    let settings = Settings { head_within: Duration::from_millis(300), ..settings };
     let caught = Caught::start(settings, rules, &target, true);
     assert!(soon(caught.connect().await.read_u8()).await.is_err());
 }
