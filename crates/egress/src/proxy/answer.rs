@@ -1,6 +1,7 @@
 //! What the proxy itself answers, and the bodies that pass through it.
 
 use std::{
+    future::Future,
     pin::Pin,
     sync::{
         Arc,
@@ -14,10 +15,13 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::upstream::{Pool, Upstream};
+use super::{
+    tunnel::WITHDRAWN,
+    upstream::{Pool, Upstream},
+};
 use crate::{
     broker::BoxError,
-    log::{Pending, Traffic},
+    log::{Outcome, Pending, Traffic},
 };
 
 /// A body that the proxy sends, either way.
@@ -156,10 +160,15 @@ pub(super) struct Passing<B> {
     end: Option<End>,
 }
 
+/// Waits until the rules no longer allow something.
+pub(super) type Withdrawn = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What happens when a body is over.
 pub(super) struct End {
     /// Told when the body goes, wherever it stands.
-    pub(super) _record: Pending,
+    pub(super) record: Pending,
+    /// Ready when the rules no longer allow what the body answers.
+    pub(super) withdrawn: Withdrawn,
     /// Given back, if the body came to its end.
     pub(super) upstream: Option<Upstream>,
     pub(super) pool: Arc<Pool>,
@@ -183,6 +192,13 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(end) = &mut self.end
+            && end.withdrawn.as_mut().poll(cx).is_ready()
+        {
+            let reason = WITHDRAWN.to_owned();
+            end.record.set(|record| record.outcome = Outcome::Denied { reason });
+            return Poll::Ready(Some(Err(WITHDRAWN.into())));
+        }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()

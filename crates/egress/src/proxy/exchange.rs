@@ -21,10 +21,11 @@ use hyper::{
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{
-    answer::{Answer, End, Notice, Passing, Wants, Way},
+    answer::{Answer, End, Notice, Passing, Wants, Way, Withdrawn},
     connection::{After, Connection, Origin, lock},
     forward::strip,
     judge::{Matter, Passes, chain, unreachable},
+    tunnel::{WITHDRAWN, until_withdrawn},
     upgrade::Upgrade,
     upstream::{ConnectError, Sender, Upstream, Wanted, Wire},
 };
@@ -113,9 +114,22 @@ pub(super) async fn pass(
     match judged(connection, route, &head, &mut record).await {
         Ok(passes) => {
             let asked_for = head.uri.clone();
+            let mut withdrawn = withdrawn(connection, route, &head);
             let sending = Sending { connection, route, passes, is_upgrade: upgrade.is_some() };
-            match sending.send(head, body, &mut record).await {
-                Ok(begun) => back(connection, route, begun, record, (upgrade, asked_for), wants),
+            let sent = tokio::select! {
+                sent = sending.send(head, body, &mut record) => sent,
+                () = withdrawn.as_mut() => {
+                    let reason = WITHDRAWN.to_owned();
+                    record.set(|record| record.outcome = Outcome::Denied { reason });
+                    let why = format!("Boatyard cut this request off: {WITHDRAWN}");
+                    Err(Notice::new(StatusCode::FORBIDDEN, "http_request_denied", why))
+                }
+            };
+            match sent {
+                Ok(begun) => {
+                    let asked = (upgrade, asked_for);
+                    back(connection, route, begun, Told { record, withdrawn }, asked, wants)
+                }
                 Err(notice) => notice.answer(wants),
             }
         }
@@ -127,6 +141,16 @@ pub(super) async fn pass(
             notice.answer(wants)
         }
     }
+}
+
+/// Waits until the rules no longer allow a request.
+fn withdrawn(connection: &Connection, route: &Route<'_>, head: &request::Parts) -> Withdrawn {
+    let (place, target) = (connection.place.clone(), route.target.clone());
+    let (method, uri) = (head.method.clone(), head.uri.clone());
+    Box::pin(async move {
+        let wish = Wish::Request { method: &method, path: uri.path(), query: uri.query() };
+        until_withdrawn(&place, &target, wish).await;
+    })
 }
 
 async fn judged(
@@ -163,6 +187,12 @@ struct Sending<'a> {
     passes: Passes,
     /// Whether it asks to go on in WebSocket.
     is_upgrade: bool,
+}
+
+/// What is told of a request, and what cuts it off.
+struct Told {
+    record: Pending,
+    withdrawn: Withdrawn,
 }
 
 /// An answer that has begun.
@@ -264,11 +294,12 @@ fn back(
     connection: &Connection,
     route: &Route<'_>,
     begun: Begun,
-    mut record: Pending,
+    told: Told,
     asked: (Option<OnUpgrade>, Uri),
     wants: Wants,
 ) -> Response<Answer> {
     let Begun { mut response, upstream, echo } = begun;
+    let Told { mut record, withdrawn } = told;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(inside), uri) = asked else {
             return unasked(route.target, &mut record).answer(wants);
@@ -302,7 +333,7 @@ fn back(
     } else {
         Some(upstream)
     };
-    let end = End { _record: record, upstream, pool: Arc::clone(pool) };
+    let end = End { record, withdrawn, upstream, pool: Arc::clone(pool) };
     let body = Passing::new(body, Way::In, meter, Some(end)).boxed_unsync();
     Response::from_parts(head, echo.body(body))
 }
