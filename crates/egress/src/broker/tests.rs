@@ -1,3 +1,5 @@
+//! Requests through the broker, with a keeper that has one credential.
+
 use std::sync::Mutex;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};

@@ -1,3 +1,5 @@
+//! Connections over a real store, with a clock that a test moves.
+
 use std::time::Duration;
 
 use boatyard_egress::broker::What;

@@ -1,3 +1,5 @@
+//! A vault over a real store, through changes and losses of its keys.
+
 use std::ffi::OsString;
 
 use boatyard_egress::broker::Shape;
