@@ -18,6 +18,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Some("demo-agent") => Ok(boatyard_agent::demo::main()),
         Some(escape::ARGUMENT) => Ok(escape::main()),
         Some(escape::NEIGHBOUR_ARGUMENT) => Ok(escape::neighbour()),
+        Some(escape::FORGER_ARGUMENT) => Ok(escape::forger()),
         Some("-Y") => boatyard_runner::signing::main(std::env::args_os().skip(1).collect()),
         Some("git-key") => boatyard_runner::signing::key(),
         _ => bail!("usage: boatyard-runner init | demo-agent | git-key | -Y sign …"),

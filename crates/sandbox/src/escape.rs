@@ -25,6 +25,7 @@ mod calls;
 mod devices;
 mod dns;
 mod files;
+mod forger;
 mod gateway;
 mod house;
 mod http;
@@ -48,6 +49,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     bait::{Bait, Baits, Limited, Neighbour, Shared, Touch, token},
+    forger::{FORGED, forger},
     house::House,
     run::{main, neighbour},
 };
@@ -56,6 +58,9 @@ pub use self::{
 pub const ARGUMENT: &str = "escape";
 /// The argument that makes it the other workspace's process, which attacks look for.
 pub const NEIGHBOUR_ARGUMENT: &str = "escape-neighbour";
+
+/// The argument that makes it an agent that speaks for others.
+pub const FORGER_ARGUMENT: &str = "escape-forger";
 
 /// How an attack ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

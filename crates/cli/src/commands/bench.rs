@@ -33,7 +33,7 @@ mod egress;
 mod fanout;
 mod lists;
 mod measure;
-mod server;
+pub(super) mod server;
 mod storage;
 mod workspaces;
 

@@ -1,4 +1,7 @@
-//! `boatyard doctor`: what this machine can do, and how to mend what it can't.
+//! `boatyard doctor`: what this machine can do, and how to mend what it can't; with `--escape`,
+//! whether its workspaces hold ([`escape`]).
+
+mod escape;
 
 use anyhow::{Context as _, Result};
 use boatyard_runtime::{
@@ -19,6 +22,12 @@ pub(crate) struct Args {
     /// The settings file
     #[arg(long, value_name = "FILE")]
     config: Option<std::path::PathBuf>,
+    /// Attack workspaces from inside, in every way that is known, and say what came of each
+    ///
+    /// By a server and workspaces of its own, which are removed again. Ends with 1 if an attack
+    /// got out. Takes about two minutes.
+    #[arg(long)]
+    escape: bool,
 }
 
 pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> {
@@ -33,6 +42,11 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
     let Diagnosis { isolation, checks } = runtime.block_on(examine(&settings));
     let blocked =
         isolation.is_none() || checks.iter().any(|check| check.outcome == Outcome::Blocks);
+    if args.escape
+        && let (Some(isolation), false) = (isolation, blocked)
+    {
+        return runtime.block_on(escape::run(isolation, &checks, output));
+    }
     if output.is_json() {
         output.json(&serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),

@@ -114,9 +114,8 @@ pub(super) fn unlimited(name: &str, bait: &Bait) -> Option<&'static str> {
         }
         "disk-bomb" if limited.disk.is_none() => Some("disk is watched here, not limited"),
         "inode-bomb" if limited.inodes.is_none() => Some("inodes are not limited here"),
-        // Each of these is stopped by a limit of its own, or ends in memory.
+        // Descriptors and terminals have limits of their own everywhere; these end in memory.
         "memory-bomb" | "memory-file-bomb" | "tmp-bomb" | "shared-memory-bomb" | "pipe-bomb"
-        | "descriptor-bomb" | "terminal-bomb"
             if limited.memory.is_none() =>
         {
             Some("memory is not limited here")

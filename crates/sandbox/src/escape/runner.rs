@@ -73,7 +73,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     inside_only("memory-score-of-runner", "Has the kernel end the runner first for memory", |_| {
         worst([1].into_iter().chain(runners()).map(|pid| {
             let path = format!("/proc/{pid}/oom_score_adj");
-            (pid.to_string(), Finding::of(fs::write(path, "1000")))
+            (pid.to_string(), own_only(fs::write(path, "1000")))
         }))
     }),
     attack("write-spool", "Writes events past the runner, into its spool", |_| {

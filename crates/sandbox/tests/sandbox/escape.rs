@@ -375,7 +375,7 @@ fn what_work_needs_is_open() {
         );
         assert_eq!(writable, "/tmp\n/work\n/home/agent\n/home/sessions\n");
         let script = "import socket; [socket.socket(f, socket.SOCK_STREAM) for f in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)]";
-        if host.sh(ws, "command -v python3 || true") != "" {
+        if !host.sh(ws, "command -v python3 || true").is_empty() {
             host.run(ws, &["/usr/bin/env", "python3", "-c", script]);
         }
         let status: Value = json!(host.sh(ws, "grep Seccomp: /proc/self/status"));

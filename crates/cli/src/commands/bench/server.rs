@@ -29,10 +29,10 @@ const END: Duration = Duration::from_secs(15);
 const FURTHER: &str = "further.toml";
 
 /// A server with its folder, both of which go in the end.
-pub(super) struct Server {
-    pub(super) client: Client,
+pub(in crate::commands) struct Server {
+    pub(in crate::commands) client: Client,
     /// Where it is, and the key to it.
-    pub(super) access: ClientFile,
+    pub(in crate::commands) access: ClientFile,
     folder: tempfile::TempDir,
     child: Child,
     /// The process that serves; its parent starts it and the spawner.
@@ -67,7 +67,10 @@ impl Server {
     }
 
     /// The same with further settings.
-    pub(super) async fn start_with(folder: Option<&Path>, settings: &str) -> Result<Self> {
+    pub(in crate::commands) async fn start_with(
+        folder: Option<&Path>,
+        settings: &str,
+    ) -> Result<Self> {
         let folder = temporary(folder)?;
         std::fs::write(folder.path().join(FURTHER), settings)
             .context("no temporary file can be made")?;
@@ -77,8 +80,13 @@ impl Server {
     }
 
     /// A folder for what a suite needs beside the server, readable by it.
-    pub(super) fn beside(&self) -> PathBuf {
+    pub(in crate::commands) fn beside(&self) -> PathBuf {
         self.folder.path().join("repositories")
+    }
+
+    /// Its data folder.
+    pub(in crate::commands) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// The number of the process that was started, above server and spawner.
@@ -88,7 +96,7 @@ impl Server {
 
     /// Its database, for when it does not run.
     pub(super) fn database(&self) -> PathBuf {
-        DataFolder::at(self.folder.path().join("data")).database()
+        DataFolder::at(self.data()).database()
     }
 
     /// Kills the server as a crash would, and starts another on the same folder.
@@ -115,7 +123,7 @@ impl Server {
     }
 
     /// Ends it in order, its workspaces first.
-    pub(super) async fn end(mut self) -> Result<()> {
+    pub(in crate::commands) async fn end(mut self) -> Result<()> {
         super::workspaces::delete_all(&self.client).await?;
         if let Some(pid) = self.child.id() {
             signal("TERM", pid).await?;
@@ -126,7 +134,7 @@ impl Server {
 }
 
 /// A folder that a server without rights can reach by its path.
-pub(super) fn temporary(folder: Option<&Path>) -> Result<tempfile::TempDir> {
+pub(in crate::commands) fn temporary(folder: Option<&Path>) -> Result<tempfile::TempDir> {
     use std::os::unix::fs::PermissionsExt as _;
     let mut builder = tempfile::Builder::new();
     builder.prefix("boatyard-bench-");
