@@ -117,7 +117,8 @@ async fn rules_of_three_scopes_come_together() {
     assert_eq!(judged(&machine, place, "https://api.example/v1/a").await, denied);
     let egress = client.find_egress(place).await.unwrap();
     let listed = egress.rules.iter().find(|rule| rule.id == made.id).unwrap();
-    let warning = format!("it never counts: rule `{}` of the organization forbids all of it", deny.name);
+    let warning =
+        format!("it never counts: rule `{}` of the organization forbids all of it", deny.name);
     assert_eq!(listed.warnings, [warning]);
     assert_eq!(egress.rules[0].name, "preset packages");
     // Changed, then removed.
@@ -128,7 +129,10 @@ async fn rules_of_three_scopes_come_together() {
         ..NewEgressRule::default()
     };
     client.change_egress_rule(id, &ask).await.unwrap();
-    assert_eq!(judged(&machine, everywhere, "https://api.example/").await, "ask by organization: ask api.example");
+    assert_eq!(
+        judged(&machine, everywhere, "https://api.example/").await,
+        "ask by organization: ask api.example"
+    );
     assert_eq!(judged(&machine, place, "https://api.example/v1/a").await, allowed);
     let closed = EgressScope { mode: None, widen: Some(false) };
     assert!(!client.set_egress(everywhere, &closed).await.unwrap().widen);
@@ -171,7 +175,8 @@ async fn what_was_learned_is_proposed() {
     logged.await.unwrap();
     let told = |refused| async move {
         let proposal = client.propose_egress(place, refused).await.unwrap();
-        let line = |item: boatyard_api::egress::ProposedRule| format!("{} {}", item.requests, item.text);
+        let line =
+            |item: boatyard_api::egress::ProposedRule| format!("{} {}", item.requests, item.text);
         let mut lines: Vec<String> = proposal.items.into_iter().map(line).collect();
         lines.sort();
         lines
@@ -206,7 +211,12 @@ async fn what_makes_no_sense_is_refused_with_its_place() {
     let rule = |text: &str| line(RuleAction::Allow, text);
     check(rule("exa mple.com/x"), "rule", "at character 1: `exa` is not a method that a request comes with (as GET or POST, in capitals)").await;
     check(rule("example.com/a?b"), "rule", "at character 14: a rule can't be about a query").await;
-    check(rule("example.com:99999"), "rule", "at character 13: `99999` is no port (1 to 65535), and no range as 8000-8100").await;
+    check(
+        rule("example.com:99999"),
+        "rule",
+        "at character 13: `99999` is no port (1 to 65535), and no range as 8000-8100",
+    )
+    .await;
     let both = NewEgressRule { host: Some("a".to_owned()), ..rule("b") };
     check(both, "rule", "a rule comes in a line or in parts").await;
     check(NewEgressRule::default(), "host", "a rule needs a host or a preset").await;
