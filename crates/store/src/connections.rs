@@ -168,7 +168,6 @@ impl Tx {
                  WHERE connection.sealed_by = vault_key.id AND connection.removed IS NULL)
              AND NOT EXISTS (SELECT 1 FROM git_key WHERE git_key.sealed_by = vault_key.id)",
         )
-        .map_err(Error::from)
     }
 
     /// Forgets a key of the vault that can't be opened any more.

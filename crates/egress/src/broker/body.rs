@@ -23,7 +23,7 @@ use super::{
 #[derive(Debug, Clone)]
 pub(super) struct Fault {
     pub(super) refusal: Refusal,
-    pub(super) told: Told,
+    pub(super) told: Box<Told>,
 }
 
 /// How a value is written within a body of some type.
@@ -68,7 +68,7 @@ impl Writing {
 pub(super) struct Replace {
     placeholder: Box<[u8]>,
     /// The value, or why there is none.
-    with: Result<Zeroizing<String>, Box<Fault>>,
+    with: Result<Zeroizing<String>, Fault>,
     /// The end of what came, as far as it may be the beginning of the placeholder.
     pub(super) held: Vec<u8>,
     /// Is to be told when it was there.
@@ -85,7 +85,7 @@ impl Replace {
     ) -> Self {
         Self {
             placeholder: placeholder.into(),
-            with: with.map_err(Box::new),
+            with,
             held: Vec::new(),
             used: Some(used),
             is_used: false,
@@ -105,7 +105,7 @@ impl Replace {
         let mut out: Option<BytesMut> = None;
         let mut from = 0;
         for at in memchr::memmem::find_iter(&text, &*self.placeholder) {
-            let value = self.with.as_ref().map_err(|fault| (**fault).clone())?;
+            let value = self.with.as_ref().map_err(Clone::clone)?;
             self.is_used = true;
             let out = out.get_or_insert_with(BytesMut::new);
             out.extend_from_slice(&text[from..at]);
@@ -289,7 +289,7 @@ where
             match passed {
                 Err(fault) => {
                     this.is_over = true;
-                    work.keeper.tell(fault.told);
+                    work.keeper.tell(*fault.told);
                     let refusal: Refusal = fault.refusal;
                     return Poll::Ready(Some(Err(refusal.into())));
                 }

@@ -157,7 +157,7 @@ impl Exchange {
     }
 
     fn refuse(&self, fault: Fault) -> Refusal {
-        self.0.tell(fault.told);
+        self.0.tell(*fault.told);
         fault.refusal
     }
 }
@@ -227,7 +227,10 @@ impl About<'_> {
     fn withheld(&self, binding: &Arc<Binding>, withheld: Withheld) -> Fault {
         let Withheld { why, mend } = withheld;
         let told = self.told(Some(binding), What::Withheld(why.clone()));
-        Fault { refusal: Refusal { status: StatusCode::FORBIDDEN, why, mend }, told }
+        Fault {
+            refusal: Refusal { status: StatusCode::FORBIDDEN, why, mend },
+            told: Box::new(told),
+        }
     }
 
     fn misplaced(&self, whose: Option<&Arc<Binding>>, place: &str) -> Fault {
@@ -267,7 +270,10 @@ impl About<'_> {
             ),
         };
         let told = self.told(whose, What::Misplaced(why.clone()));
-        Fault { refusal: Refusal { status: StatusCode::FORBIDDEN, why, mend }, told }
+        Fault {
+            refusal: Refusal { status: StatusCode::FORBIDDEN, why, mend },
+            told: Box::new(told),
+        }
     }
 }
 

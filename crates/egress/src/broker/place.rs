@@ -64,7 +64,7 @@ impl Place {
             }
             Self::Basic { .. } if *name == header::AUTHORIZATION => {
                 let (user, password) = basic(sent)?;
-                match (&*user == placeholder, &*password == placeholder) {
+                match (*user == placeholder, *password == placeholder) {
                     (true, _) => {
                         with_basic(value, if *password == *user { value } else { &password })
                     }
