@@ -130,13 +130,13 @@ pub(crate) struct RotateArgs {
 pub(crate) struct RekeyArgs {
     /// Change the key that seals values
     #[arg(long)]
-    data: bool,
+    values: bool,
     /// Change the master key: to a new one where Boatyard made it, else to the first one in the file
     /// or command that the settings name
     #[arg(long)]
     master: bool,
     /// The master key is lost: begin anew, without the values that it opened
-    #[arg(long, conflicts_with_all = ["data", "master"])]
+    #[arg(long, conflicts_with_all = ["values", "master"])]
     forget: bool,
 }
 
@@ -222,7 +222,7 @@ async fn rotate(args: RotateArgs, context: &Context<'_>) -> Result<Exit> {
 }
 
 async fn rekey(args: RekeyArgs, context: &Context<'_>) -> Result<Exit> {
-    let data = args.data || !(args.master || args.forget);
+    let data = args.values || !(args.master || args.forget);
     let request = Rekey { data, master: args.master, forget: args.forget };
     let done = context.client.rekey(&request).await?;
     if context.output.is_json() {

@@ -262,7 +262,7 @@ fn a_credential_goes_where_it_is_bound_and_is_nowhere_inside() {
     world.sh(&format!("curl -sSf {bearer} https://{HOST}/v1/next"));
     assert!(world.last(count + 1).contains(&format!("Bearer {NEXT}")));
     // Sealed by another key, with another master key.
-    assert!(world.yard.run(&["connection", "rekey", "--data", "--master"]).ends_with("[0]\n"));
+    assert!(world.yard.run(&["connection", "rekey", "--values", "--master"]).ends_with("[0]\n"));
     world.sh(&format!("curl -sSf {bearer} https://{HOST}/v1/next"));
     assert!(world.last(count + 2).contains(&format!("Bearer {NEXT}")));
     let shown = world.yard.json(&["connection", "show", "api"]);
