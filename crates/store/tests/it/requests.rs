@@ -96,14 +96,11 @@ async fn the_log_is_read_in_pages_filtered_and_added_up() {
         .unwrap();
     let counts: Vec<(i64, &str, u64)> =
         minutes.iter().map(|sum| (sum.time.0, sum.key.as_str(), sum.count)).collect();
-    let mut expected: Vec<(i64, &str, u64)> =
-        (0..5).map(|n| (n * 60_000, "allowed", 60)).collect();
+    let mut expected: Vec<(i64, &str, u64)> = (0..5).map(|n| (n * 60_000, "allowed", 60)).collect();
     expected.extend([(300_000, "allowed", 1), (300_000, "denied", 1)]);
     assert_eq!(counts, expected);
-    let top = store
-        .top_requests(BUILT_IN_ORGANIZATION, &all, RequestGroup::Workspace, 10)
-        .await
-        .unwrap();
+    let top =
+        store.top_requests(BUILT_IN_ORGANIZATION, &all, RequestGroup::Workspace, 10).await.unwrap();
     assert_eq!((top[0].key.clone(), top[0].count, top[0].refused), (one.to_string(), 300, 0));
     assert_eq!((top[1].count, top[1].refused, top[1].received), (2, 1, 20));
 }
@@ -305,16 +302,15 @@ async fn what_nobody_answers_is_a_no() {
     let Asking::New(row) = ask(store, question(&world, workspace, "q")).await else {
         panic!("not asked")
     };
-    let expire = async || {
-        store.write(|tx| Box::pin(async move { tx.expire_asks(10).await })).await.unwrap()
-    };
+    let expire =
+        async || store.write(|tx| Box::pin(async move { tx.expire_asks(10).await })).await.unwrap();
     assert!(expire().await.is_empty());
     world.clock.forward(Duration::from_secs(300));
     let expired = expire().await;
-    assert_eq!(expired.iter().map(|row| (row.id, row.state)).collect::<Vec<_>>(), [(
-        row.id,
-        AskState::Expired
-    )]);
+    assert_eq!(
+        expired.iter().map(|row| (row.id, row.state)).collect::<Vec<_>>(),
+        [(row.id, AskState::Expired)]
+    );
     assert_eq!(store.session(session).await.unwrap().state, SessionState::Running);
     assert!(store.open_asks(workspace).await.unwrap().is_empty());
 }
