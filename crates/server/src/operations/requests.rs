@@ -90,6 +90,10 @@ pub async fn list_requests(
     let before = super::tasks::cursor_id(filter.cursor.as_ref())?;
     let page = before.map_or(At::NEWEST, At::Before);
     let wanted = wanted(&filter)?;
+    if before.is_none() {
+        // Who looks after something ended is to find it.
+        app.hub.traffic().flush().await;
+    }
     let rows = app
         .store
         .list_requests(caller.owner.organization, &wanted, page, limit)
