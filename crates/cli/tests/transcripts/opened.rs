@@ -93,7 +93,7 @@ fn start() -> World {
     );
     let settings =
         format!("[egress]\npresets = []\nca_file = \"{}\"\n", folder.join("ca.pem").display());
-    yard.write("boatyard.toml", &settings);
+    yard.write("data/boatyard.toml", &settings);
     yard.start_server();
     let id = yard.json(&["workspace", "create"])["id"].as_str().unwrap().to_owned();
     let allow =

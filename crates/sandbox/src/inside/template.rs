@@ -183,10 +183,10 @@ fn show_top(base: &Path, name: &str) -> Result<()> {
 
 fn etc(base: &Path, worker: WorkerIs) -> Result<()> {
     let etc = base.join("etc");
-    for folder in ETC_FOLDERS {
-        let host = Path::new("/etc").join(folder);
+    for folder in ETC_FOLDERS.into_iter().map(PathBuf::from).chain(java_settings()) {
+        let host = Path::new("/etc").join(&folder);
         if fs::symlink_metadata(&host).is_ok_and(|meta| meta.is_dir()) {
-            show(base, &host, &Path::new("etc").join(folder), RDONLY | NOSUID | NODEV | NOEXEC)?;
+            show(base, &host, &Path::new("etc").join(&folder), RDONLY | NOSUID | NODEV | NOEXEC)?;
         }
     }
     for file in ETC_FILES {
@@ -203,6 +203,16 @@ fn etc(base: &Path, worker: WorkerIs) -> Result<()> {
         write(&etc.join(name), content.as_bytes())?;
     }
     symlink("/proc/mounts", etc.join("mtab")).step("link mtab")
+}
+
+/// The folders of `/etc` without which no Java of Debian starts, one for each version.
+fn java_settings() -> impl Iterator<Item = PathBuf> {
+    // Without any, or where they can't be read, there is no Java of this kind.
+    let all = fs::read_dir("/etc").into_iter().flatten().flatten();
+    all.map(|entry| PathBuf::from(entry.file_name())).filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("java-") && name.ends_with("-openjdk")
+    })
 }
 
 /// Shows the certificates of all authorities where programs look for them.
