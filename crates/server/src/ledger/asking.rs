@@ -1,5 +1,7 @@
 //! The question for more money, asked as a permission is, and what follows from its answer.
 
+use std::time::Duration;
+
 use boatyard_egress::gateway::Stopped;
 use boatyard_model::{
     EventBody, PermissionId, SessionId, TurnOutcome,
@@ -11,7 +13,11 @@ use boatyard_store::{
 };
 use tokio::{sync::watch, time::sleep};
 
-use super::{Ledger, dollars, payer::Payer, spent::Over};
+use super::{
+    Ledger, dollars,
+    payer::Payer,
+    spent::{Judged, Over},
+};
 use crate::{app::App, hub::HubError, jobs::finish};
 
 /// How the ids of options begin that add money; the micros follow.
@@ -20,6 +26,8 @@ const RAISE: &str = "raise_";
 const STOP: &str = "stop";
 /// The least that is added, in micros.
 const LEAST: u64 = 1_000_000;
+/// How long the end of a turn is waited for after a no.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
 /// The code of the notice that tells why a turn ended.
 const NOTICE: &str = "limit_cost";
 
@@ -92,7 +100,10 @@ pub(super) async fn wait(
     let Some(permission) = ask(ledger, session, over).await? else {
         return Ok(Err(stopped(over, "the session has no turn that could wait for a person")));
     };
-    let outcome = answer(ledger, session, permission, over, changed).await?;
+    let outcome = answer(ledger, payer, session, permission, over, changed).await?;
+    if let Some(PermissionState::Denied | PermissionState::Expired) = outcome {
+        turn_ends(ledger, session).await?;
+    }
     Ok(match outcome {
         Some(PermissionState::Open) | None => Ok(()),
         Some(PermissionState::Allowed) => Ok(()),
@@ -100,6 +111,26 @@ pub(super) async fn wait(
         Some(PermissionState::Expired) => Err(stopped(over, "nobody allowed more in time")),
         Some(PermissionState::Cancelled) => Err(stopped(over, "the turn is over")),
     })
+}
+
+/// Waits until the turn was ended because of a no, for as long as that may take: an agent that was
+/// told no first would end it by itself, as if it were done.
+async fn turn_ends(ledger: &Ledger, session: SessionId) -> Result<()> {
+    let store = &ledger.0.store;
+    let row = store.session(session).await?;
+    if row.turn.is_none() {
+        return Ok(());
+    }
+    let mut log = store.follow_session(session, row.last_seq);
+    let ended = async {
+        loop {
+            let events = log.next().await?;
+            if events.iter().any(|event| &*event.kind == "turn.completed") {
+                return Ok(());
+            }
+        }
+    };
+    tokio::time::timeout(ENDS_WITHIN, ended).await.unwrap_or(Ok(()))
 }
 
 async fn ask(ledger: &Ledger, session: SessionId, over: &Over) -> Result<Option<PermissionId>> {
@@ -125,6 +156,7 @@ async fn ask(ledger: &Ledger, session: SessionId, over: &Over) -> Result<Option<
 /// is withdrawn, and there is no answer.
 async fn answer(
     ledger: &Ledger,
+    payer: &Payer,
     session: SessionId,
     permission: PermissionId,
     over: &Over,
@@ -149,7 +181,11 @@ async fn answer(
         tokio::select! {
             // It is changed when anything is; whether it matters is judged anew.
             alive = changed.changed() => {
-                if alive.is_err() || !ledger.is_over(over) {
+                let state = store.permission(permission).await?.state;
+                if state != PermissionState::Open {
+                    return Ok(Some(state));
+                }
+                if alive.is_err() || !ledger.is_over(payer).await? {
                     break;
                 }
             }
@@ -170,13 +206,22 @@ async fn answer(
         Box::pin(async move { tx.withdraw_permission(session, permission).await.map(drop) })
     });
     withdraw.await?;
-    Ok(None)
+    // Somebody may have answered just now.
+    let state = store.permission(permission).await?.state;
+    Ok(Some(state).filter(|state| *state != PermissionState::Cancelled))
 }
 
 impl Ledger {
-    /// Whether a budget that was spent still is. What is not known any more is to be looked at.
-    fn is_over(&self, over: &Over) -> bool {
-        self.state().is_over(over)
+    /// Whether there is still no money for somebody.
+    async fn is_over(&self, payer: &Payer) -> Result<bool> {
+        loop {
+            let judged = self.state().judge(payer, self.0.store.now());
+            match judged {
+                Judged::Go => return Ok(false),
+                Judged::Over(_) => return Ok(true),
+                Judged::Unknown => self.read(payer).await?,
+            }
+        }
     }
 }
 

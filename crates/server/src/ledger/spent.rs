@@ -173,21 +173,6 @@ impl State {
         Judged::Go
     }
 
-    /// Whether a budget that was spent still is, as far as that is known.
-    pub(crate) fn is_over(&self, over: &Over) -> bool {
-        let mut budgets = self.budgets.values().flat_map(|rows| rows.iter());
-        let row = budgets.find(|row| {
-            row.scope == over.key.scope
-                && row.subject == over.key.subject
-                && row.period == over.key.period
-        });
-        let subject = Subject { scope: over.key.scope, subject: over.key.subject.clone() };
-        let spent = self.spent.get(&(subject, over.since));
-        // Budgets that were forgotten are read anew by whoever waits.
-        let limit = row.map_or(over.base, |row| limit_of(row, over.since));
-        !self.budgets.is_empty() && spent.is_some_and(|spent| *spent >= limit)
-    }
-
     /// Of whom it has to be read what was spent, and since when.
     pub(crate) fn unknown(&self, payer: &Payer, now: Timestamp) -> Vec<(Subject, Timestamp)> {
         let limits = self.limits(payer, now).unwrap_or_default();
