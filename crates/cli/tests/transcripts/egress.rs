@@ -47,7 +47,7 @@ fn rules_are_made_shown_tried_and_removed() {
         egress(&["ask", "*.example.org", "--for", "2h"]),
         egress(&["deny", "git-push github.com"]),
         egress(&["allow", "git-push github.com/ours/*", "--workspace", id]),
-        egress(&["test", "https://registry.npmjs.org/react"]),
+        egress(&["test", "https://rubygems.org/gems"]),
         egress(&["test", "POST", "https://api.example.org/v1/x", "--workspace", id]),
         egress(&["test", "DELETE https://api.example.org/v1/x", "--workspace", id]),
         egress(&["test", "github.com:22", "--workspace", id]),

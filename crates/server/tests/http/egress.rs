@@ -94,7 +94,7 @@ async fn rules_of_three_scopes_come_together() {
     let client = &machine.client;
     let place = EgressPlace::Workspace(workspace(&machine).await);
     let everywhere = EgressPlace::Organization;
-    let npm = "https://registry.npmjs.org/react";
+    let npm = "https://rubygems.org/gems";
     assert_eq!(judged(&machine, place, npm).await, "allowed by organization: allow packages");
     assert_eq!(judged(&machine, place, "https://api.example/v1/a").await, "denied");
     let made = client
