@@ -77,8 +77,9 @@ impl GitGateway {
     ) -> Response<Answer> {
         let parts = &*self.0;
         let mut record =
-            Pending::new(caller.workspace, request.method().as_str(), Arc::clone(&parts.log))
-                .by(caller.peer.and_then(|peer| parts.log.begun(caller.workspace, peer, None)).as_ref());
+            Pending::new(caller.workspace, request.method().as_str(), Arc::clone(&parts.log)).by(
+                caller.peer.and_then(|peer| parts.log.begun(caller.workspace, peer, None)).as_ref(),
+            );
         record.set(|record| record.way = RequestWay::Git);
         record.traffic = Arc::clone(&caller.traffic);
         let asked = address::parse(request.method(), request.uri(), path);
