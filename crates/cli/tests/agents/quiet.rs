@@ -1,14 +1,16 @@
 //! That a workspace was quiet: nothing tried to leave, nothing secret came in.
 
-use boatyard_model::{EventBody, WorkspaceId};
+use boatyard_api::request::{RequestEntry, RequestFilter};
+use boatyard_model::{EventBody, RequestWay, WorkspaceId};
 
 use crate::{
     house::{DECOY, House, KEY},
     talk::{Talk, sh},
 };
 
-/// Counters of a network namespace that only a try to leave it moves: a destination without a
-/// route, or a datagram (a question for a name), wherever it goes.
+/// Counters of a network namespace that only a try to leave it moves, beside connections, which are
+/// caught and logged: a destination without a route, or a datagram (a question for a name), wherever
+/// it goes.
 const COUNTERS: [(&str, &str); 3] =
     [("Ip", "OutNoRoutes"), ("Udp", "OutDatagrams"), ("Icmp", "OutMsgs")];
 const COUNTERS_6: [&str; 3] = ["Ip6OutNoRoutes", "Udp6OutDatagrams", "Icmp6OutDestUnreachs"];
@@ -18,6 +20,16 @@ pub(crate) async fn nothing_left(house: &House, workspace: WorkspaceId) {
     for (name, count) in counters(house, workspace).await {
         assert_eq!(count, 0, "{name}: something tried to leave {workspace}");
     }
+    let tries = tries(house, workspace).await;
+    assert!(tries.is_empty(), "something tried to leave {workspace}: {tries:?}");
+}
+
+/// What the log has of a workspace, beside requests to models.
+pub(crate) async fn tries(house: &House, workspace: WorkspaceId) -> Vec<RequestEntry> {
+    let filter =
+        RequestFilter { workspace: Some(workspace), limit: Some(200), ..RequestFilter::default() };
+    let page = house.client().list_requests(&filter).await.unwrap();
+    page.items.into_iter().filter(|entry| entry.way != RequestWay::Model).collect()
 }
 
 /// The counters, none of which should have moved.

@@ -4,6 +4,7 @@
 //! in one house, since most of their time is waiting; those that kill the server come last.
 
 mod elsewhere;
+mod escape;
 mod faults;
 mod images;
 mod kills;
@@ -42,6 +43,7 @@ fn together() -> Vec<(&'static str, Scenario)> {
         "error-500-twice" => faults::errors_twice,
         "silence" => faults::silence,
         "resume" => resume::in_a_new_process,
+        "escape" => escape::everything_is_tried,
         "write" => work::a_file_and_a_command,
         "ask" => permissions::one_is_refused_and_one_granted,
         "ask-to-run" => permissions::a_command_is_asked_for,

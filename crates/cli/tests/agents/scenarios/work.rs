@@ -87,9 +87,12 @@ async fn controls(scene: &Scene, talk: &Talk) {
     assert!(!found.is_empty(), "what stands in the key's place is not found");
     let same = ForkRequest::default();
     let fork = house.client().fork_workspace(talk.workspace, &same, None).await.unwrap().id;
-    let leave = "timeout 5 bash -c 'exec 3<>/dev/tcp/192.0.2.1/80' 2>/dev/null; true";
+    let leave = "timeout 5 bash -c 'exec 3<>/dev/tcp/192.0.2.1/80; cat <&3' 2>/dev/null; \
+        timeout 5 bash -c 'echo a question > /dev/udp/192.0.2.1/53' 2>/dev/null; true";
     sh(house, fork, leave, "").await;
     let moved = quiet::counters(house, fork).await;
     assert!(moved.iter().any(|(_, count)| *count > 0), "a try to leave is not counted: {moved:?}");
+    let tries = quiet::tries(house, fork).await;
+    assert!(tries.iter().any(|entry| entry.host == "192.0.2.1"), "nor logged: {tries:?}");
     house.client().delete_workspace(fork).await.unwrap();
 }
