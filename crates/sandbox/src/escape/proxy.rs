@@ -99,13 +99,8 @@ pub(super) const ATTACKS: &[Attack] = &[
         worst(targets.map(|target| (target.to_owned(), tunnel(c, target))))
     }),
     attack("tunnel-to-other-ports", "Asks for other ports of allowed hosts", |c| {
-        let targets = [
-            "pypi.org:22",
-            "registry.npmjs.org:25",
-            "pypi.org:0",
-            "pypi.org:99999",
-            "pypi.org:443:22",
-        ];
+        let targets =
+            ["pypi.org:22", "pypi.org:25", "pypi.org:0", "pypi.org:99999", "pypi.org:443:22"];
         worst(targets.map(|target| (target.to_owned(), tunnel(c, target))))
     }),
     attack(

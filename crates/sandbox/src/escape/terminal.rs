@@ -11,7 +11,7 @@ use super::{
     Attack, Context, Finding, attack,
     bait::{self, MARK, Shared},
     calls::{errno, forked},
-    worst,
+    inside_only, worst,
 };
 use crate::sys::check;
 
@@ -70,7 +70,8 @@ pub(super) const ATTACKS: &[Attack] = &[
         }
     }),
     attack("terminal-of-host", "Writes to a terminal of the host", |c| write(c, &c.bait.host)),
-    attack("terminals-of-all", "Writes to every terminal that is seen", |c| {
+    // Elsewhere it would disturb whoever sits there.
+    inside_only("terminals-of-all", "Writes to every terminal that is seen", |c| {
         let entries = fs::read_dir("/dev/pts").into_iter().flatten().flatten();
         let numbered = entries.map(|entry| entry.path()).filter(|path| {
             path.file_name().is_some_and(|name| {
