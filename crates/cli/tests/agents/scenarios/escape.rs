@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use boatyard_api::workspace::WriteFileQuery;
+use boatyard_api::{connection::NewConnection, workspace::WriteFileQuery};
 use boatyard_egress::scripted::Seen;
 use boatyard_model::{AttemptState, PromptMode};
 use serde_json::json;
@@ -19,12 +19,18 @@ use crate::{
     talk::{LIMIT, Scene, Talk, sh},
 };
 
+/// A credential that goes with what the workspace asks of a service. The workspace has another.
+const TOKEN: &str = "made-up-token-4b7e0d19c2a8f356aa01";
+
 /// The tries, as a script.
 const TRIES: &str = include_str!("escape.sh");
 
 pub(super) async fn everything_is_tried(scene: Scene) -> Vec<Talk> {
     let (house, word) = (&scene.house, scene.word("said"));
     let bait = Bait::start().await;
+    let order = json!({ "name": "github", "kind": "github", "value": TOKEN });
+    let connection: NewConnection = serde_json::from_value(order).unwrap();
+    house.client().create_connection(&connection).await.unwrap();
 
     let mut talk = scene.order(&format!("[[say:{word}]]"), json!({})).await;
     talk.turn(1).await.completed();
@@ -48,17 +54,20 @@ pub(super) async fn everything_is_tried(scene: Scene) -> Vec<Talk> {
     for nothing in ["variables: 0", "files: 0", "processes: 0"] {
         assert!(shown.contains(nothing), "not `{nothing}`: {shown}");
     }
+    assert!(shown.contains("GITHUB_TOKEN="), "no placeholder is in its variables: {shown}");
     assert!(!shown.contains("REACHED"), "something was reached: {shown}");
     let tried = TRIES.lines().filter(|line| is_try(line)).count() + 2;
     assert_eq!(shown.matches(": kept").count(), tried, "not all was tried: {shown}");
     for seen in house.provider.seen() {
-        assert!(!has(&seen.body, KEY) && !has(&seen.body, DECOY), "{}", seen.uri);
+        for secret in [KEY, DECOY, TOKEN] {
+            assert!(!has(&seen.body, secret), "{secret} went to {}", seen.uri);
+        }
     }
     assert_eq!(bait.met.load(Ordering::Relaxed), 0, "the host's loopback was reached");
 
     // Nor does the log have it, and what was refused is in it.
     let log = format!("{:?}", talk.events);
-    assert!(!log.contains(KEY) && !log.contains(DECOY));
+    assert!([KEY, DECOY, TOKEN].iter().all(|secret| !log.contains(secret)));
     assert!(log.contains("EgressBlocked"), "no refusal was told");
 
     // The same search finds what is put before it: the agent's own workspace is looked through.
