@@ -25,6 +25,7 @@ mod place;
 mod placeholder;
 #[cfg(test)]
 mod tests;
+mod unpack;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -39,6 +40,7 @@ pub use self::{
     paint::Echo,
     place::Place,
     placeholder::{Placeholders, Shape},
+    unpack::Packing,
 };
 use crate::{policy::Policy, rules::Target};
 
@@ -112,7 +114,7 @@ pub struct Prepared {
     /// The credentials that were put in, to be told to [`Broker::answered`] and recorded.
     pub used: Vec<ConnectionId>,
     /// What the answer goes through on its way to the workspace: its head by [`Echo::head`], its
-    /// body by [`Echo::body`].
+    /// body by [`Echo::packing`] and [`Echo::body`].
     pub echo: Echo,
 }
 

@@ -139,9 +139,14 @@ impl Rule {
     }
 
     fn means(&self, method: &Method, path: &str, query: Option<&str>, reading: Reading) -> bool {
+        let is_same = |meant: &Method| match reading {
+            Reading::Narrow => meant == method,
+            // Some servers take `post` for `POST`.
+            Reading::Wide => meant.as_str().eq_ignore_ascii_case(method.as_str()),
+        };
         let is_method = self.methods.is_empty()
             || self.methods.iter().any(|meant| {
-                meant.0 == *method || (meant.0 == Method::GET && *method == Method::HEAD)
+                is_same(&meant.0) || (meant.0 == Method::GET && is_same(&Method::HEAD))
             });
         is_method
             && (self.paths.is_empty() || self.paths.iter().any(|p| p.matches(path, reading)))

@@ -20,6 +20,8 @@ pub(crate) enum Opening {
 pub(crate) const MAX_OPENING: usize = 16 * 1024;
 
 const HANDSHAKE: u8 = 22;
+/// Every kind of record that there is.
+const RECORDS: std::ops::RangeInclusive<u8> = 20..=26;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
 
@@ -29,6 +31,9 @@ pub(crate) fn opening(bytes: &[u8]) -> Opening {
         [] => return Opening::Incomplete,
         [HANDSHAKE] | [HANDSHAKE, 3] => return Opening::Incomplete,
         [HANDSHAKE, 3, ..] => {}
+        // Another kind of record before the hello: some servers read on, and we would have taken
+        // what follows for no TLS.
+        [kind, 3, ..] if RECORDS.contains(kind) => return Opening::Malformed,
         _ => return Opening::Other,
     }
     // The message may be spread over several records.
@@ -202,6 +207,8 @@ mod tests {
         assert_eq!(opening(&records(&hello(&twice), 9999)), Opening::Malformed);
         assert_eq!(opening(&records(&hello(&server_name(b"\xff")), 9999)), Opening::Malformed);
         assert_eq!(opening(&[HANDSHAKE, 3, 1, 0, 0]), Opening::Malformed);
+        let warned = [&[21, 3, 3, 0, 2, 1, 90][..], &records(&hello(&[]), 9999)].concat();
+        assert_eq!(opening(&warned), Opening::Malformed);
         assert_eq!(opening(&records(&[2, 0, 0, 1, 0], 9999)), Opening::Malformed);
         let endless =
             records(&[[CLIENT_HELLO, 0, 0xff, 0xff].to_vec(), vec![0; 70_000]].concat(), 16_000);

@@ -108,11 +108,12 @@ pub(super) fn left<'p>(
     if let Some(whose) = look(head.uri.query().unwrap_or_default().as_bytes()) {
         return Some((whose, "query"));
     }
-    head.headers.values().find_map(|value| {
-        let whose = look(value.as_bytes()).or_else(|| {
-            let (user, password) = place::basic(value)?;
-            look(user.as_bytes()).or_else(|| look(password.as_bytes()))
-        });
+    head.headers.iter().find_map(|(name, value)| {
+        let whose =
+            look(value.as_bytes()).or_else(|| look(name.as_str().as_bytes())).or_else(|| {
+                let (user, password) = place::basic(value)?;
+                look(user.as_bytes()).or_else(|| look(password.as_bytes()))
+            });
         whose.map(|whose| (whose, "headers"))
     })
 }

@@ -4,11 +4,15 @@
 use std::{fmt, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, response};
+use http::{HeaderMap, header, response};
 use http_body_util::BodyExt as _;
 use zeroize::Zeroizing;
 
-use super::{Body, body::Inward};
+use super::{
+    Body,
+    body::Inward,
+    unpack::{self, Packing, Unpacked},
+};
 
 /// What is shorter is no secret but a word, and would be painted over wherever it is said.
 const SHORTEST: usize = 8;
@@ -35,8 +39,30 @@ impl Echo {
         }
     }
 
-    /// Paints over values in a body.
-    pub fn body(self, body: Body) -> Body {
+    /// Makes the head of an answer with a body one of an answer that is not packed, where it is
+    /// although the request asked for one that is not: the body is to be unpacked.
+    ///
+    /// # Errors
+    /// How it is packed, if nothing can be found in it: such an answer must not pass.
+    pub fn packing(&self, head: &mut response::Parts) -> Result<Option<Packing>, String> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let packing = unpack::packing(head)?;
+        if packing.is_some() {
+            for about in [header::CONTENT_ENCODING, header::CONTENT_LENGTH, header::ACCEPT_RANGES] {
+                head.headers.remove(about);
+            }
+        }
+        Ok(packing)
+    }
+
+    /// Paints over values in a body, which is unpacked first.
+    pub fn body(self, body: Body, packing: Option<Packing>) -> Body {
+        let body = match packing {
+            Some(packing) => Unpacked::new(body, packing).boxed_unsync(),
+            None => body,
+        };
         if self.is_empty() { body } else { Inward::new(body, self.0).boxed_unsync() }
     }
 

@@ -142,7 +142,7 @@ async fn a_placeholder_becomes_its_value_where_it_is_bound_and_the_answer_is_pai
     let (mut head, ()) = answer.into_parts();
     echo.head(&mut head);
     assert!(head.headers.is_empty());
-    let body = echo.body(boxed(format!("you sent {VALUE}.")));
+    let body = echo.body(boxed(format!("you sent {VALUE}.")), None);
     let seen = body.collect().await.unwrap().to_bytes();
     assert_eq!(seen, format!("you sent {}.", "*".repeat(VALUE.len())));
 
@@ -152,12 +152,41 @@ async fn a_placeholder_becomes_its_value_where_it_is_bound_and_the_answer_is_pai
         stage.send("api.example.com", get("/v1/x").header("authorization", basic)).await.unwrap();
     let expected = STANDARD.encode(format!("me:{VALUE}"));
     assert_eq!(sent.headers()["authorization"], format!("Basic {expected}"));
-    let seen = echo.body(boxed(expected.clone())).collect().await.unwrap().to_bytes();
+    let seen = echo.body(boxed(expected.clone()), None).collect().await.unwrap().to_bytes();
     assert_eq!(seen, "*".repeat(expected.len()));
 
     let path = format!("/v1/x?key={}&b=2", stage.placeholder);
     let (sent, _) = stage.send("api.example.com", get(&path)).await.unwrap();
     assert_eq!(sent.uri(), "https://x/v1/x?key=ghp_the%2Breal%2Fone%26only%221&b=2");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_packed_all_the_same_is_unpacked_or_refused() {
+    use std::io::Write as _;
+    let stage = stage(&["bearer"], None);
+    let bearer = format!("Bearer {}", stage.placeholder);
+    for (encoding, can_be_unpacked) in [("gzip", true), ("br", false), ("utf-8", false)] {
+        let (_, echo) = stage
+            .send("api.example.com", get("/v1/x").header("authorization", &bearer))
+            .await
+            .unwrap();
+        let answer = Response::builder().header("content-encoding", encoding);
+        let (mut head, ()) = answer.header("content-length", "99").body(()).unwrap().into_parts();
+        let packing = echo.packing(&mut head);
+        if encoding == "br" {
+            assert_eq!(packing, Err("br".to_owned()));
+            continue;
+        }
+        assert_eq!(head.headers.is_empty(), can_be_unpacked);
+        let text = format!("you sent {VALUE}.");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text.as_bytes()).unwrap();
+        let sent = if can_be_unpacked { gzip.finish().unwrap() } else { text.into_bytes() };
+        let body = Full::new(Bytes::from(sent)).map_err(|never| match never {}).boxed_unsync();
+        let body = echo.body(body, packing.unwrap());
+        let seen = body.collect().await.unwrap().to_bytes();
+        assert_eq!(seen, format!("you sent {}.", "*".repeat(VALUE.len())));
+    }
 }
 
 #[tokio::test]

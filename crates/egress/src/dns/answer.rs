@@ -147,13 +147,15 @@ mod tests {
         ] {
             assert_eq!(code("secret.example.com.", kind), ResponseCode::Refused, "{kind}");
         }
-        for name in [".", "1.2.3.4.", "*.example.com.", "0x7f000001.", "%65vil.example."] {
+        for name in [".", "1.2.3.4.", "*.example.com.", "0x7f000001."] {
             assert_eq!(code(name, RecordType::A), ResponseCode::NXDomain, "{name}");
         }
-        let mut spaced = ask("example.com.", RecordType::A);
-        let labels = [&b"a b"[..], b"\x00", b"example"];
-        spaced.queries[0].set_name(Name::from_labels(labels).unwrap());
-        assert_eq!(answered(&spaced, &names).metadata.response_code, ResponseCode::NXDomain);
+        for label in [&b"a b"[..], b"\x00", b"%65vil", b"a.b"] {
+            let mut odd = ask("example.com.", RecordType::A);
+            odd.queries[0].set_name(Name::from_labels([label, b"example"]).unwrap());
+            let code = answered(&odd, &names).metadata.response_code;
+            assert_eq!(code, ResponseCode::NXDomain, "{label:?}");
+        }
         let mut other = ask("example.com.", RecordType::A);
         other.queries[0].set_query_class(DNSClass::CH);
         assert_eq!(answered(&other, &names).metadata.response_code, ResponseCode::Refused);

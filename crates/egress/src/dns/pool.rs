@@ -176,7 +176,7 @@ mod tests {
             let mut latest = None;
             for (number, look) in steps {
                 let name = format!("n{number}.example");
-                if look && let Some((name, address)) = latest.clone() {
+                if look && let Some((name, address)) = latest {
                     let known: Option<Box<str>> = pool.name(address);
                     prop_assert_eq!(known.as_deref(), Some::<&str>(name));
                 } else {

@@ -150,6 +150,10 @@ pub(super) fn parse(method: &Method, uri: &Uri, path: &str) -> Result<Asked, Unk
         _ => {}
     }
     let rest = path.strip_prefix('/').ok_or(Unknown::Address)?;
+    if rest.starts_with("-/") {
+        // No host is called so.
+        return Err(Unknown::Address);
+    }
     let service = |path| split_end(path, method, uri);
     let (target, path) = host_and_path(rest).ok_or(Unknown::Address)?;
     let remote = |path: &str| Remote::new(target.clone(), path).ok_or(Unknown::Address);

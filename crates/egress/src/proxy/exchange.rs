@@ -107,8 +107,10 @@ pub(super) async fn pass(
     mut record: Pending,
 ) -> Response<Answer> {
     let wants = Wants::of(request.headers());
-    let upgrade = (request.version() == Version::HTTP_11 && is_websocket(request.headers()))
-        .then(|| hyper::upgrade::on(&mut request));
+    // What comes after it is watched as a `GET`, and there is no other.
+    let may_upgrade = request.version() == Version::HTTP_11 && *request.method() == Method::GET;
+    let upgrade =
+        (may_upgrade && is_websocket(request.headers())).then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
     record.set(|record| record.path = Some(Record::path_of(head.uri.path())));
     match judged(connection, route, &head, &mut record).await {
@@ -214,6 +216,7 @@ impl Sending<'_> {
         let policy = Arc::clone(&place.policy.borrow());
         let meter = self.connection.meter(&record.traffic);
         let mut head = outgoing(head, self.route).map_err(|why| malformed(record, why))?;
+        say_length(&mut head.headers, &body);
         let body = Passing::new(body, Way::Out, meter, None).boxed_unsync();
         let call = self.call(&policy);
         let prepared = parts.settings.broker.prepare(call, &mut head, body).await;
@@ -326,6 +329,11 @@ fn back(
     head.extensions.clear();
     echo.head(&mut head);
     let meter = connection.meter(&record.traffic);
+    let packing = if body.is_end_stream() { Ok(None) } else { echo.packing(&mut head) };
+    let packing = match packing {
+        Ok(packing) => packing,
+        Err(how) => return packed(&how, route.target, &mut record).answer(wants),
+    };
     let upstream = if body.is_end_stream() {
         // Nobody will ask it for its end.
         pool.give_back(upstream);
@@ -335,7 +343,18 @@ fn back(
     };
     let end = End { record, withdrawn, upstream, pool: Arc::clone(pool) };
     let body = Passing::new(body, Way::In, meter, Some(end)).boxed_unsync();
-    Response::from_parts(head, echo.body(body))
+    Response::from_parts(head, echo.body(body, packing))
+}
+
+/// A credential may be in it, and can't be found.
+fn packed(how: &str, target: &Target, record: &mut Pending) -> Notice {
+    let how: String = how.chars().filter(|c| matches!(c, ' '..='~')).take(100).collect();
+    let why = format!(
+        "{target} packed its answer ({how}) although it was asked not to, so that Boatyard can't \
+         see whether it repeats the credential that went with the request"
+    );
+    record.set(|record| record.outcome = Outcome::Failed { reason: why.clone() });
+    Notice::new(StatusCode::BAD_GATEWAY, "http_response_content_coding", why)
 }
 
 fn unasked(target: &Target, record: &mut Pending) -> Notice {
@@ -415,6 +434,18 @@ fn outgoing(mut head: request::Parts, route: &Route<'_>) -> Result<request::Part
     head.uri = uri.parse::<Uri>().map_err(|_| "the URL has no legal path".to_owned())?;
     head.extensions.clear();
     Ok(head)
+}
+
+/// Has a length stand in a head only as far as it is the body's: one beside `Transfer-Encoding` is
+/// none, and whoever believed it would see another request begin within the body.
+fn say_length(headers: &mut HeaderMap, body: &Incoming) {
+    if !headers.contains_key(header::CONTENT_LENGTH) {
+        return;
+    }
+    match body.size_hint().exact() {
+        Some(length) => headers.insert(header::CONTENT_LENGTH, length.into()),
+        None => headers.remove(header::CONTENT_LENGTH),
+    };
 }
 
 /// HTTP/2 may spread them over several lines, HTTP/1 may not.

@@ -3,6 +3,7 @@
 mod caught;
 mod fixture;
 mod held;
+mod hostile;
 mod house;
 mod limits;
 mod opened;

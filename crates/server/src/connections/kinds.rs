@@ -121,12 +121,6 @@ pub const KINDS: &[Kind] = &[
         ..GENERIC
     },
     Kind {
-        name: "model",
-        about: "a key or document for a provider of models, named by `[providers.NAME] connection`",
-        own_use: true,
-        ..GENERIC
-    },
-    Kind {
         name: "git",
         about: "a token, a GitHub App or OAuth, for `boatyard repository connect` alone",
         own_use: true,

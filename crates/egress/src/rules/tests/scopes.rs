@@ -213,7 +213,7 @@ proptest! {
         repository in any_layer(Scope::Repository),
         workspace in any_layer(Scope::Workspace),
     ) {
-        let above = vec![organization.clone(), repository.clone()];
+        let above = [organization.clone(), repository.clone()];
         let all = vec![organization, repository, workspace];
         for wish in WISHES {
             let whole = judged(&set(all.clone()), wish);
