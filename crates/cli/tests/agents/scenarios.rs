@@ -126,6 +126,8 @@ async fn checked(scene: Scene, scenario: Scenario) {
         quiet::nothing_blocked(&talk);
         quiet::nothing_left(&house, talk.workspace).await;
         quiet::nothing_came_in(&house, talk.workspace).await;
+        // An agent that waits for more holds half a gigabyte.
+        house.client().stop_workspace(talk.workspace).await.unwrap();
     }
 }
 

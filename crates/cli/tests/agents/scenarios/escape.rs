@@ -78,6 +78,7 @@ pub(super) async fn everything_is_tried(scene: Scene) -> Vec<Talk> {
     let task = talk.settled().await;
     assert_eq!(task.state, AttemptState::Succeeded, "{task:?}");
     quiet::nothing_came_in(house, talk.workspace).await;
+    house.client().stop_workspace(talk.workspace).await.unwrap();
     // It was not quiet: that is what it is about.
     Vec::new()
 }
