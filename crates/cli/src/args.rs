@@ -75,7 +75,6 @@ pub(crate) enum ColorChoice {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it, and it is taken apart at once")]
 pub(crate) enum Command {
     /// Start the whole product on this machine
     Up(up::Args),

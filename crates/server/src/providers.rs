@@ -120,7 +120,8 @@ fn finished(
 /// A credential that comes from `source`, used as the settings say.
 fn managed(described: &settings::Provider, source: Arc<dyn Source>) -> Credential {
     let auth = described.auth().unwrap_or(Auth::Key);
-    Credential::Managed(Managed::new(auth, source).renewed_at(described.token_url.clone()))
+    let managed = Managed::new(auth, source).renewed_at(described.token_url.clone());
+    Credential::Managed(Box::new(managed))
 }
 
 impl Default for Providers {

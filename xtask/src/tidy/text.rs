@@ -27,6 +27,8 @@ const MACHINES: &[&str] = &[
     concat!("deb.", "debian.org"),
     concat!("security.", "debian.org"),
 ];
+/// Where hosts of registries are what the file is for.
+const REGISTRIES: &str = "crates/egress/src/rules/presets.toml";
 const FOLDERS: &[&str] =
     &[concat!("/work/", "main"), concat!("/work/", "shared"), concat!("/tmp/", "brief")];
 
@@ -120,11 +122,17 @@ pub(super) fn lines_are_clean(files: &[File]) -> Vec<Finding> {
 }
 
 pub(super) fn no_machine_is_named(files: &[File]) -> Vec<Finding> {
-    by_line(files.iter(), |line| {
-        let host = MACHINES.iter().find(|host| names_url(line, host));
+    let folder = |line: &str| {
         let folder = FOLDERS.iter().find(|folder| line.contains(**folder));
-        host.or(folder).map(|what| format!("names {what}"))
-    })
+        folder.map(|what| format!("names {what}"))
+    };
+    let host = |line: &str| {
+        let host = MACHINES.iter().find(|host| names_url(line, host));
+        host.map(|what| format!("names {what}"))
+    };
+    let mut found = by_line(files.iter(), folder);
+    found.extend(by_line(files.iter().filter(|file| file.path != REGISTRIES), host));
+    found
 }
 
 /// Whether a URL on this host stands in the line; a host's bare name may.
@@ -201,6 +209,8 @@ mod tests {
     fn a_registry_is_seen_by_its_address() {
         check(no_machine_is_named, "a.json", &format!("\"https://{}/x\"\n", MACHINES[0]), 1);
         check(no_machine_is_named, "a.json", &format!("{} is allowed\n", MACHINES[0]), 0);
+        check(no_machine_is_named, REGISTRIES, &format!("\"https://{}/x\"\n", MACHINES[0]), 0);
         check(no_machine_is_named, "a.sh", &format!("cd {}\n", FOLDERS[0]), 1);
+        check(no_machine_is_named, REGISTRIES, &format!("cd {}\n", FOLDERS[0]), 1);
     }
 }

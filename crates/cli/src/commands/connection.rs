@@ -313,7 +313,7 @@ fn show(output: &Output, item: &Connection) -> Result<()> {
     row("used", item.last_used.map(|time| ago(time, now)).unwrap_or_default());
     output.line(table.render(output.out))?;
     for warning in &item.warnings {
-        output.warning(&clean_line(warning));
+        output.warning(clean_line(warning));
     }
     Ok(())
 }

@@ -141,7 +141,7 @@ pub enum Credential {
     /// Nothing: a server of the operator's own that asks for none.
     NotNeeded,
     /// What is read when it is needed, and kept fresh.
-    Managed(Managed),
+    Managed(Box<Managed>),
 }
 
 /// Who is asked where a provider has too much to do.
@@ -165,7 +165,7 @@ impl Fallback {
                 && model.len() <= MAX_MODEL
                 && !model.contains(|c: char| c.is_control() || matches!(c, '"' | '\\' | '/'))
         };
-        if provider.is_empty() || !model.is_none_or(|model| is_model(model)) {
+        if provider.is_empty() || !model.is_none_or(is_model) {
             return Err(format!("`{text}` is not `PROVIDER` or `PROVIDER:MODEL`"));
         }
         Ok(Self { provider: provider.to_owned(), model: model.map(str::to_owned) })
@@ -191,7 +191,7 @@ pub struct Provider {
 enum Kept {
     Fixed(Arc<Grant>),
     Missing,
-    Managed(Managed),
+    Managed(Box<Managed>),
 }
 
 impl Provider {

@@ -113,7 +113,8 @@ impl Drawer {
     }
 
     pub(crate) fn credential(&self, auth: Auth, token_url: Option<String>) -> Credential {
-        Credential::Managed(Managed::new(auth, Arc::new(self.clone())).renewed_at(token_url))
+        let managed = Managed::new(auth, Arc::new(self.clone())).renewed_at(token_url);
+        Credential::Managed(Box::new(managed))
     }
 }
 

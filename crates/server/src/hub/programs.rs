@@ -31,10 +31,13 @@ const ASKED: usize = 256;
 /// The longest name that is told, in characters.
 const NAME_MAX: usize = 64;
 
+/// When something was found out, and what: who it was, or that nobody can be named.
+type Found = (Instant, Option<Arc<Program>>);
+
 /// What was found out.
 #[derive(Debug, Default)]
 pub(super) struct Programs {
-    found: Mutex<HashMap<(WorkspaceId, u16), (Instant, Option<Arc<Program>>)>>,
+    found: Mutex<HashMap<(WorkspaceId, u16), Found>>,
     /// Who is being asked.
     asked: Mutex<HashMap<WorkspaceId, Arc<Semaphore>>>,
 }

@@ -3,7 +3,7 @@
 //! The server's fetches go to the addresses that were resolved and checked, and to no other: git's
 //! own resolution is pinned to them, and redirects are not followed.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use boatyard_egress::{
     Cidr, Guard, Resolver,
@@ -27,6 +27,10 @@ use crate::{
     git::{Credentials, credentials::NoCredential, place},
     settings::Settings,
 };
+
+mod listing;
+
+use listing::{listed, no_base, symref};
 
 /// How often the size of a growing mirror is looked at during a fetch.
 const SIZE_LOOK: Duration = Duration::from_secs(2);
@@ -526,41 +530,6 @@ fn bracketed(address: IpAddr) -> String {
     match address {
         IpAddr::V4(v4) => v4.to_string(),
         IpAddr::V6(v6) => format!("[{v6}]"),
-    }
-}
-
-/// `ref: refs/heads/main\tHEAD` of `git ls-remote --symref`.
-/// Branches and tags of a listing with what they point to, in any order. What a tag points to in
-/// turn is left out.
-fn listed(listing: &str) -> BTreeSet<&str> {
-    let is_ours = |line: &&str| {
-        line.split_once('\t').is_some_and(|(_, name)| {
-            (name.starts_with("refs/heads/") || name.starts_with("refs/tags/"))
-                && !name.ends_with("^{}")
-        })
-    };
-    listing.lines().filter(is_ours).collect()
-}
-
-fn symref(listing: &str) -> Option<Branch> {
-    listing
-        .lines()
-        .find_map(|line| line.strip_prefix("ref: refs/heads/")?.strip_suffix("\tHEAD"))
-        .and_then(|name| name.parse().ok())
-}
-
-fn no_base(wanted: Option<&str>, heads: &[&str]) -> String {
-    let shown: Vec<&str> = heads.iter().copied().take(10).collect();
-    let there = match heads.len() {
-        0 => "the repository has no branch".to_owned(),
-        n if n > shown.len() => {
-            format!("there are {} and {} more", shown.join(", "), n - shown.len())
-        }
-        _ => format!("there is {}", shown.join(", ")),
-    };
-    match wanted {
-        Some(wanted) => format!("the repository has no branch, tag or commit `{wanted}`; {there}"),
-        None => format!("the repository's default branch does not exist; name a base: {there}"),
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn read(file: Option<&Path>) -> Result<SecretText> {
         Some(path) if path != Path::new("-") => {
             let shown = path.display();
             let opened = std::fs::File::open(path);
-            let text = opened.and_then(|file| bounded(file));
+            let text = opened.and_then(bounded);
             text.with_context(|| format!("{shown} can't be read"))?
         }
         _ if std::io::stdin().is_terminal() => {

@@ -55,8 +55,7 @@ pub async fn test_egress(
         // With its credentials: those have TLS opened as well.
         RulePlace::Workspace(id) => {
             let watched = policies.watch(id).await.map_err(store_problem)?;
-            let policy = Arc::clone(&watched.borrow());
-            policy
+            Arc::clone(&watched.borrow())
         }
         _ => {
             let rules = policies.rules_for(organization, places).await.map_err(store_problem)?;
