@@ -148,7 +148,12 @@ impl From<beneath::Error> for Failure {
     fn from(error: beneath::Error) -> Self {
         let code = match &error {
             beneath::Error::NotFound(_) => FailureCode::NotFound,
-            _ => FailureCode::Workspace,
+            beneath::Error::Outside(_)
+            | beneath::Error::Path(_)
+            | beneath::Error::Kind { .. }
+            | beneath::Error::TooLarge { .. } => FailureCode::Workspace,
+            // The request was in order.
+            beneath::Error::Io { .. } => FailureCode::Internal,
         };
         Self { code, message: failure::chain(&error) }
     }

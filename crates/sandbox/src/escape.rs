@@ -22,6 +22,7 @@
 mod bait;
 mod bombs;
 mod calls;
+mod credentials;
 mod devices;
 mod dns;
 mod files;
@@ -49,6 +50,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     bait::{Bait, Baits, Limited, Neighbour, Shared, Touch, token},
+    credentials::BOUND,
     forger::{FORGED, forger},
     house::House,
     run::{main, neighbour},
@@ -117,6 +119,7 @@ pub enum Group {
     Dns,
     Proxy,
     Gateway,
+    Credentials,
     Runner,
     /// Tried from outside, by the server's own interface.
     Server,
@@ -125,7 +128,7 @@ pub enum Group {
 
 impl Group {
     /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Files,
         Self::Neighbours,
         Self::Proc,
@@ -141,6 +144,7 @@ impl Group {
         Self::Dns,
         Self::Proxy,
         Self::Gateway,
+        Self::Credentials,
         Self::Runner,
         Self::Server,
         Self::Bombs,
@@ -164,6 +168,7 @@ impl Group {
             Self::Dns => "dns",
             Self::Proxy => "proxy",
             Self::Gateway => "gateway",
+            Self::Credentials => "credentials",
             Self::Runner => "runner",
             Self::Server => "server",
             Self::Bombs => "bombs",
@@ -187,7 +192,8 @@ impl Group {
             Self::Network => "Network",
             Self::Dns => "Names",
             Self::Proxy => "The proxy",
-            Self::Gateway => "The gateway to models",
+            Self::Gateway => "The gateways to models and git",
+            Self::Credentials => "Credentials",
             Self::Runner => "The runner and its link",
             Self::Server => "What the server reads and writes in a workspace",
             Self::Bombs => "Bombs",
@@ -212,6 +218,7 @@ impl Group {
             Self::Dns => dns::ATTACKS,
             Self::Proxy => proxy::ATTACKS,
             Self::Gateway => gateway::ATTACKS,
+            Self::Credentials => credentials::ATTACKS,
             Self::Runner => runner::ATTACKS,
             Self::Server => &[],
             Self::Bombs => bombs::ATTACKS,

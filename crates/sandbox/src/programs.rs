@@ -111,8 +111,14 @@ impl Finder {
                 )
             })
         })?;
-        inode(&answer[..length.unsigned_abs()]).map(link).ok_or_else(missing)
+        let answer = &answer[..length.unsigned_abs()];
+        // Where there is no such connection, the kernel names who listens there.
+        if answer.get(20..24) != request.get(24..28) {
+            return Err(missing());
+        }
+        inode(answer).map(link).ok_or_else(missing)
     }
+
     fn holder(&mut self, sockets: &[String]) -> Option<Program> {
         if sockets.is_empty() {
             return None;
@@ -290,7 +296,9 @@ mod tests {
                 assert_eq!(finder.recent, [found.pid]);
             }
         }
-        assert!(finder().ask(to, SocketAddrV4::new(*to.ip(), 1)).is_err());
+        let elsewhere = SocketAddrV4::new(*to.ip(), 1);
+        assert!(finder().ask(to, elsewhere).is_err(), "it listens, and has no such connection");
+        assert!(finder().ask(from, elsewhere).is_err());
         assert_eq!(finder().with_connection(there, &[]), None, "a listener connects to nobody");
     }
 

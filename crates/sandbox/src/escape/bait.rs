@@ -65,6 +65,10 @@ pub struct Bait {
     pub resolver: SocketAddr,
     /// A server that the rules let through, with a path that they don't ([`super::House`]).
     pub house: Option<SocketAddr>,
+    /// What the attacking workspace has in place of a credential whose value is the token.
+    pub placeholder: Option<String>,
+    /// What another workspace has in its place.
+    pub neighbours_placeholder: Option<String>,
     /// What is limited.
     pub limited: Limited,
 }
@@ -86,6 +90,8 @@ impl Default for Bait {
             gateway: loopback(GATEWAY_PORT),
             resolver: loopback(53),
             house: None,
+            placeholder: None,
+            neighbours_placeholder: None,
             limited: Limited::default(),
         }
     }

@@ -46,8 +46,12 @@ pub(super) const ATTACKS: &[Attack] = &[
     }),
     attack("dns-long-labels", "Asks for names as long as they may be", |c| {
         let label = "x".repeat(63);
-        let longest = format!("{label}.{label}.{label}.example.com");
-        udp(c, c.bait.resolver, &longest, 1)
+        // 253 characters: no name is longer.
+        let longest = format!("{label}.{label}.{label}.{}.example.com", "y".repeat(49));
+        worst(
+            [1, 16, 252, 255]
+                .map(|kind| (format!("type {kind}"), udp(c, c.bait.resolver, &longest, kind))),
+        )
     }),
     attack("dns-many", "Asks for a thousand names, each with a piece of a secret", |c| {
         let mut last = Finding::blocked("nobody answers");

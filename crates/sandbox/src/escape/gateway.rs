@@ -148,7 +148,65 @@ pub(super) const ATTACKS: &[Attack] = &[
             }))
         },
     ),
+    attack(
+        "git-push-elsewhere",
+        "Pushes to others' repositories and to references of others",
+        |c| {
+            let paths = [
+                "/git/github.com/torvalds/linux.git/git-receive-pack",
+                "/git/127.0.0.1/x.git/git-receive-pack",
+                "/git/github.com/a/b.git/../../c/d.git/git-receive-pack",
+            ];
+            let names = ["refs/heads/main", "refs/tags/v1", "refs/heads/boatyard/../main"];
+            worst(paths.into_iter().flat_map(|path| {
+            names.map(|name| {
+                let zero = "0".repeat(40);
+                let line = format!("{zero} {} {name}\0report-status\n", "1".repeat(40));
+                let body = format!("{:04x}{line}0000", line.len() + 4);
+                let bytes = format!(
+                    "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-git-receive-pack-request\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                let answer = http::ask(c.bait.gateway, bytes.as_bytes());
+                (format!("{path} {name}"), said_by_us(c, &answer))
+            })
+        }))
+        },
+    ),
+    attack("git-sign-anything", "Has the server's key sign what is no commit of its own", |c| {
+        let tree = "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n";
+        let mallory = "Mallory <m@example.com> 1700000000 +0000";
+        worst([
+            ("text", "I owe you a boat\n".to_owned()),
+            ("nothing", String::new()),
+            ("an SSH request", "\0\0\0 session ssh-userauth publickey root".to_owned()),
+            ("a commit by another", format!("{tree}author {mallory}\ncommitter {mallory}\n\nx\n")),
+        ].map(|(name, body)| {
+            let bytes = format!(
+                "POST /git/-/sign HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let answer = http::ask(c.bait.gateway, bytes.as_bytes());
+            let finding = match &answer {
+                Ok(bytes) if String::from_utf8_lossy(bytes).contains("SSH SIGNATURE") => {
+                    Finding::escaped("it is signed")
+                }
+                answer => http::judge_by_token(c, answer),
+            };
+            (name.to_owned(), finding)
+        }))
+    }),
 ];
+
+/// A push that is taken is an escape; a refusal may come in git's own words.
+fn said_by_us(c: &Context<'_>, answer: &std::io::Result<Vec<u8>>) -> Finding {
+    match answer {
+        Ok(bytes) if String::from_utf8_lossy(bytes).contains("unpack ok") => {
+            Finding::escaped("it is taken")
+        }
+        answer => http::judge_by_token(c, answer),
+    }
+}
 
 fn request(c: &Context<'_>, method: &str, path: &str, headers: &str) -> Finding {
     let head = format!(

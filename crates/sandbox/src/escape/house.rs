@@ -98,6 +98,8 @@ fn serve(stream: &TcpStream, token: &str, elsewhere: SocketAddr) -> io::Result<(
                 String::new()
             };
             ("200 OK", extra, format!("house: {}", head.join("\n")))
+        } else if header(&head, "authorization").is_some_and(|value| value.contains(token)) {
+            ("200 OK", String::new(), "house: with the key".to_owned())
         } else {
             ("200 OK", String::new(), "house: open".to_owned())
         };

@@ -258,6 +258,8 @@ fn outside_a_sandbox_many_attacks_succeed() {
         gateway: house.address(),
         resolver: baits.bait.host.udp[0],
         house: Some(house.address()),
+        placeholder: Some("byph_of_this_one".to_owned()),
+        neighbours_placeholder: Some("byph_of_another".to_owned()),
         ..baits.bait.clone()
     };
     let local = Group::ALL[..GROUPS].iter().flat_map(|group| group.attacks());

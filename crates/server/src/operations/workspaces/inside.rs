@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use boatyard_api::{
-    Problem,
+    Problem, ProblemKind,
     task::Diff,
     workspace::{
         Commit, CommitList, ExecExit, ExecOutput, ExecRequest, ExecResult, FILE_MAX, FileEntry,
@@ -143,6 +143,21 @@ pub async fn exec_streaming(
     Ok(Box::pin(pieces))
 }
 
+/// What became of a file, as a problem: a path that can't be right is the caller's fault, and no
+/// failure of the workspace.
+fn file_problem(error: HubError) -> Problem {
+    use boatyard_link::message::FailureCode as F;
+    match error {
+        HubError::Runner(failure) if failure.code == F::Workspace => {
+            Problem::invalid("query.path", failure)
+        }
+        HubError::Runner(failure) if failure.code == F::NotFound => {
+            Problem::new(ProblemKind::NotFound, failure.message)
+        }
+        error => hub_problem(error),
+    }
+}
+
 /// A folder's entries.
 ///
 /// # Errors
@@ -154,7 +169,7 @@ pub async fn list_files(
     path: String,
 ) -> Result<FileListing, Problem> {
     let attached = awake(app, caller, id).await?;
-    let (entries, cut) = attached.list_folder(path).await.map_err(hub_problem)?;
+    let (entries, cut) = attached.list_folder(path).await.map_err(file_problem)?;
     let entries = entries
         .into_iter()
         .map(|entry| FileEntry {
@@ -182,7 +197,7 @@ pub async fn read_file(
     path: String,
 ) -> Result<Bytes, Problem> {
     let attached = awake(app, caller, id).await?;
-    attached.read_file(path, FILE_MAX).await.map_err(hub_problem)
+    attached.read_file(path, FILE_MAX).await.map_err(file_problem)
 }
 
 /// Writes a file.
@@ -199,7 +214,7 @@ pub async fn write_file(
     let attached = awake(app, caller, id).await?;
     let path = query.path.clone();
     let bytes =
-        attached.write_file(query.path, query.executable, bytes).await.map_err(hub_problem)?;
+        attached.write_file(query.path, query.executable, bytes).await.map_err(file_problem)?;
     Ok(WrittenFile { path, bytes })
 }
 
