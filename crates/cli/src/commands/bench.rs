@@ -20,7 +20,7 @@ use clap::ValueEnum;
 
 use self::{
     measure::{Machine, Measured},
-    server::Server,
+    server::{Server, until_interrupted},
 };
 use crate::{
     args::Global,
@@ -114,7 +114,11 @@ pub(crate) fn run(args: Args, _: &Global, output: &Output) -> Result<Exit> {
     for suite in suites {
         let name = suite.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned());
         output.note(output.err.dim(format!("{name} …")));
-        match runtime.block_on(measure(suite, effort, args.folder.as_deref())) {
+        let work = measure(suite, effort, args.folder.as_deref());
+        let Some(done) = runtime.block_on(until_interrupted(work, output))? else {
+            return Ok(Exit::Interrupted);
+        };
+        match done {
             Ok(measured) => results.extend(measured),
             // One that can't be measured here does not hide the others.
             Err(error) => {

@@ -12,6 +12,7 @@ use boatyard_runtime::{
     },
 };
 
+use super::bench::server::until_interrupted;
 use crate::{args::Global, failure::Exit, output::Output, sources, text::clean_line};
 
 /// Makes a throw-away sandbox and says what this machine can do, and how to mend what it can't.
@@ -45,7 +46,9 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
     if args.escape
         && let (Some(isolation), false) = (isolation, blocked)
     {
-        return runtime.block_on(escape::run(isolation, &checks, output));
+        let work = escape::run(isolation, &checks, output);
+        let done = runtime.block_on(until_interrupted(work, output))?;
+        return done.unwrap_or(Ok(Exit::Interrupted));
     }
     if output.is_json() {
         output.json(&serde_json::json!({

@@ -12,12 +12,14 @@ use serde::Deserialize;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
+    signal::unix::{SignalKind, signal as told},
     time::timeout,
 };
 
 use crate::{
     data::{ClientFile, DataFolder},
     failure::Failure,
+    output::Output,
 };
 
 /// A first start lays out the data folder and the runner.
@@ -25,10 +27,14 @@ const START: Duration = Duration::from_secs(60);
 /// What an orderly end takes at most, with some room.
 const END: Duration = Duration::from_secs(15);
 
+/// What the removal of all workspaces takes at most, when it was broken off.
+const REMOVAL: Duration = Duration::from_secs(60);
+
 /// The settings that a suite wants beside those of every server.
 const FURTHER: &str = "further.toml";
 
-/// A server with its folder, both of which go in the end.
+/// A server with its folder. Both go with this, and so do its workspaces, which would otherwise live
+/// on: by [`Server::end`], or as well as it can be done when it is dropped.
 pub(in crate::commands) struct Server {
     pub(in crate::commands) client: Client,
     /// Where it is, and the key to it.
@@ -42,6 +48,31 @@ pub(in crate::commands) struct Server {
     /// From the start of the program until it is up: the machine was tried, and what an earlier one
     /// left is taken up.
     pub(super) up: Duration,
+    /// Whether its workspaces are gone.
+    is_ended: bool,
+}
+
+/// Does `work` until it is done, or somebody wants it to end: Ctrl-C, a terminal that closes, TERM.
+/// What it holds is dropped then. None if it was broken off.
+pub(in crate::commands) async fn until_interrupted<T>(
+    work: impl Future<Output = T>,
+    output: &Output,
+) -> Result<Option<T>> {
+    let signals = || -> std::io::Result<_> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(told);
+        Ok((interrupt?, terminate?, hangup?))
+    };
+    let (mut interrupt, mut terminate, mut hangup) =
+        signals().context("signals can't be listened to")?;
+    tokio::select! {
+        done = work => return Ok(Some(done)),
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    output.note("interrupted: what was started is removed …");
+    Ok(None)
 }
 
 /// What was launched.
@@ -76,7 +107,7 @@ impl Server {
             .context("no temporary file can be made")?;
         let Launched { child, pid, client, access, first_answer, up } =
             launch(folder.path()).await?;
-        Ok(Self { client, access, folder, child, pid, first_answer, up })
+        Ok(Self { client, access, folder, child, pid, first_answer, up, is_ended: false })
     }
 
     /// A folder for what a suite needs beside the server, readable by it.
@@ -129,7 +160,57 @@ impl Server {
             signal("TERM", pid).await?;
         }
         timeout(END, self.child.wait()).await.context("the server does not end")??;
+        self.is_ended = true;
         Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // After `end`, and where it ended by itself, which left its workspaces.
+        let is_gone = self.child.id().is_none();
+        if is_gone && self.is_ended {
+            return;
+        }
+        let folder = self.folder.path().to_owned();
+        let (access, child) = (&self.access, &mut self.child);
+        // A thread and a runtime of its own: the one that this may be dropped in can't wait.
+        let removed = std::thread::scope(|scope| {
+            let work = || -> Result<()> {
+                tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(
+                    async {
+                        // One that was killed is started again: it alone knows its workspaces.
+                        let mut again = None;
+                        let (server, pid) = if is_gone {
+                            let launched = launch(&folder).await?;
+                            let found = (launched.access.clone(), launched.child.id());
+                            again = Some(launched.child);
+                            found
+                        } else {
+                            (access.clone(), child.id())
+                        };
+                        let client = Client::new(&server.server, Some(&server.key))?;
+                        let deleted =
+                            timeout(REMOVAL, super::workspaces::delete_all(&client)).await;
+                        if let Some(pid) = pid {
+                            signal("TERM", pid).await?;
+                        }
+                        let child = again.as_mut().unwrap_or(child);
+                        let deadline = Instant::now() + END;
+                        // Its end wakes the runtime that it was started in, not this one.
+                        while child.try_wait()?.is_none() {
+                            anyhow::ensure!(Instant::now() < deadline, "the server does not end");
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                        deleted.context("its workspaces can't be removed in time")?
+                    },
+                )
+            };
+            scope.spawn(work).join()
+        });
+        if let Ok(Err(error)) = removed {
+            eprintln!("the server in {} was not removed: {error:#}", self.folder.path().display());
+        }
     }
 }
 
@@ -175,6 +256,8 @@ async fn launch(folder: &Path) -> Result<Launched> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
+        // Ctrl-C is for this program, which ends the server when its workspaces are gone.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .context("the server can't be started")?;

@@ -21,6 +21,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use boatyard_api::{
     Client,
+    connection::{ConnectionBinding, NewConnection, SecretText},
     model::WorkspaceId,
     task::WorkspaceLimitsWanted,
     workspace::{ExecExit, ExecOutput, ExecRequest, ExecResult, NewWorkspace},
@@ -29,8 +30,8 @@ use boatyard_runtime::{
     Isolation,
     capabilities::{Check, Outcome as CheckOutcome},
     escape::{
-        ARGUMENT, Bait, Baits, Finding, Group, House, Limited, NEIGHBOUR_ARGUMENT, Neighbour,
-        Outcome, Report, token,
+        ARGUMENT, BOUND, Bait, Baits, Finding, Group, House, Limited, NEIGHBOUR_ARGUMENT,
+        Neighbour, Outcome, Report, token,
     },
 };
 
@@ -53,6 +54,8 @@ const NEIGHBOUR_STAYS: u32 = 3600;
 const HOUSE: [u8; 4] = [127, 77, 0, 1];
 /// The folder of the host that everybody may write to.
 const BAITS: &str = "baits";
+/// Where workspaces find the placeholder of the credential that is laid out.
+const VARIABLE: &str = "ESCAPE_TOKEN";
 /// What the workspace for bombs may use: little, so that they end soon.
 const MEMORY: u64 = 256 << 20;
 const PROCESSES: u32 = 64;
@@ -128,6 +131,7 @@ impl Scene {
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
         let server = Server::start_with(None, &settings(house.address(), &key)).await?;
         let client = &server.client;
+        client.create_connection(&credential(house.address(), &token_of_host)).await?;
         let make = async |limits| {
             let new = NewWorkspace { limits, ..NewWorkspace::default() };
             anyhow::Ok(client.create_workspace(&new, None).await?.id)
@@ -195,6 +199,20 @@ impl Scene {
         Ok((neighbour, running))
     }
 
+    /// What a workspace has in place of the credential.
+    async fn placeholder(&self, workspace: WorkspaceId) -> Result<String> {
+        let request = ExecRequest {
+            command: ["/bin/sh", "-c", &format!("printf %s \"${VARIABLE}\"")]
+                .map(str::to_owned)
+                .into(),
+            timeout: Some(30),
+            ..ExecRequest::default()
+        };
+        let told = self.client().exec_in_workspace(workspace, &request).await?.stdout;
+        ensure!(told.starts_with("byph_"), "a workspace has no placeholder for a credential");
+        Ok(told)
+    }
+
     async fn run_inside(
         &self,
         workspace: WorkspaceId,
@@ -216,17 +234,43 @@ impl Scene {
 fn settings(house: SocketAddr, key: &Path) -> String {
     let key = toml::Value::String(key.to_string_lossy().into_owned());
     format!(
-        "[log]\ntarget = \"files\"\n[egress]\npresets = [\"packages\"]\nallow = [\"GET {house}/open*\"]\n\
+        "[log]\ntarget = \"files\"\n[egress]\npresets = [\"packages\"]\nallow = [\"GET {house}/open*\", \"POST {house}/open/post\"]\n\
          allow_private = [\"{}/32\"]\n\
+         [git]\nsign = true\n\
          [providers.anthropic]\nkey_file = {key}\nbase_url = \"http://{house}/provider\"\n",
         house.ip()
     )
 }
 
+/// A credential for a part of the house. Its value is the token.
+fn credential(house: SocketAddr, token: &str) -> NewConnection {
+    NewConnection {
+        name: Some("escape".to_owned()),
+        kind: "generic".to_owned(),
+        value: SecretText::new(token.to_owned()),
+        binding: ConnectionBinding {
+            hosts: vec![house.ip().to_string()],
+            ports: vec![house.port().into()],
+            paths: vec![BOUND.to_owned(), format!("{BOUND}/*")],
+            places: vec!["bearer".to_owned()],
+            variables: vec![VARIABLE.to_owned()],
+            plain_http: true,
+            ..ConnectionBinding::default()
+        },
+        user: None,
+        expires: None,
+    }
+}
+
 /// Every attack with its outcome, and the isolation that the attacked workspace got.
 async fn attack_all(scene: &Scene, output: &Output) -> Result<(Vec<Report>, String)> {
     let (neighbour, _stays) = scene.neighbour().await?;
-    let bait = Bait { neighbour: Some(neighbour), ..scene.bait.clone() };
+    let bait = Bait {
+        neighbour: Some(neighbour),
+        placeholder: Some(scene.placeholder(scene.attacker).await?),
+        neighbours_placeholder: Some(scene.placeholder(scene.neighbour).await?),
+        ..scene.bait.clone()
+    };
     let mut reports = Vec::new();
     for group in Group::ALL {
         output.note(output.err.dim(format!("{} …", group.title())));
