@@ -44,7 +44,10 @@ use std::{
 };
 
 use boatyard_model::WorkspaceId;
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, watch},
+};
 
 pub(crate) use self::forward::strip;
 use self::upstream::Pool;
@@ -69,6 +72,10 @@ pub struct Settings {
     pub outgoing: Outgoing,
     /// How many connections one workspace may have; more are answered 503.
     pub max_connections: usize,
+    /// How many requests of one workspace may be under way, over all of its connections: each takes
+    /// memory of ours for as long as its client does not read. Those beyond wait for
+    /// [`Settings::head_within`], and are then answered 503.
+    pub max_requests: usize,
     /// The most bytes of a request's head.
     pub max_head: usize,
     /// How long the head of a request may take, and how long a connection may wait for the next.
@@ -96,6 +103,7 @@ impl Default for Settings {
             guard: Guard::default(),
             outgoing: Outgoing::default(),
             max_connections: 512,
+            max_requests: 512,
             max_head: 64 * 1024,
             head_within: Duration::from_secs(30),
             idle_after: Duration::from_secs(600),
@@ -131,6 +139,8 @@ pub(crate) struct Place {
     pub(crate) closing: watch::Receiver<bool>,
     /// Connections to destinations.
     pool: Arc<Pool>,
+    /// Room for requests.
+    requests: Arc<Semaphore>,
 }
 
 impl Proxy {
@@ -227,7 +237,8 @@ impl Proxy {
     ) -> (Place, watch::Sender<bool>) {
         let (close, closing) = watch::channel(false);
         let (parts, pool) = (Arc::clone(&self.0), Arc::default());
-        (Place { parts, workspace, policy, closing, pool }, close)
+        let requests = Arc::new(Semaphore::new(parts.settings.max_requests));
+        (Place { parts, workspace, policy, closing, pool, requests }, close)
     }
 }
 

@@ -39,6 +39,10 @@ const RENEW_WITHIN: Duration = Duration::from_hours(24 * 365);
 pub(super) const BEHIND: Duration = Duration::from_hours(24);
 /// The largest file that is read.
 const FILE_MAX: u64 = 64 * 1024;
+/// What is wrong with a file whose parts don't fit.
+const BAD_CERTIFICATE: &str =
+    "has no readable certificate of its key: remove its folder, so that a new one is made";
+const BAD_KEY: &str = "has no readable key: remove its folder, so that a new one is made";
 /// Who may read the file.
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Folders are opened without following a link.
@@ -140,18 +144,28 @@ impl Authority {
     }
 
     fn from_stored(stored: &Stored) -> Result<(Self, SystemTime), Error> {
-        let unreadable = |_| Error::Authority { what: "has no readable certificate" };
-        let certificate = STANDARD.decode(&stored.certificate).map_err(unreadable)?;
+        let key = stored.key_pair()?;
+        let unreadable = Error::Authority { what: BAD_CERTIFICATE };
+        let certificate: CertificateDer<'static> = match STANDARD.decode(&stored.certificate) {
+            Ok(certificate) => certificate.into(),
+            Err(_) => return Err(unreadable),
+        };
+        // One that nobody can read would spoil the whole bundle of every workspace, and one of
+        // another key would be trusted for nothing.
+        let is_readable = rustls::RootCertStore::empty().add(certificate.clone()).is_ok();
+        if !is_readable || memchr::memmem::find(&certificate, key.public_key_raw()).is_none() {
+            return Err(unreadable);
+        }
         let ends = UNIX_EPOCH + Duration::from_secs(u64::try_from(stored.ends).unwrap_or(0));
         let params = params(&stored.name, UNIX_EPOCH, ends)?;
-        let issuer = Issuer::new(params, stored.key_pair()?);
-        Ok((Self { issuer, certificate: certificate.into() }, ends))
+        let issuer = Issuer::new(params, key);
+        Ok((Self { issuer, certificate }, ends))
     }
 }
 
 impl Stored {
     fn key_pair(&self) -> Result<KeyPair, Error> {
-        let unreadable = Error::Authority { what: "has no readable key" };
+        let unreadable = Error::Authority { what: BAD_KEY };
         let Ok(key) = STANDARD.decode(self.key.as_bytes()).map(Zeroizing::new) else {
             return Err(unreadable);
         };
@@ -343,6 +357,18 @@ mod tests {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
         check("others may read it");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let whole = std::fs::read_to_string(&file).unwrap();
+        let other = STANDARD.encode(Authority::in_memory().unwrap().certificate());
+        for (part, wrong, says) in [
+            ("certificate", "AAAA", "no readable certificate"),
+            ("certificate", &*other, "no readable certificate"),
+            ("key", "AAAA", "no readable key"),
+        ] {
+            let mut parts: serde_json::Value = serde_json::from_str(&whole).unwrap();
+            parts[part] = wrong.into();
+            std::fs::write(&file, parts.to_string()).unwrap();
+            check(says);
+        }
         std::fs::write(&file, "{\"key\": \"c2VjcmV0\"").unwrap();
         check("damaged");
         std::fs::remove_file(&file).unwrap();

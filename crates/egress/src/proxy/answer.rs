@@ -14,6 +14,7 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     tunnel::WITHDRAWN,
@@ -172,6 +173,9 @@ pub(super) struct End {
     /// Given back, if the body came to its end.
     pub(super) upstream: Option<Upstream>,
     pub(super) pool: Arc<Pool>,
+    /// Makes room for the next when the body goes.
+    #[expect(dead_code, reason = "held for its end")]
+    pub(super) room: OwnedSemaphorePermit,
 }
 
 impl<B> Passing<B> {

@@ -42,11 +42,11 @@ use crate::{
 /// How many requests may be under way on one HTTP/2 connection.
 const STREAMS: u32 = 128;
 /// What a program may have sent that its destination has not taken, for one request.
-const STREAM_WINDOW: u32 = 512 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
 /// The same for all requests of a connection.
-const CONNECTION_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
 /// What is made ready to be sent, for one request.
-const SEND_BUFFER: usize = 256 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// What the requests of one connection share.
 pub(super) struct Connection {

@@ -18,7 +18,7 @@ use hyper::{
     body::{Body as _, Frame, Incoming, SizeHint},
     upgrade::OnUpgrade,
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     answer::{Answer, End, Notice, Passing, Wants, Way, Withdrawn},
@@ -202,6 +202,8 @@ struct Begun {
     response: Response<Incoming>,
     upstream: Upstream,
     echo: Echo,
+    /// Held until the answer is out.
+    room: OwnedSemaphorePermit,
 }
 
 impl Sending<'_> {
@@ -213,6 +215,7 @@ impl Sending<'_> {
     ) -> Result<Begun, Notice> {
         let place = &self.connection.place;
         let parts = &place.parts;
+        let room = self.room(record).await?;
         let policy = Arc::clone(&place.policy.borrow());
         let meter = self.connection.meter(&record.traffic);
         let mut head = outgoing(head, self.route).map_err(|why| malformed(record, why))?;
@@ -244,7 +247,24 @@ impl Sending<'_> {
         if !prepared.used.is_empty() {
             parts.settings.broker.answered(call, &prepared.used, status);
         }
-        Ok(Begun { response, upstream, echo: prepared.echo })
+        Ok(Begun { response, upstream, echo: prepared.echo, room })
+    }
+
+    /// Waits until few enough requests of the workspace are under way.
+    async fn room(&self, record: &mut Pending) -> Result<OwnedSemaphorePermit, Notice> {
+        let place = &self.connection.place;
+        let settings = &place.parts.settings;
+        let room = Arc::clone(&place.requests).acquire_owned();
+        if let Ok(Ok(room)) = timeout(settings.head_within, room).await {
+            return Ok(room);
+        }
+        let why =
+            format!("This workspace has {} requests under way already", settings.max_requests);
+        record.set(|record| record.outcome = Outcome::Failed { reason: why.clone() });
+        let mut notice =
+            Notice::new(StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_response", why);
+        notice.mend = vec!["Read the answers to those, or end them.".to_owned()];
+        Err(notice)
     }
 
     fn call<'a>(&'a self, policy: &'a Policy) -> Call<'a> {
@@ -301,7 +321,7 @@ fn back(
     asked: (Option<OnUpgrade>, Uri),
     wants: Wants,
 ) -> Response<Answer> {
-    let Begun { mut response, upstream, echo } = begun;
+    let Begun { mut response, upstream, echo, room } = begun;
     let Told { mut record, withdrawn } = told;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(inside), uri) = asked else {
@@ -341,7 +361,7 @@ fn back(
     } else {
         Some(upstream)
     };
-    let end = End { record, withdrawn, upstream, pool: Arc::clone(pool) };
+    let end = End { record, withdrawn, upstream, pool: Arc::clone(pool), room };
     let body = Passing::new(body, Way::In, meter, Some(end)).boxed_unsync();
     Response::from_parts(head, echo.body(body, packing))
 }

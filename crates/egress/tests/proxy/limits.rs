@@ -1,11 +1,14 @@
 //! What a client can't do: send for ever, wait for ever, open without end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use boatyard_egress::{Outcome, Settings};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
+};
 
-use crate::fixture::{Fixture, echo, rule, settings, soon};
+use crate::fixture::{Fixture, echo, origin, read_head, rule, settings, soon};
 
 #[tokio::test]
 async fn a_head_that_trickles_is_cut_off() {
@@ -63,6 +66,43 @@ async fn connections_are_limited_and_come_back() {
     })
     .await;
     fixture.tunnel(&target).await;
+}
+
+#[tokio::test]
+async fn requests_are_limited_over_all_connections_and_room_comes_back() {
+    // An answer stays under way until it is told to end.
+    let end = Arc::new(Notify::new());
+    let told = Arc::clone(&end);
+    let port = origin(move |mut stream| {
+        let told = Arc::clone(&told);
+        async move {
+            let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
+            let _ = stream.write_all(head).await;
+            told.notified().await;
+            let _ = stream.write_all(b"0\r\n\r\n").await;
+        }
+    })
+    .await;
+    let head_within = Duration::from_millis(200);
+    let settings = Settings { max_requests: 1, head_within, ..settings() };
+    let mut fixture = Fixture::start(settings, vec![rule("origin", "*", port)]);
+    let request = format!("GET http://origin.example:{port}/ HTTP/1.1\r\nHost: x\r\n\r\n");
+    let ask = async |fixture: &Fixture| {
+        let mut stream = fixture.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let head = read_head(&mut stream).await;
+        (stream, head)
+    };
+    let (_first, head) = ask(&fixture).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let (_second, head) = ask(&fixture).await;
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    let Outcome::Failed { reason } = fixture.record().await.outcome else { panic!("passed") };
+    assert_eq!(reason, "This workspace has 1 requests under way already");
+    end.notify_one();
+    fixture.record().await;
+    let (_third, head) = ask(&fixture).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
 }
 
 #[tokio::test]
