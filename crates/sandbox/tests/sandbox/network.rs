@@ -134,6 +134,10 @@ fn names_are_asked_at_one_socket_whomever_they_are_asked_of() {
             let (length, _) = caught.dns.recv_from(&mut question).unwrap();
             assert_eq!(&question[..length], b"a question\n", "{who:?} {server}");
         }
+        // And by TCP, which some resolvers prefer.
+        let accepted = echo(&caught.listeners[0]);
+        assert_eq!(bash(&host, ws, &dial("127.0.0.1:53")), (0, "hello\n".to_owned()), "{who:?}");
+        assert_eq!(accepted.join().unwrap().0.to_string(), "127.0.0.1:53");
         // What one server keeps, the next one finds.
         caught.names.write_all_at(b"kept", 0).unwrap();
         let mut kept = String::new();

@@ -1,9 +1,11 @@
-//! The one rule of the sandbox's own packet filter: a new connection to anywhere but this sandbox
-//! is taken by the capturing listener.
+//! The rules of the sandbox's own packet filter: a new connection to anywhere but this sandbox is
+//! taken by the capturing listener, and so is one to where `resolv.conf` says that names are asked.
 //!
 //! ```text
 //! chain prerouting (filter, -150):
 //!   meta l4proto tcp, ip daddr not 127.0.0.0/8, ip daddr not OWN_ADDRESS,
+//!   tcp flags & (syn | ack) == syn ─► tproxy to 127.0.0.1:CAPTURE_PORT
+//!   meta l4proto tcp, ip daddr 127.0.0.1, tcp dport 53,
 //!   tcp flags & (syn | ack) == syn ─► tproxy to 127.0.0.1:CAPTURE_PORT
 //! ```
 //!
@@ -12,7 +14,7 @@
 //! What follows the first packet finds its socket by itself.
 
 use super::{
-    OWN_ADDRESS,
+    DNS_PORT, LOCALHOST, OWN_ADDRESS,
     netlink::{Attributes, Messages},
 };
 use crate::CAPTURE_PORT;
@@ -36,13 +38,23 @@ const TRANSPORT_HEADER: u32 = 2;
 /// Registers: each has 16 bytes.
 const FIRST: u32 = 1;
 const SECOND: u32 = 2;
-/// Where an IPv4 header has the destination, and a TCP header its flags.
+/// Where an IPv4 header has the destination, and a TCP header its port and its flags.
 const DESTINATION: u32 = 16;
+const PORT: u32 = 2;
 const FLAGS: u32 = 13;
 const SYN: u8 = 0x02;
 const SYN_AND_ACK: u8 = 0x12;
 
-/// Makes the table, its chain and its rule, all or nothing.
+/// Which connections a rule takes.
+#[derive(Clone, Copy)]
+enum Taken {
+    /// Those to anywhere else.
+    Elsewhere,
+    /// Those that ask for names: few programs do so by TCP, but some do.
+    Names,
+}
+
+/// Makes the table, its chain and its rules, all or nothing.
 pub(super) fn install() -> std::io::Result<()> {
     let table = c"boatyard";
     let chain = c"capture";
@@ -59,23 +71,35 @@ pub(super) fn install() -> std::io::Result<()> {
             hook.number(1, PREROUTING).number(2, PRIORITY.cast_unsigned());
         });
     });
-    let flags = libc::NLM_F_CREATE | libc::NLM_F_APPEND | libc::NLM_F_ACK;
-    messages.add(NEW_RULE, flags, &general, |of| {
-        of.text(1, table).text(2, chain).nest(4, rule);
-    });
+    let append = libc::NLM_F_CREATE | libc::NLM_F_APPEND;
+    for (taken, flags) in [(Taken::Elsewhere, append), (Taken::Names, append | libc::NLM_F_ACK)] {
+        messages.add(NEW_RULE, flags, &general, |of| {
+            of.text(1, table).text(2, chain).nest(4, |list| rule(list, taken));
+        });
+    }
     messages.add(BATCH_END, 0, &batch, |_| {});
     messages.send(libc::NETLINK_NETFILTER)
 }
 
-fn rule(list: &mut Attributes<'_>) {
+fn rule(list: &mut Attributes<'_>, taken: Taken) {
     expression(list, c"meta", |of| {
         of.number(1, FIRST).number(2, META_L4PROTO);
     });
     compare(list, EQUAL, &[libc::IPPROTO_TCP as u8]);
-    load(list, NETWORK_HEADER, DESTINATION, 1);
-    compare(list, NOT_EQUAL, &[127]);
-    load(list, NETWORK_HEADER, DESTINATION, 4);
-    compare(list, NOT_EQUAL, &OWN_ADDRESS);
+    match taken {
+        Taken::Elsewhere => {
+            load(list, NETWORK_HEADER, DESTINATION, 1);
+            compare(list, NOT_EQUAL, &[127]);
+            load(list, NETWORK_HEADER, DESTINATION, 4);
+            compare(list, NOT_EQUAL, &OWN_ADDRESS);
+        }
+        Taken::Names => {
+            load(list, NETWORK_HEADER, DESTINATION, 4);
+            compare(list, EQUAL, &LOCALHOST);
+            load(list, TRANSPORT_HEADER, PORT, 2);
+            compare(list, EQUAL, &DNS_PORT.to_be_bytes());
+        }
+    }
     load(list, TRANSPORT_HEADER, FLAGS, 1);
     expression(list, c"bitwise", |of| {
         of.number(1, FIRST).number(2, FIRST).number(3, 1);
@@ -83,7 +107,7 @@ fn rule(list: &mut Attributes<'_>) {
         value(of, 5, &[0]);
     });
     compare(list, EQUAL, &[SYN]);
-    for (register, data) in [(FIRST, &[127, 0, 0, 1][..]), (SECOND, &CAPTURE_PORT.to_be_bytes())] {
+    for (register, data) in [(FIRST, &LOCALHOST[..]), (SECOND, &CAPTURE_PORT.to_be_bytes())] {
         expression(list, c"immediate", |of| {
             of.number(1, register);
             value(of, 2, data);
