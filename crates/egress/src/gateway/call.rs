@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -118,6 +118,8 @@ pub(super) struct Pending {
     provider: Option<Arc<Provider>>,
     begin: Instant,
     pub(super) traffic: Arc<Traffic>,
+    /// The model that the request's body names, once that has passed; none before it was sent on.
+    sent: Option<Arc<OnceLock<String>>>,
 }
 
 impl Pending {
@@ -148,7 +150,8 @@ impl Pending {
             next: None,
         };
         let (call, provider) = (Some(call), None);
-        Self { call, calls, purse, provider, begin: Instant::now(), traffic: Arc::default() }
+        let (begin, traffic, sent) = (Instant::now(), Arc::default(), None);
+        Self { call, calls, purse, provider, begin, traffic, sent }
     }
 
     pub(super) fn of(
@@ -172,6 +175,27 @@ impl Pending {
             && call.instead_of.is_none()
         {
             call.model = Some(model.to_owned());
+        }
+    }
+
+    /// It is sent to a provider from here on, who may be paid for it.
+    pub(super) fn sent(&mut self, model: &Arc<OnceLock<String>>) {
+        self.sent = Some(Arc::clone(model));
+    }
+
+    /// Reckons what a provider read of a request whose client went away, or whose answer broke off,
+    /// before anything was told of it: who asks and does not listen pays all the same.
+    fn reckon(&mut self) {
+        let Some((call, model)) = self.call.as_mut().zip(self.sent.take()) else { return };
+        if call.model.is_none() {
+            call.model = model.get().cloned();
+        }
+        let is_lost = matches!(call.end, End::Cancelled | End::Broken(_))
+            && call.status.is_none_or(|status| (200..300).contains(&status));
+        let counts = call.path.to_ascii_lowercase().replace('_', "").ends_with("counttokens");
+        if is_lost && !counts && call.usage.is_none() && call.model.is_some() {
+            let sent = self.traffic.sent.load(Ordering::Relaxed);
+            self.used(Usage::of_bytes(sent));
         }
     }
 
@@ -240,6 +264,7 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
+        self.reckon();
         if let Some(mut call) = self.call.take() {
             call.sent = self.traffic.sent.load(Ordering::Relaxed);
             call.received = self.traffic.received.load(Ordering::Relaxed);

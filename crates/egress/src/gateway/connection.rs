@@ -201,8 +201,10 @@ impl Connection {
             return work.go(outcome, held).await;
         }
         let sign = held::sign(work.api());
+        // A client that does not send the rest can't be told anything either.
+        let read_within = self.place.parts.settings.head_within;
         match sign {
-            Some(sign) if work.wants_stream().await => {
+            Some(sign) if timeout(read_within, work.wants_stream()).await.unwrap_or(false) => {
                 let rest = async move {
                     let outcome = wait.await;
                     work.go(outcome, held).await

@@ -297,8 +297,29 @@ fn sum(material: &Secret) -> [u8; 32] {
 pub struct FileSource {
     path: std::path::PathBuf,
     is_document: bool,
-    held: Arc<std::sync::Mutex<Secret>>,
+    held: Arc<std::sync::Mutex<Held>>,
     remedy: String,
+}
+
+/// What a file held, and what took its place.
+struct Held {
+    material: Secret,
+    /// The sum of what was in the file when it was last read or written.
+    file: [u8; 32],
+}
+
+impl Held {
+    fn new(read: Secret) -> Self {
+        Self { file: sum(&read), material: read }
+    }
+
+    /// The file has this. It counts if somebody has put it there since: what was there before may
+    /// have been renewed, and a file that can't be written still has the one before.
+    fn read(&mut self, fresh: Secret) {
+        if sum(&fresh) != self.file {
+            *self = Self::new(fresh);
+        }
+    }
 }
 
 impl fmt::Debug for FileSource {
@@ -314,7 +335,8 @@ impl FileSource {
             "put a good one into {} and, if the server may not read that file, start it again",
             path.display()
         );
-        let (path, held) = (path.to_owned(), Arc::new(std::sync::Mutex::new(read)));
+        let held = Arc::new(std::sync::Mutex::new(Held::new(read)));
+        let path = path.to_owned();
         Self { path, is_document: auth.is_document(), held, remedy }
     }
 }
@@ -328,11 +350,11 @@ impl Source for FileSource {
                 true => Secret::document_from_file(&path),
                 false => Secret::from_file(&path),
             });
-            let mut held = match read.await {
+            let held = match read.await {
                 Ok(Ok((fresh, _))) => {
                     let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-                    *held = fresh;
-                    return Ok(held.copy());
+                    held.read(fresh);
+                    held
                 }
                 // Most often the server has no right to it any more: what was read at first holds.
                 Ok(Err(KeyFileError::Unreadable(_))) => {
@@ -341,25 +363,42 @@ impl Source for FileSource {
                 Ok(Err(error)) => return Err(error.to_string()),
                 Err(error) => return Err(error.to_string()),
             };
-            let copy = held.copy();
-            *held = copy.copy();
-            Ok(copy)
+            Ok(held.material.copy())
         })
     }
 
     fn keep(&self, material: Secret) -> Later<Result<(), String>> {
         let (path, held) = (self.path.clone(), Arc::clone(&self.held));
         Box::pin(async move {
-            let text = material.copy();
-            *held.lock().unwrap_or_else(PoisonError::into_inner) = material;
+            let (text, written_sum) = (material.copy(), sum(&material));
+            held.lock().unwrap_or_else(PoisonError::into_inner).material = material;
             let write = move || std::fs::write(&path, text.expose()).map_err(|error| (path, error));
             let written = tokio::task::spawn_blocking(write).await;
             let written = written.map_err(|error| error.to_string())?;
-            written.map_err(|(path, error)| format!("{}: {error}", path.display()))
+            written.map_err(|(path, error)| format!("{}: {error}", path.display()))?;
+            held.lock().unwrap_or_else(PoisonError::into_inner).file = written_sum;
+            Ok(())
         })
     }
 
     fn remedy(&self) -> String {
         self.remedy.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_renewed_counts_until_somebody_changes_the_file() {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let mut held = Held::new(secret("first"));
+        // It could not be written.
+        held.material = secret("renewed");
+        held.read(secret("first"));
+        assert_eq!(held.material.expose(), "renewed");
+        held.read(secret("by hand"));
+        assert_eq!(held.material.expose(), "by hand");
     }
 }

@@ -68,6 +68,18 @@ pub struct Usage {
     pub estimated: bool,
 }
 
+/// Bytes of text that make a token, roughly: for what nobody told the tokens of.
+const BYTES_OF_TOKEN: u64 = 4;
+
+impl Usage {
+    /// What a request of so many bytes used, of which nothing was heard; none where it has none.
+    pub(super) fn of_bytes(sent: u64) -> Option<Self> {
+        let tokens = Tokens { input: sent.div_ceil(BYTES_OF_TOKEN), ..Tokens::default() };
+        let reckoned = Self { tokens, cache_write_long: 0, model: None, estimated: true };
+        (sent > 0).then_some(reckoned)
+    }
+}
+
 /// Reads what an answer used from its passing pieces.
 #[derive(Debug)]
 pub(super) struct Meter {
@@ -133,18 +145,14 @@ impl Meter {
         let unpacked = match &mut self.packing {
             Packing::Plain => return self.reader.read(piece),
             // `flush` brings out what can be unpacked so far.
-            Packing::Gzip(decoder) => {
-                decoder.write_all(piece).and_then(|()| decoder.flush()).map(|()| {
-                    let out = std::mem::take(decoder.get_mut());
-                    out
-                })
-            }
-            Packing::Deflate(decoder) => {
-                decoder.write_all(piece).and_then(|()| decoder.flush()).map(|()| {
-                    let out = std::mem::take(decoder.get_mut());
-                    out
-                })
-            }
+            Packing::Gzip(decoder) => decoder
+                .write_all(piece)
+                .and_then(|()| decoder.flush())
+                .map(|()| std::mem::take(decoder.get_mut())),
+            Packing::Deflate(decoder) => decoder
+                .write_all(piece)
+                .and_then(|()| decoder.flush())
+                .map(|()| std::mem::take(decoder.get_mut())),
         };
         match unpacked {
             Ok(bytes) => {

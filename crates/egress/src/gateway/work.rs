@@ -199,6 +199,7 @@ impl Work {
         model: Option<&str>,
         grant: Arc<Grant>,
     ) -> Result<Answered, Fault> {
+        self.call.sent(&self.body.model);
         let settings = &self.connection.place.parts.settings;
         let name = || provider.name().to_owned();
         let traffic = Arc::clone(&self.call.traffic);

@@ -88,3 +88,31 @@ async fn models_in_paths_and_prices_of_ones_own() {
     fixture.ask(&format!("POST /free{path}"), "", "{}").await;
     assert_eq!(fixture.call().await.micros, Some(0));
 }
+
+#[tokio::test]
+async fn who_asks_and_does_not_listen_is_counted_all_the_same() {
+    let (listener, port) = listen().await;
+    let mut fixture = Fixture::anthropic(Settings::default(), port);
+    let body = format!(r#"{{"model":"claude-haiku-4-5","x":"{}"}}"#, "y".repeat(362));
+    let length = body.len();
+    for path in ["/anthropic/v1/messages", "/anthropic/v1/messages/count_tokens"] {
+        let request =
+            format!("POST {path} HTTP/1.1\r\nHost: g\r\nContent-Length: {length}\r\n\r\n{body}");
+        let client = fixture.send(&request).await;
+        let mut upstream = accept(&listener).await;
+        read_head(&mut upstream).await;
+        let mut all = vec![0; length];
+        soon(upstream.read_exact(&mut all)).await.unwrap();
+        drop(client);
+        let call = fixture.call().await;
+        assert_eq!((call.status, &call.end), (None, &End::Cancelled));
+        match path.ends_with("count_tokens") {
+            true => assert_eq!(call.usage, None),
+            false => {
+                let usage = call.usage.expect("usage");
+                assert_eq!((usage.tokens.input, usage.estimated), (100, true));
+                assert_eq!(call.micros, Some(100));
+            }
+        }
+    }
+}

@@ -25,6 +25,7 @@ pub(super) struct Keys {
     secret: Secret,
     session: Option<Secret>,
     region: String,
+    service: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -50,7 +51,7 @@ pub(super) fn grant(material: &Secret, region: &str) -> Result<Grant, NoGrant> {
         return Err(NoGrant(wrong.to_owned()));
     }
     let region = region.to_owned();
-    Ok(Grant::aws(Keys { access: access_key_id, secret, session, region }))
+    Ok(Grant::aws(Keys { access: access_key_id, secret, session, region, service: SERVICE }))
 }
 
 fn lines(material: &Secret) -> Option<Document> {
@@ -113,11 +114,11 @@ impl Keys {
         }
         let _ = write!(canonical, "\n{names}\n{}", hex(&Sha256::digest(body)));
         let day = &date[..8];
-        let scope = format!("{day}/{}/{SERVICE}/aws4_request", self.region);
+        let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
         let text =
             format!("{ALGORITHM}\n{date}\n{scope}\n{}", hex(&Sha256::digest(canonical.as_bytes())));
         let mut key = mac(format!("AWS4{}", self.secret.expose()).as_bytes(), day.as_bytes());
-        for part in [self.region.as_str(), SERVICE, "aws4_request"] {
+        for part in [self.region.as_str(), self.service, "aws4_request"] {
             key = mac(&key, part.as_bytes());
         }
         let signature = hex(&mac(&key, text.as_bytes()));
@@ -206,6 +207,7 @@ mod tests {
             secret: Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned()),
             session: session.map(|text| Secret::new(text.to_owned())),
             region: "us-east-1".to_owned(),
+            service: SERVICE,
         }
     }
 
@@ -231,6 +233,36 @@ mod tests {
         assert!(with_token.contains("x-amz-date;x-amz-security-token"), "{with_token}");
         assert_ne!(signed(&keys(None), path, b"{ }"), value);
         assert_ne!(signed(&keys(None), "/model/other/invoke", b"{}"), value);
+    }
+
+    /// Vectors that AWS publishes (its Signature Version 4 test suite).
+    #[test]
+    fn requests_of_awss_own_test_suite_are_signed_as_there() {
+        let keys = Keys { service: "service", ..keys(None) };
+        let check = |method: &str, path: &str, form: Option<&str>, expected: &str| {
+            let mut request = http::Request::builder()
+                .method(method)
+                .uri(path)
+                .header("host", "example.amazonaws.com");
+            if form.is_some() {
+                request = request.header("content-type", "application/x-www-form-urlencoded");
+            }
+            let (mut head, ()) = request.body(()).unwrap().into_parts();
+            let body = form.unwrap_or_default().as_bytes();
+            keys.sign(&mut head, body, UNIX_EPOCH + Duration::from_secs(1_440_938_160));
+            let value = head.headers[header::AUTHORIZATION].to_str().unwrap();
+            let (_, signature) = value.split_once("Signature=").unwrap();
+            assert_eq!(signature, expected, "{method} {path}");
+        };
+        // get-vanilla, post-vanilla, get-vanilla-query-order-key-case, post-x-www-form-urlencoded.
+        let plain = "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31";
+        check("GET", "/", None, plain);
+        let post = "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b";
+        check("POST", "/", None, post);
+        let query = "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500";
+        check("GET", "/?Param2=value2&Param1=value1", None, query);
+        let form = "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a";
+        check("POST", "/", Some("Param1=value1"), form);
     }
 
     /// The steps by the example that AWS publishes of deriving a key.

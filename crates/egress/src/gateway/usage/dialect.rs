@@ -1,12 +1,9 @@
 //! Where each protocol tells what was used.
 
 use super::{
-    Tokens, Usage,
+    BYTES_OF_TOKEN, Tokens, Usage,
     scan::{Scanner, Sink, Value, model},
 };
-
-/// Bytes of text that make a token, roughly: for answers that broke off before they told.
-const BYTES_OF_TOKEN: u64 = 4;
 
 /// How an answer tells what it used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +149,10 @@ impl Found {
                 "choices.delta.content"
                 | "choices.delta.reasoning_content"
                 | "choices.delta.reasoning"
+                | "choices.delta.refusal"
                 | "choices.delta.tool_calls.function.arguments"
+                | "choices.delta.function_call.arguments"
+                | "choices.text"
                 | "choices.message.content"
                 | "delta"
                 | "output.content.text",
@@ -246,9 +246,15 @@ impl Found {
     }
 }
 
+/// More than any model can take or say in one answer, many times over.
+const MAX_COUNT: u64 = 1 << 28;
+
 fn raise(counted: &mut u64, told: u64) {
-    // More than a model can take is no count; sums of them must stay within what is stored.
-    *counted = (*counted).max(told.min(1 << 40));
+    // What is more is no count: nobody's budget is to be gone by a slip of a provider's, and sums
+    // must stay within what is stored.
+    if told <= MAX_COUNT {
+        *counted = (*counted).max(told);
+    }
 }
 
 impl Sink for Found {

@@ -127,6 +127,24 @@ fn bedrocks_frames() {
 }
 
 #[test]
+fn numbers_that_are_none_are_not_counted() {
+    let json = head("application/json", None);
+    let counted = |input: &str, output: &str| {
+        let body = format!(
+            "{{\"model\":\"m\",\"usage\":{{\"input_tokens\":{input},\"output_tokens\":{output}}}}}"
+        );
+        read(Dialect::Anthropic, &json, &[body.as_bytes()]).map(|usage| usage.tokens)
+    };
+    let tokens = |input, output| Some(Tokens { input, output, ..Tokens::default() });
+    assert_eq!(counted("7", "8.0"), tokens(7, 8));
+    for wrong in ["-1", "NaN", "1e300", "null", "\"9\"", "18446744073709551615", "1099511627776"] {
+        assert_eq!(counted("7", wrong), tokens(7, 0), "{wrong}");
+        assert_eq!(counted(wrong, "8"), tokens(0, 8), "{wrong}");
+        assert_eq!(counted(wrong, wrong).unwrap_or_default(), Tokens::default(), "{wrong}");
+    }
+}
+
+#[test]
 fn what_is_no_answer_of_a_model_is_not_counted() {
     for body in [&b"{"[..], b"]]]}}}", b"\"", &[0xff; 100], b"{\"usage\":{\"input_tokens\":-5}}"] {
         for kind in ["application/json", "text/event-stream", "text/plain", ""] {
