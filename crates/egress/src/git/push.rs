@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use super::pkt::{self, Line};
 
 /// The most commands of one push.
-const MAX_COMMANDS: usize = 1000;
+pub(super) const MAX_COMMANDS: usize = 1000;
 /// The most bytes before the pack.
 pub(super) const MAX_HEAD: usize = 512 * 1024;
 /// What branches begin with.
@@ -35,6 +35,8 @@ pub(super) struct Abilities {
     pub(super) report: bool,
     /// How much of an answer it takes in one line of a channel; none where it knows no channels.
     pub(super) channel: Option<usize>,
+    /// It sends options along (`git push -o`).
+    pub(super) options: bool,
 }
 
 /// The commands of a push.
@@ -42,6 +44,8 @@ pub(super) struct Abilities {
 pub(super) struct Push {
     pub(super) commands: Vec<Command>,
     pub(super) abilities: Abilities,
+    /// There were more commands than are kept, so that it can't be judged.
+    pub(super) too_many: bool,
     /// All that was read, as it came: the commands, and what followed in the same piece.
     pub(super) read: Bytes,
 }
@@ -53,8 +57,6 @@ pub(super) enum Malformed {
     Lines,
     #[error("one of its commands is no command")]
     Command,
-    #[error("it changes more than {MAX_COMMANDS} references at once")]
-    TooMany,
     #[error("its commands are longer than {} KiB", MAX_HEAD / 1024)]
     TooLong,
     #[error("it is signed (`git push --signed`), which Boatyard does not pass on")]
@@ -70,20 +72,24 @@ pub(super) struct Reader {
     read: BytesMut,
     commands: Vec<Command>,
     abilities: Abilities,
+    too_many: bool,
 }
 
 impl Reader {
     /// Takes what came next. Gives the push when its commands are there, and until then itself.
     pub(super) fn take(mut self, piece: &[u8]) -> Result<Result<Push, Self>, Malformed> {
-        self.read.extend_from_slice(piece);
+        if !self.too_many {
+            // Else it does not go out.
+            self.read.extend_from_slice(piece);
+        }
         self.buffer.extend_from_slice(piece);
         loop {
             match pkt::take(&mut self.buffer).map_err(|_| Malformed::Lines)? {
                 Some(Line::Data(line)) => self.line(&line)?,
                 Some(Line::Mark) => return Err(Malformed::Lines),
                 Some(Line::Flush) => {
-                    let Self { read, commands, abilities, .. } = self;
-                    return Ok(Ok(Push { commands, abilities, read: read.freeze() }));
+                    let Self { read, commands, abilities, too_many, .. } = self;
+                    return Ok(Ok(Push { commands, abilities, too_many, read: read.freeze() }));
                 }
                 None if self.read.len() > MAX_HEAD => return Err(Malformed::TooLong),
                 None => return Ok(Err(self)),
@@ -116,7 +122,8 @@ impl Reader {
             return Err(Malformed::Command);
         }
         if self.commands.len() == MAX_COMMANDS {
-            return Err(Malformed::TooMany);
+            self.too_many = true;
+            return Ok(());
         }
         let deletes = new.bytes().all(|b| b == b'0');
         self.commands.push(Command { name: name.to_owned(), deletes });
@@ -130,7 +137,11 @@ impl Reader {
                 (false, false) => None,
             };
             let report = has("report-status") || has("report-status-v2");
-            self.abilities = Abilities { report, channel };
+            // Git takes `push-options=anything` for the same, and other blanks than these.
+            let options = text
+                .split(|c: char| c.is_whitespace() || c.is_control())
+                .any(|word| word.starts_with("push-options"));
+            self.abilities = Abilities { report, channel, options };
         }
         Ok(())
     }
@@ -231,8 +242,25 @@ mod tests {
             assert_eq!(push.commands.len(), 2);
             assert_eq!(push.commands[0].name, "refs/heads/boatyard/x");
             assert!(!push.commands[0].deletes && push.commands[1].deletes);
-            assert_eq!(push.abilities, Abilities { report: true, channel: Some(65_515) });
+            let expected = Abilities { report: true, channel: Some(65_515), options: false };
+            assert_eq!(push.abilities, expected);
             assert!(bytes.starts_with(&push.read));
+        }
+    }
+
+    #[test]
+    fn options_are_seen_however_they_are_written() {
+        let check = |capabilities: &str, expected| {
+            let line = format!("{ZERO} {A} refs/heads/boatyard/x\0{capabilities}");
+            let push = read(&lines(&[&line]), 4096).unwrap();
+            assert_eq!(push.abilities.options, expected, "{capabilities:?}");
+        };
+        for with in ["push-options", "a push-options=1", "a\tpush-options\tb", "a\x0bpush-options"]
+        {
+            check(with, true);
+        }
+        for without in ["", " report-status agent=x", "no-push-options agent=push-options"] {
+            check(without, false);
         }
     }
 
@@ -248,7 +276,10 @@ mod tests {
         check(&lines(&[&format!("{A} {A} ")]), Malformed::Command);
         check(&lines(&[&format!("{A} {A} refs/heads/a\x07b")]), Malformed::Command);
         let one = format!("{A} {A} refs/heads/x");
-        check(&lines(&vec![&*one; MAX_COMMANDS + 1]), Malformed::TooMany);
+        let many = read(&lines(&vec![&*one; 20_000]), 4096).unwrap();
+        assert!(many.too_many && many.commands.len() == MAX_COMMANDS);
+        assert!(many.read.len() < MAX_HEAD);
+        assert!(!read(&lines(&vec![&*one; MAX_COMMANDS]), 4096).unwrap().too_many);
         let long = format!("{A} {A} refs/heads/{}", "x".repeat(60_000));
         check(&lines(&vec![&*long; 20])[..MAX_HEAD + 4096], Malformed::TooLong);
     }

@@ -239,7 +239,12 @@ impl Call<'_> {
         let mut rest = Unpacked::new(body, is_packed, settings.max_push, Arc::clone(&too_large));
         let within = settings.commands_within;
         let push = match timeout(within, commands(&mut rest)).await {
-            Ok(push) => push?,
+            Ok(Ok(push)) => push,
+            Ok(Err(fault)) => {
+                // Git reads no answer before it has sent all.
+                drain(rest, &record.traffic, settings.idle_after).await?;
+                return Err(fault);
+            }
             Err(_) => return Err(Fault::Slow { within }),
         };
         if let Some(refusal) = self.judged(&push, &grant) {
@@ -258,6 +263,22 @@ impl Call<'_> {
 
     /// Why a push is refused; none if it may pass.
     fn judged(&self, push: &Push, grant: &Grant) -> Option<Refused> {
+        let whole = |why: &str, mend: &str| {
+            let commands = push.commands.iter().map(|command| (command.clone(), why.to_owned()));
+            Some(Refused { commands: commands.collect(), told: format!("{why}{mend}") })
+        };
+        if push.too_many {
+            let most = push::MAX_COMMANDS;
+            let why = format!("Boatyard passes on no more than {most} references at once");
+            return whole(&why, ". Push fewer branches at a time.");
+        }
+        if push.abilities.options {
+            return whole(
+                "Boatyard passes on no push options",
+                ": with them, hosts merge, publish or start things. Push without `-o` and without \
+                 `push.pushOption`.",
+            );
+        }
         let judge = |command: &Command| push::judge(command, &grant.branches);
         let first = push.commands.iter().find_map(judge)?;
         let may: Vec<String> = grant.branches.iter().map(|branch| format!("`{branch}`")).collect();

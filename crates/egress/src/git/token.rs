@@ -457,6 +457,19 @@ mod tests {
         assert!(matches!(GitHubApp::new("1", "nonsense"), Err(TokenError::Key)));
     }
 
+    /// As `openssl dgst -sha256 -sign` has it: a signature of this kind is always the same.
+    #[test]
+    fn a_token_is_signed_as_openssl_signs_it() {
+        let app = GitHubApp::new("12345", KEY).unwrap();
+        let token = rs256(&app.key, &json!({ "iss": "12345" })).unwrap();
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        assert_eq!(signed, "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiIxMjM0NSJ9");
+        assert!(
+            signature.starts_with("TRl4oAZ86h7UlY_hFNnmo-l8z9uBMHJI5spTbikH60GE9pwMFZF4PQlKrkP2")
+        );
+        assert!(signature.ends_with("I6p8kyYOdcQRxVAGB29JiN9C5gMP3uNvwd3qIkrLqLvg"));
+    }
+
     #[test]
     fn a_value_is_a_token_or_makes_them() {
         let parse = |text: &str| Source::parse(&Secret::new(text.to_owned()));

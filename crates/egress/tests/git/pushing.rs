@@ -52,6 +52,77 @@ async fn what_is_not_ones_own_is_refused_in_gits_own_words() {
 }
 
 #[tokio::test]
+async fn options_of_a_push_do_not_pass() {
+    let fixture = Fixture::start().await;
+    fixture.clone_to("one").await;
+    fixture.github.git(OWN, &["config", "receive.advertisePushOptions", "true"]);
+    fixture.commit("one", "a", b"a\n").await;
+    let merge = ["push", "-o", "merge_request.create", "origin", "HEAD:boatyard/x"];
+    let said = fixture.git("one", &merge).await;
+    let refused = "! [remote rejected] HEAD -> boatyard/x (Boatyard passes on no push options)";
+    assert!(!said.ok && said.err.contains(refused), "{}", said.err);
+    assert!(said.err.contains("Push without `-o`"), "{}", said.err);
+    assert_eq!(fixture.github.git(OWN, &["for-each-ref", "refs/heads/boatyard"]), "");
+    fixture.done("one", &["push", "-q", "origin", "HEAD:boatyard/x"]).await;
+}
+
+#[tokio::test]
+async fn a_push_of_too_many_branches_is_told_why() {
+    let fixture = Fixture::start().await;
+    fixture.clone_to("one").await;
+    let id = fixture.done("one", &["rev-parse", "HEAD"]).await;
+    let refs: String = (0..1001).map(|n| format!("{id} refs/heads/boatyard/{n}\n")).collect();
+    let packed = format!("# pack-refs with: peeled fully-peeled \n{refs}");
+    std::fs::write(fixture.path("one").join(".git/packed-refs"), packed).unwrap();
+    let all = ["push", "origin", "refs/heads/boatyard/*:refs/heads/boatyard/*"];
+    let said = fixture.git("one", &all).await;
+    let why = "no more than 1000 references at once";
+    assert!(!said.ok && said.err.contains(why), "{}", said.err);
+    assert_eq!(fixture.github.git(OWN, &["for-each-ref", "refs/heads/boatyard"]), "");
+}
+
+#[tokio::test]
+async fn all_or_nothing_tags_and_odd_names_are_judged_as_they_are() {
+    let fixture = Fixture::start().await;
+    fixture.clone_to("one").await;
+    fixture.commit("one", "a", b"a\n").await;
+    let atomic = ["push", "--atomic", "origin", "HEAD:boatyard/a", "HEAD:refs/for/main"];
+    let said = fixture.git("one", &atomic).await;
+    assert!(!said.ok && said.err.contains("(Boatyard passes on branches only)"), "{}", said.err);
+    fixture.done("one", &["tag", "v1"]).await;
+    let said = fixture.git("one", &["push", "--follow-tags", "--tags", "origin"]).await;
+    assert!(!said.ok, "{}", said.err);
+    // What git itself would never send.
+    let host = fixture.github.host();
+    let head = format!(
+        "POST /git/{host}/{OWN}/git-receive-pack HTTP/1.1\r\n\
+         Content-Type: application/x-git-receive-pack-request"
+    );
+    let id = "1".repeat(40);
+    for name in [
+        "refs/heads/boatyard/../main",
+        "refs/heads/boatyard//main",
+        "refs/heads/boatyard/x y",
+        "refs/heads/boatyard/@{1}",
+        "refs/heads/boatyard/x.lock",
+        "refs/heads/boatyard/./../../main",
+        "refs/heads/BOATYARD/x",
+        "HEAD",
+        "refs/heads/boatyard/x\n\n",
+        "refs/heads/boatyard/\u{202e}/../x",
+        " refs/heads/boatyard/x",
+    ] {
+        let line = format!("{} {id} {name}\0 report-status", "0".repeat(40));
+        let body = format!("{:04x}{line}0000", line.len() + 4);
+        let before = fixture.seen("POST");
+        let answer = fixture.raw(&head, body.as_bytes()).await;
+        let passed = fixture.seen("POST") != before;
+        assert!(!passed || name.ends_with("\n\n"), "{name:?}: {answer}");
+    }
+    assert_eq!(fixture.github.git(OWN, &["for-each-ref", "refs/heads/boatyard"]), "");
+}
+
+#[tokio::test]
 async fn a_large_push_that_is_refused_is_told_when_git_reads() {
     let fixture = Fixture::start().await;
     fixture.clone_to("one").await;
