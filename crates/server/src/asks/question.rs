@@ -14,13 +14,14 @@ pub(super) fn ask(question: &Question, deadline: Timestamp) -> NewAsk {
     let method = question.method.as_ref().map(ToString::to_string);
     let path = question.path.as_deref().map(cut);
     let shape = question.path.as_deref().map(shape);
+    let kind = question.path.as_deref().map(kind);
     let host = question.target.host.to_string();
     let port = question.target.port;
     let words = [
         method.as_deref().unwrap_or("CONNECT"),
         &host,
         &port.to_string(),
-        shape.as_deref().unwrap_or(""),
+        kind.as_deref().unwrap_or(""),
         question.credential.as_deref().unwrap_or(""),
     ]
     .join(" ");
@@ -57,6 +58,15 @@ fn shape(path: &str) -> String {
     path
 }
 
+/// The path with `*` for each of its ids: what one answer is for. `/repos/7/issues` and
+/// `/repos/7/keys` are two questions, although a lasting answer to one is about all of `/repos/*`:
+/// who says yes to what is shown has not seen the other.
+fn kind(path: &str) -> String {
+    // As a whole: two paths that begin alike are not the same for being long.
+    let parts = path.split('/').map(|part| if is_id(part) { "*" } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
+
 /// Whether a part of a path is a number, or long and random: another request has another one.
 fn is_id(part: &str) -> bool {
     let digits = part.bytes().filter(u8::is_ascii_digit).count();
@@ -84,5 +94,18 @@ mod tests {
         check("/a/v2.10.4/b", "/a/v2.10.4/b");
         check("/a/a-long-name-of-words", "/a/a-long-name-of-words");
         check("", "");
+    }
+
+    #[test]
+    fn what_is_not_shown_is_another_question() {
+        let check = |path: &str, expected: &str| assert_eq!(kind(path), expected, "{path}");
+        check("/repos/7/issues", "/repos/*/issues");
+        check("/repos/8/issues", "/repos/*/issues");
+        check("/repos/7/keys", "/repos/*/keys");
+        check("/7", "/*");
+        check("/", "/");
+        check("", "");
+        let long = format!("/{}", "a".repeat(PATH));
+        assert_ne!(kind(&format!("{long}/read")), kind(&format!("{long}/delete")));
     }
 }
