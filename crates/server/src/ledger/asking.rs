@@ -106,7 +106,12 @@ pub(super) async fn wait(
     }
     Ok(match outcome {
         Some(PermissionState::Open) | None => Ok(()),
-        Some(PermissionState::Allowed) => Ok(()),
+        Some(PermissionState::Allowed) => {
+            // It is stored, and whoever stored it may not have said so yet: judged by what was
+            // before, it would be asked for once more.
+            ledger.changed(payer.owner.organization);
+            Ok(())
+        }
         Some(PermissionState::Denied) => Err(stopped(over, "a person said no to more")),
         Some(PermissionState::Expired) => Err(stopped(over, "nobody allowed more in time")),
         Some(PermissionState::Cancelled) => Err(stopped(over, "the turn is over")),

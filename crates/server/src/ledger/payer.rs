@@ -7,8 +7,8 @@ use boatyard_store::{Error, Owner, Result, SessionFilter};
 
 use super::{Ledger, micros};
 
-/// Sessions of a workspace that are looked at: with more than one, nobody knows which it was.
-const LOOKED_AT: u32 = 2;
+/// Sessions of a workspace that are looked at for the one that makes a request and does not say so.
+const LOOKED_AT: u32 = 16;
 
 /// Who pays for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,8 @@ pub(crate) struct Payer {
 
 impl Ledger {
     /// Who pays for what comes from a workspace and says that it is this session's. What is said is
-    /// believed of the workspace's own sessions only.
+    /// believed of the workspace's own sessions only. Where none is named it is the newest that has
+    /// a turn, else the newest: leaving out the name is no way around an attempt's limit.
     pub(crate) async fn payer(
         &self,
         workspace: WorkspaceId,
@@ -57,7 +58,9 @@ impl Ledger {
                     SessionFilter { workspace: Some(workspace), ..SessionFilter::default() };
                 let organization = row.owner.organization;
                 let all = store.list_sessions(organization, filter, LOOKED_AT).await?;
-                <[_; 1]>::try_from(all).ok().map(|[only]| only)
+                // The newest come first.
+                let busy = all.iter().position(|row| row.turn.is_some()).unwrap_or_default();
+                all.into_iter().nth(busy)
             }
         };
         let Some(found) = found else { return Ok(Arc::new(nobody(row.owner, row.task))) };

@@ -190,7 +190,8 @@ impl State {
             is_counted.is_some_and(|payer| subjects(payer).any(|one| one == subject))
                 && pending.call.time >= since
         });
-        let waiting: u64 = waits.filter_map(|pending| pending.call.micros).sum();
+        let waiting = waits.filter_map(|pending| pending.call.micros);
+        let waiting = waiting.fold(0, u64::saturating_add);
         if self.spent.len() >= REMEMBERED {
             self.spent.clear();
         }
