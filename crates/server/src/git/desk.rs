@@ -27,6 +27,8 @@ const OWN: &str = "the workspace's own repository";
 /// How long a person's yes holds for the requests that one fetch or push is made of, from the last
 /// of them on.
 const ONE_GO: Duration = Duration::from_secs(60);
+/// The longest that it holds however many there are: one that never pauses is asked for again.
+const ONE_GO_MOST: Duration = Duration::from_secs(600);
 /// Answers that are remembered; past it all are forgotten and asked again.
 const REMEMBERED: usize = 4096;
 
@@ -46,12 +48,31 @@ pub(super) struct Desk(Arc<Shared>);
 
 struct Shared {
     parts: Parts,
-    /// Who was let pass by a person, and when a request was last made on it.
-    let_pass: Mutex<HashMap<Key, Instant>>,
+    /// Who was let pass by a person.
+    let_pass: Mutex<HashMap<Key, Go>>,
     notices: told::Notices,
 }
 
 type Key = (WorkspaceId, String, Direction);
+
+/// A fetch or push that a person let pass.
+struct Go {
+    since: Instant,
+    /// When a request was last made on it.
+    last: Instant,
+}
+
+impl Go {
+    /// Whether a request at this moment is still part of it; it goes on from there then.
+    fn takes(&mut self, now: Instant) -> bool {
+        let is_same =
+            now.duration_since(self.last) < ONE_GO && now.duration_since(self.since) < ONE_GO_MOST;
+        if is_same {
+            self.last = now;
+        }
+        is_same
+    }
+}
 
 /// A workspace, as far as git is concerned.
 struct Home {
@@ -209,13 +230,7 @@ impl Desk {
 
     fn was_let_pass(&self, key: &Key) -> bool {
         let mut all = self.0.let_pass.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get_mut(key) {
-            Some(last) if last.elapsed() < ONE_GO => {
-                *last = Instant::now();
-                true
-            }
-            _ => false,
-        }
+        all.get_mut(key).is_some_and(|go| go.takes(Instant::now()))
     }
 
     fn let_pass(&self, key: Key) {
@@ -223,7 +238,8 @@ impl Desk {
         if all.len() >= REMEMBERED {
             all.clear();
         }
-        all.insert(key, Instant::now());
+        let now = Instant::now();
+        all.insert(key, Go { since: now, last: now });
     }
 
     async fn again(&self, wish: Wish, grant: Grant) -> Option<Grant> {
@@ -292,4 +308,24 @@ fn failed(error: boatyard_store::Error) -> Refusal {
 
 fn refuse(text: impl Into<String>, kind: RefusalKind) -> Refusal {
     Refusal { text: text.into(), rule: None, kind, asked: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_yes_is_for_one_go_and_not_for_who_never_pauses() {
+        let since = Instant::now();
+        let mut go = Go { since, last: since };
+        let at = |seconds| since + Duration::from_secs(seconds);
+        assert!(go.takes(at(59)) && go.takes(at(118)));
+        assert!(!go.takes(at(178)), "a minute of silence ends it");
+        let mut go = Go { since, last: since };
+        let mut seconds = 0;
+        while go.takes(at(seconds)) {
+            seconds += 30;
+        }
+        assert_eq!(seconds, 600);
+    }
 }

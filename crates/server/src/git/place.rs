@@ -28,6 +28,10 @@ impl Place {
     pub fn parse(text: &str, default_host: &str) -> Result<Self, NoPlace> {
         let none = || NoPlace(text.chars().take(200).collect());
         let without = text.strip_prefix("https://").unwrap_or(text);
+        // An address is read as if these had been followed.
+        if without.split('/').any(|part| matches!(part, "." | "..")) {
+            return Err(none());
+        }
         if let Some(above) = without.strip_suffix("/*") {
             // A whole host has no path of its own.
             let one = format!("https://{above}/x");
