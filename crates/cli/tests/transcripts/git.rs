@@ -6,7 +6,7 @@ use std::process::Stdio;
 use boatyard_testkit::github::{APP_ID, APP_KEY, AUTHORITY, GitHub};
 use serde_json::Value;
 
-use crate::yard::Yard;
+use crate::yard::{LIMIT, Yard};
 
 const TOKEN: &str = "ghp_outside0123456789abcdef";
 const REPOSITORY: &str = "acme/app";
@@ -29,7 +29,7 @@ impl World {
         yard.write("ca.pem", AUTHORITY);
         let authority = yard.path("ca.pem");
         let settings = format!(
-            "[egress]\nca_file = {authority:?}\n[repositories]\nallow_private = [\"localhost\"]\n\
+            "[egress]\nca_file = {authority:?}\nallow_private = [\"127.0.0.0/8\"]\n[repositories]\nallow_private = [\"localhost\"]\n\
              {settings}"
         );
         yard.write("data/boatyard.toml", &settings);
@@ -91,6 +91,19 @@ impl World {
         assert_ne!(code, Some(0), "{script}: {said}");
         for part in with {
             assert!(said.contains(part), "{part:?} in {said}");
+        }
+    }
+
+    /// The one request that waits for a person.
+    fn waiting(&self) -> Value {
+        let deadline = std::time::Instant::now() + LIMIT;
+        loop {
+            let asks = self.yard.json(&["egress", "asks"]);
+            if let Some(ask) = asks["items"].as_array().and_then(|asks| asks.first()) {
+                return ask.clone();
+            }
+            assert!(std::time::Instant::now() < deadline, "nobody is asked");
+            std::thread::sleep(std::time::Duration::from_millis(50));
         }
     }
 
@@ -222,4 +235,49 @@ fn an_app_makes_a_token_for_each_repository_and_direction() {
     let ways: Vec<&Value> =
         log["items"].as_array().unwrap().iter().map(|row| &row["way"]).collect();
     assert!(ways.iter().any(|way| **way == "git"), "{log}");
+}
+
+#[test]
+fn a_fetch_that_a_rule_asks_about_waits_for_a_person_once() {
+    let world = World::new("");
+    world.github.create("acme/library");
+    world.connect("our-github", TOKEN);
+    let library = world.github.url("acme/library");
+    world.done(&["repository", "connect", &library, "our-github", "--shared"]);
+    let workspace = world.workspace();
+    let host = world.github.host();
+    let (host, port) = host.rsplit_once(':').unwrap();
+    world.done(&[
+        "egress",
+        "ask",
+        host,
+        "--port",
+        port,
+        "--purpose",
+        "git-fetch",
+        "--workspace",
+        &workspace,
+    ]);
+
+    // One clone is some requests, and one question.
+    let clone = format!("git clone -q {library} /tmp/library && ls /tmp/library/.git/HEAD");
+    let args = ["workspace", "exec", &workspace, "--", "sh", "-c", &clone];
+    let waits = world.yard.command(&args).stdin(Stdio::null()).spawn().unwrap();
+    let asked = world.waiting();
+    assert!(asked["path"].as_str().unwrap().contains("/acme/library/git-upload-pack"), "{asked:#}");
+    world.done(&["egress", "answer", asked["id"].as_str().unwrap(), "once"]);
+    let ended = { waits }.wait().unwrap();
+    assert!(ended.success());
+    assert_eq!(world.yard.json(&["egress", "asks"])["items"].as_array().map(Vec::len), Some(0));
+
+    // A yes to one is none to another, nor to a push.
+    world.github.create("acme/other");
+    let other = format!("git ls-remote {}", world.github.url("acme/other"));
+    let args = ["workspace", "exec", &workspace, "--", "sh", "-c", &other];
+    let waits = world.yard.command(&args).stdin(Stdio::null()).spawn().unwrap();
+    let asked = world.waiting();
+    world.done(&["egress", "answer", asked["id"].as_str().unwrap(), "never"]);
+    assert!(!{ waits }.wait().unwrap().success());
+    let push = "cd /tmp/library && git push origin HEAD:boatyard/x";
+    world.fails(&workspace, push, &["pushes to its own repository only"]);
 }
