@@ -2,9 +2,7 @@
 //! its answer passed back. Bodies go through piece by piece, both ways at the same time.
 
 use std::{
-    pin::Pin,
     sync::{Arc, Mutex, OnceLock},
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -15,7 +13,7 @@ use http::{
 };
 use http_body_util::BodyExt;
 use hyper::{
-    body::{Body as _, Frame, Incoming, SizeHint},
+    body::{Body as _, Incoming},
     upgrade::OnUpgrade,
 };
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::timeout};
@@ -30,11 +28,15 @@ use super::{
     upstream::{ConnectError, Sender, Upstream, Wanted, Wire},
 };
 use crate::{
-    broker::{Body, BoxError, Call, Echo, Refusal},
+    broker::{Body, Call, Echo, Refusal},
     log::{Outcome, Pending, Record},
     policy::Policy,
     rules::{Host, Target, Wish},
 };
+
+mod stoppable;
+
+use stoppable::Stoppable;
 
 /// What a refused request may still send, so that its client comes to read why.
 const DRAINED: usize = 1 << 20;
@@ -567,36 +569,4 @@ fn refused(refusal: &Refusal, record: &mut Pending) -> Notice {
 pub(super) fn malformed(record: &mut Pending, why: String) -> Notice {
     record.set(|record| record.outcome = Outcome::Failed { reason: why.clone() });
     Notice::new(StatusCode::BAD_REQUEST, "http_request_error", why)
-}
-
-/// A body that the broker may stop; it is remembered why.
-struct Stoppable {
-    body: Body,
-    stopped: Arc<OnceLock<Refusal>>,
-}
-
-impl hyper::body::Body for Stoppable {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Err(error)) = &frame
-            && let Some(refusal) = error.downcast_ref::<Refusal>()
-        {
-            self.stopped.get_or_init(|| refusal.clone());
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -200,7 +200,7 @@ impl Export {
 }
 
 /// The names in the first line of a CSV.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 19] = [
     "number",
     "time",
     "workspace",
@@ -215,6 +215,7 @@ const COLUMNS: [&str; 18] = [
     "verdict",
     "rule",
     "reason",
+    "credential",
     "status",
     "sent",
     "received",
@@ -239,6 +240,7 @@ fn csv(entry: &RequestEntry, into: &mut String) {
         entry.verdict.to_string(),
         text(entry.rule.as_deref()),
         text(entry.reason.as_deref()),
+        text(entry.credential.as_deref()),
         id(entry.status.map(|status| status.to_string())),
         entry.sent.to_string(),
         entry.received.to_string(),
