@@ -132,9 +132,8 @@ impl GitHub {
                         async move { Ok::<_, Infallible>(answer(&state, request).await) }
                     });
                     // How it ends, the client sees.
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let _ =
+                        http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });

@@ -11,7 +11,10 @@ use std::{
 
 /// What differs from run to run: a pattern, and what stands in its place.
 pub(crate) const FILTERS: [(&str, &str); 10] = [
-    (r"\b(tsk|ses|ws|prm|per|qst|rep|blb|lay|job|att|ask|egr|con|bud)_[0-9A-HJKMNP-TV-Z]{26}\b", "[$1]"),
+    (
+        r"\b(tsk|ses|ws|prm|per|qst|rep|blb|lay|job|att|ask|egr|con|bud)_[0-9A-HJKMNP-TV-Z]{26}\b",
+        "[$1]",
+    ),
     (r"\b[0-9a-f]{40}\b", "[COMMIT]"),
     (r"\bindex [0-9a-f]{7,40}\.\.[0-9a-f]{7,40}", "index [BLOBS]"),
     (r"\b\d{4}-\d\d-\d\dT[0-9:.]+Z", "[TIME]"),

@@ -171,7 +171,7 @@ impl Source {
 
     /// What it was said to be.
     fn hint(&self) -> SizeHint {
-        self.shared().hint.clone()
+        self.shared().hint
     }
 
     fn is_empty(&self) -> bool {
