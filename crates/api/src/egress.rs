@@ -104,7 +104,7 @@ pub struct NewEgressRule {
     /// A host: `example.com`, `*.example.com`, `*`, an address or a range.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The ports; 443 and 80 if absent.
+    /// The ports; 443 and 80 if absent, all of them for a rule that denies a whole host.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortRange>,
     /// The methods; all if absent.

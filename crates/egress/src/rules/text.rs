@@ -14,7 +14,7 @@ use std::{fmt, net::IpAddr};
 
 use boatyard_model::{PortRange, RulePurpose, RuleSpec};
 
-use super::{Cidr, HostPattern, MethodName, PathPattern, Ports, Preset, Rule};
+use super::{Action, Cidr, HostPattern, MethodName, PathPattern, Ports, Preset, Rule};
 
 /// The most methods, paths or ports of a rule.
 const PARTS_MAX: usize = 64;
@@ -131,6 +131,12 @@ pub(super) fn parse_rule(text: &str) -> Result<RuleSpec, Fault> {
         Some(index) if !is_range => rest.split_at(index),
         _ => (rest, ""),
     };
+    let bits = path.strip_prefix('/').is_some_and(|bits| bits.parse::<u32>().is_ok());
+    if scheme.is_none() && bits && host.parse::<IpAddr>().is_ok() {
+        // Taken for a path, it would be a rule about next to nothing.
+        let what = format!("`{}` is no range of addresses", shown(rest));
+        return Err(at(rest, fault("host", what, "write a range as 192.0.2.0/24")));
+    }
     let (host, ports) = split_ports(host, is_range);
     if host.contains('@') {
         let what = "a user name has no place in a rule";
@@ -210,7 +216,10 @@ pub(super) fn compile(name: &str, spec: &RuleSpec) -> Result<Vec<Rule>, Fault> {
             return Err(fault(field, what, "make several rules of it"));
         }
     }
+    let looks_inside = spec.purpose.is_some() || !spec.methods.is_empty() || !spec.paths.is_empty();
     let ports = match &spec.ports[..] {
+        // Whoever forbids a host means all of it.
+        [] if spec.action == Action::Deny && !looks_inside => Ports::from(&[PortRange::ALL][..]),
         [] => Ports::web(),
         ports => Ports::from(ports),
     };

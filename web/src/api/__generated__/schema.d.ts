@@ -2959,7 +2959,7 @@ export interface components {
              */
             paths: string[];
             /**
-             * @description The ports; 443 and 80 if absent.
+             * @description The ports; 443 and 80 if absent, all of them for a rule that denies a whole host.
              * @default []
              */
             ports: components["schemas"]["PortRange"][];
@@ -3582,7 +3582,7 @@ export interface components {
              */
             paths: string[];
             /**
-             * @description The ports; 443 and 80 if absent.
+             * @description The ports; 443 and 80 if absent, all of them for a rule that denies a whole host.
              * @default []
              */
             ports: components["schemas"]["PortRange"][];

@@ -76,6 +76,21 @@ fn a_mistake_is_named_with_its_place() {
         "at character 20: `/a/b` is no path of git's, so that the rule never matches",
     );
     check("https://", "at character 1: `` is not a host");
+    check("10.0.0.0/80", "at character 1: `10.0.0.0/80` is no range of addresses");
+}
+
+#[test]
+fn whoever_denies_a_host_denies_it_on_every_port() {
+    let about = |action: &str, line: &str, port| {
+        let spec = text::parse(line).unwrap().with_action(action.parse().unwrap());
+        let rules = Rule::from_spec(line, &spec).unwrap();
+        let target = Target { host: "example.com".parse().unwrap(), port };
+        rules.iter().any(|rule| rule.is_about_host(&target))
+    };
+    assert!(about("deny", "example.com", 8443));
+    assert!(!about("deny", "example.com:443", 8443));
+    assert!(!about("deny", "POST example.com", 22), "what is no request is none of its");
+    assert!(!about("allow", "example.com", 8443));
 }
 
 #[test]
