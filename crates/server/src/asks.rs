@@ -265,8 +265,15 @@ impl Watcher {
         let state = tokio::select! {
             biased;
             answer = answered => match answer {
-                Some(answer) if answer.id == row.id => return Ended::Asked(Box::new(answer)),
-                _ => AskState::Withdrawn,
+                Some(answer) => {
+                    if answer.id != row.id {
+                        // A person answered the row before just when it was asked anew, and means
+                        // those who wait.
+                        self.end(row, AskState::Withdrawn).await;
+                    }
+                    return Ended::Asked(Box::new(answer));
+                }
+                None => AskState::Withdrawn,
             },
             () = gone => AskState::Withdrawn,
             () = tokio::time::sleep(left) => AskState::Expired,

@@ -2,8 +2,8 @@
 
 use boatyard_api::ProblemKind;
 use boatyard_model::{
-    BlobId, JobId, PermissionId, PromptId, QuestionId, RepositoryId, SessionId, TaskId, ToolId,
-    WorkspaceId,
+    AskId, BlobId, BudgetId, ConnectionId, JobId, PermissionId, PromptId, QuestionId, RepositoryId,
+    RuleId, SessionId, TaskId, ToolId, WorkspaceId,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -33,6 +33,10 @@ fn with_ids(path: &str) -> String {
         "repositories" => RepositoryId::new().to_string(),
         "blobs" => BlobId::new().to_string(),
         "agents" => ToolId::new().to_string(),
+        "connections" => ConnectionId::new().to_string(),
+        "budgets" => BudgetId::new().to_string(),
+        "egress" if path.contains("/asks/") => AskId::new().to_string(),
+        "egress" => RuleId::new().to_string(),
         _ => JobId::new().to_string(),
     };
     path.replace("{id}", &id)
@@ -40,6 +44,7 @@ fn with_ids(path: &str) -> String {
         .replace("{prompt}", &PromptId::new().to_string())
         .replace("{permission}", &PermissionId::new().to_string())
         .replace("{question}", &QuestionId::new().to_string())
+        .replace("{rule}", &RuleId::new().to_string())
 }
 
 #[tokio::test]
@@ -78,7 +83,15 @@ async fn what_does_not_exist_is_not_found_and_no_fault() {
 
 /// A body that is right.
 fn body_for(path: &str) -> Value {
+    if path.contains("/asks/") {
+        return json!({ "answer": "once" });
+    }
+    if path.contains("/rules") {
+        return json!({ "action": "allow", "rule": "example.com" });
+    }
     match path.rsplit('/').next().unwrap_or_default() {
+        "test" => json!({ "url": "https://example.com/" }),
+        "value" => json!({ "value": "something" }),
         "exec" => json!({ "command": ["true"] }),
         "prompts" => json!({ "text": "hello" }),
         "{permission}" => json!({ "decision": "allow" }),
@@ -101,7 +114,8 @@ async fn malformed_ids_bodies_and_queries_are_named() {
                     .replace("{name}", "No_Name")
                     .replace("{prompt}", "x")
                     .replace("{permission}", "x")
-                    .replace("{question}", "x");
+                    .replace("{question}", "x")
+                    .replace("{rule}", "x");
                 let answer = machine.request(method.clone(), &bad).send().await.unwrap();
                 let problem = problem_of(answer).await;
                 assert!(problem.is(ProblemKind::Invalid), "{method} {bad}: {problem:?}");
