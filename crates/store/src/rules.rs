@@ -226,7 +226,7 @@ impl Tx {
             format!(
                 "SELECT {} FROM egress_rule
                  WHERE organization = $1 AND scope = 'workspace' AND place = $2
-                     AND (expires IS NULL OR expires > $3) ORDER BY id",
+                     AND (expires IS NULL OR expires > $3) ORDER BY number",
                 RuleRow::COLUMNS
             ),
             owner.organization,
@@ -315,7 +315,7 @@ impl Store {
             RuleRow,
             format!(
                 "SELECT {} FROM egress_rule
-                 WHERE organization = $1 AND scope = $2 AND place = $3 ORDER BY id",
+                 WHERE organization = $1 AND scope = $2 AND place = $3 ORDER BY number",
                 RuleRow::COLUMNS
             ),
             organization,

@@ -3,7 +3,9 @@
 -- A rule. `place` is the repository or the workspace that it is for; empty for the organization.
 -- `rule` says all of it, as JSON.
 CREATE TABLE egress_rule (
-    id TEXT PRIMARY KEY,
+    -- The order in which they were made, also of those of one moment.
+    number {{serial}},
+    id TEXT NOT NULL UNIQUE,
     organization TEXT NOT NULL REFERENCES organization (id),
     owner TEXT NOT NULL REFERENCES member (id),
     scope TEXT NOT NULL CHECK (scope IN ('organization', 'repository', 'workspace')),
@@ -14,7 +16,7 @@ CREATE TABLE egress_rule (
     created BIGINT NOT NULL,
     changed BIGINT NOT NULL
 );
-CREATE INDEX egress_rule_place ON egress_rule (organization, scope, place, id);
+CREATE INDEX egress_rule_place ON egress_rule (organization, scope, place, number);
 CREATE INDEX egress_rule_expires ON egress_rule (expires) WHERE expires IS NOT NULL;
 
 -- What is set for a scope beside its rules. `mode`: what becomes of what no rule is about; `widen`:
