@@ -131,7 +131,7 @@ impl Traffic {
         self.queue.dropped() + self.lost.load(Ordering::Relaxed)
     }
 
-    /// Writes what waits: the server ends.
+    /// Writes what waits: the server ends, or somebody looks. Waits for [`LAST`] at most.
     pub async fn flush(&self) {
         let (done, answer) = oneshot::channel();
         let flushed = async {
