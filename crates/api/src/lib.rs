@@ -14,21 +14,28 @@
 //! Times are RFC 3339 in UTC; durations are in seconds unless the name says otherwise.
 
 pub mod agent;
+pub mod audit;
 pub mod blob;
 pub mod client;
 pub mod connection;
+pub mod device_code;
 pub mod egress;
 pub mod feed;
 pub mod git;
 pub mod idempotency;
 pub mod identity;
 pub mod job;
+pub mod key;
+pub mod organization;
 pub mod page;
 pub mod problem;
+pub mod quota;
 pub mod repository;
 pub mod request;
 pub mod revision;
 pub mod session;
+pub mod share;
+pub mod sign_in;
 pub mod system;
 pub mod task;
 pub mod usage;

@@ -146,6 +146,16 @@ id! {
     ConnectionId, "con", "a connection";
     /// A limit on what models may cost.
     BudgetId, "bud", "a budget";
+    /// A person's account on a server, in whichever organizations.
+    PersonId, "psn", "a person";
+    /// A browser in which a person is signed in.
+    DeviceId, "dev", "a device";
+    /// An invitation into an organization.
+    InvitationId, "inv", "an invitation";
+    /// A link by which a session or workspace is shared.
+    ShareId, "shr", "a share";
+    /// A limit on what an organization or a person may use.
+    QuotaId, "quo", "a quota";
 }
 
 #[cfg(test)]

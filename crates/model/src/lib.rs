@@ -4,6 +4,7 @@
 //! (`boatyard-api`), what is stored (`boatyard-store`) and what crosses the link
 //! (`boatyard-link`) are made of these.
 //!
+//! - [`access`]: roles, what keys may do, who sees what.
 //! - [`id`]: one newtype per kind of thing, a ULID with a prefix.
 //! - [`time`]: instants as milliseconds, RFC 3339 at the edge.
 //! - [`state`]: the state of an attempt, a session, a turn, a prompt, a workspace, a job, each
@@ -17,6 +18,7 @@
 //! - [`rule`]: rules of egress as people write them.
 //! - [`request`]: what became of a request that left a workspace, and what a person says to it.
 
+pub mod access;
 pub mod agent;
 pub mod diff;
 pub mod event;
@@ -28,12 +30,13 @@ pub mod rule;
 pub mod state;
 pub mod time;
 
+pub use access::{KeyKind, Role, Scope, Scopes, Visibility, Wish};
 pub use agent::{AgentOffers, AgentSettings, Autonomy};
 pub use event::{Content, Event, EventBody};
 pub use id::{
-    AskId, AttemptId, BlobId, BudgetId, ConnectionId, JobId, KeyId, LayerId, MemberId,
-    OrganizationId, PermissionId, PromptId, QuestionId, RepositoryId, RuleId, SessionId, TaskId,
-    ToolId, WorkspaceId,
+    AskId, AttemptId, BlobId, BudgetId, ConnectionId, DeviceId, InvitationId, JobId, KeyId,
+    LayerId, MemberId, OrganizationId, PermissionId, PersonId, PromptId, QuestionId, QuotaId,
+    RepositoryId, RuleId, SessionId, ShareId, TaskId, ToolId, WorkspaceId,
 };
 pub use limits::{TaskLimits, WorkspaceLimits};
 pub use request::{AskAnswer, AskState, RequestVerdict, RequestWay};

@@ -16,13 +16,14 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use boatyard_api::{Problem, identity::KEY_PREFIX};
-use boatyard_model::{KeyId, Timestamp, time::Clock};
+use boatyard_model::{DeviceId, KeyId, PersonId, Role, Scopes, Timestamp, time::Clock};
 use boatyard_store::{KeyRow, Owner, Store};
 use http::{HeaderMap, Method, header};
 use sha2::{Digest as _, Sha256};
@@ -54,8 +55,18 @@ const KEY_BYTES: usize = 32;
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// Whose the rows are that follow from it.
+    /// Whose the rows are that follow from it: the organization, and the member of it.
     pub owner: Owner,
+    /// The person behind the member; none for a key of the organization's own, and for the server.
+    pub person: Option<PersonId>,
+    /// What the member may do in the organization.
+    pub role: Role,
+    /// Whether the person may run this server.
+    pub operator: bool,
+    /// What the key may be used for; everything for a browser.
+    pub scopes: Scopes,
+    /// Where the request came from; none for the server itself.
+    pub address: Option<IpAddr>,
     /// As shown to people.
     pub name: Arc<str>,
     /// How the caller proved itself.
@@ -69,14 +80,30 @@ pub enum Via {
     Key(KeyId),
     /// With the page's cookie, which was given for this key.
     Session(KeyId),
+    /// In a browser, as a person.
+    Device(DeviceId),
     /// It is the server itself: a job, a schedule.
     Server,
 }
 
 impl Caller {
+    /// The built-in member, who may do everything.
+    fn local(name: &str) -> Self {
+        Self {
+            owner: Owner::BUILT_IN,
+            person: None,
+            role: Role::Owner,
+            operator: true,
+            scopes: Scopes::ALL,
+            address: None,
+            name: name.into(),
+            via: Via::Server,
+        }
+    }
+
     /// The server itself, for the one who owns everything.
     pub fn server() -> Self {
-        Self { owner: Owner::BUILT_IN, name: "Boatyard".into(), via: Via::Server }
+        Self { via: Via::Server, ..Self::local("Boatyard") }
     }
 }
 
@@ -277,7 +304,7 @@ pub fn hash_of(secret: &str) -> String {
 }
 
 fn caller_of(row: KeyRow) -> Caller {
-    Caller { owner: row.owner, name: OWNER_NAME.into(), via: Via::Key(row.id) }
+    Caller { owner: row.owner, via: Via::Key(row.id), ..Caller::local(OWNER_NAME) }
 }
 
 fn bearer(value: &http::HeaderValue) -> Option<&str> {
@@ -314,7 +341,7 @@ mod tests {
         let store = Store::open(Options::new(data.path().join("boatyard.db"))).await.unwrap();
         let (secret, hash) = new_key();
         let (name, prefix) = ("test".to_owned(), secret[..8].to_owned());
-        let new = NewKey { owner: Owner::BUILT_IN, name, prefix, hash };
+        let new = NewKey::local(Owner::BUILT_IN, name, prefix, hash);
         let key = store.write(|tx| Box::pin(tx.create_key(new))).await.unwrap();
         let auth = Auth::open(store.clone(), Arc::new(SystemClock), data.path()).unwrap();
         let mut headers = HeaderMap::new();

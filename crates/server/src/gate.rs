@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
+    access::{self, Need},
     auth::{Auth, Hosts, Refusal},
     metrics,
     request_id::{self, RequestId},
@@ -117,7 +118,15 @@ impl Gate {
             return Err(Problem::unavailable("the server is going down; no new work is taken")
                 .with_next("Try again in a few seconds."));
         }
-        let access = access(request.uri().path());
+        let entry = request
+            .extensions()
+            .get::<MatchedPath>()
+            .and_then(|path| access::entry(request.method(), path.as_str()));
+        let access = match entry {
+            Some(entry) if entry.need == Need::Open => Access::Open,
+            Some(_) => Access::Key,
+            None => unlisted(request.uri().path()),
+        };
         let known = match self.auth.identify(request.method(), request.headers()).await? {
             Ok(known) => Some(known),
             // A browser with an old cookie must still be able to sign in and to see the page.
@@ -125,6 +134,9 @@ impl Gate {
             Err(Refusal::Missing | Refusal::Unknown | Refusal::Csrf) => None,
         };
         if let Some(known) = known {
+            if let Some(entry) = entry {
+                entry.check(&known.caller)?;
+            }
             request.extensions_mut().insert(known);
         }
         match access {
@@ -151,16 +163,11 @@ enum Access {
     Open,
 }
 
-/// Everything of the API but the sign-in needs a caller; the page's files, the summary for agents
-/// and the bare health don't.
-fn access(path: &str) -> Access {
-    let api = path == "/api" || path.starts_with("/api/");
-    match path {
-        "/api/auth/login" | "/api/auth/logout" => Access::Open,
-        "/metrics" => Access::Key,
-        _ if api => Access::Key,
-        _ => Access::Open,
-    }
+/// What asks for no route of the [table](access::table): a file of the page is for everybody, what
+/// the API does not have is nobody's business who is not known.
+fn unlisted(path: &str) -> Access {
+    let api = path == "/api" || path.starts_with("/api/") || path == "/metrics";
+    if api { Access::Key } else { Access::Open }
 }
 
 /// The middleware.

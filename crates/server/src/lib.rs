@@ -11,6 +11,7 @@
 //!                └── jobs ─────┴───────┘
 //! ```
 
+pub mod access;
 pub mod agents;
 pub mod app;
 pub mod asks;

@@ -21,9 +21,11 @@ use crate::{app::App, auth::cookie::Transport, gate::Gate, health::Probe, sse::W
 mod agent_settings;
 mod agents;
 pub mod answer;
+mod audit;
 mod blobs;
 mod connections;
 mod described;
+mod device_codes;
 mod documents;
 mod egress;
 mod egress_requests;
@@ -33,8 +35,13 @@ mod files;
 mod git;
 mod identity;
 mod jobs;
+mod keys;
+mod organizations;
+mod quotas;
 mod repositories;
 mod sessions;
+mod shares;
+mod sign_in;
 mod tasks;
 mod usage;
 mod workspaces;
@@ -104,6 +111,13 @@ fn all() -> Routes {
         .merge(jobs::router())
         .merge(egress_requests::router())
         .merge(identity::router())
+        .merge(sign_in::router())
+        .merge(organizations::router())
+        .merge(shares::router())
+        .merge(keys::router())
+        .merge(device_codes::router())
+        .merge(quotas::router())
+        .merge(audit::router())
         .merge(documents::router())
 }
 

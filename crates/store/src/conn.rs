@@ -16,11 +16,12 @@ pub(crate) mod sqlite;
 use std::{borrow::Cow, sync::Arc};
 
 use boatyard_model::{
-    AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId, BudgetId, ConnectionId, JobId,
-    JobState, KeyId, LayerId, MemberId, OrganizationId, PermissionId, PromptId, PromptMode,
-    PromptState, QuestionId, RepositoryId, RequestVerdict, RequestWay, RuleId, SessionId,
-    SessionState, TaskId, Timestamp, ToolId, TurnOutcome, WorkspaceId, WorkspaceKind,
-    WorkspaceState,
+    KeyKind,
+    AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId, BudgetId, ConnectionId, DeviceId,
+    InvitationId, JobId, JobState, KeyId, LayerId, MemberId, OrganizationId, PermissionId,
+    PersonId, PromptId, PromptMode, PromptState, QuestionId, QuotaId, RepositoryId, RequestVerdict,
+    RequestWay, Role, RuleId, Scopes, SessionId, SessionState, ShareId, TaskId, Timestamp, ToolId,
+    TurnOutcome, Visibility, WorkspaceId, WorkspaceKind, WorkspaceState,
 };
 use sqlx::{AssertSqlSafe, SqlitePool};
 
@@ -272,7 +273,13 @@ ids!(
     SessionId,
     TaskId,
     ToolId,
-    WorkspaceId
+    WorkspaceId,
+    DeviceId,
+    InvitationId,
+    PersonId,
+    QuotaId,
+    ShareId,
+    Scopes
 );
 
 macro_rules! states {
@@ -288,6 +295,9 @@ macro_rules! states {
 }
 
 states!(
+    KeyKind,
+    Role,
+    Visibility,
     AskAnswer,
     AskState,
     AttemptState,
@@ -312,5 +322,6 @@ states!(
     crate::decisions::PermissionState,
     crate::decisions::QuestionState,
     crate::budgets::BudgetScope,
-    crate::budgets::BudgetPeriod
+    crate::budgets::BudgetPeriod,
+    crate::codes::DeviceCodeState
 );

@@ -20,6 +20,13 @@ const ALL: &[(i64, &str, &str)] = &[
     (6, "connections", include_str!("migrations/0006_connections.sql")),
     (7, "usage", include_str!("migrations/0007_usage.sql")),
     (8, "git", include_str!("migrations/0008_git.sql")),
+    (9, "people", include_str!("migrations/0009_people.sql")),
+    (10, "organizations", include_str!("migrations/0010_organizations.sql")),
+    (11, "sharing", include_str!("migrations/0011_sharing.sql")),
+    (12, "keys", include_str!("migrations/0012_keys.sql")),
+    (13, "identities", include_str!("migrations/0013_identities.sql")),
+    (14, "quotas", include_str!("migrations/0014_quotas.sql")),
+    (15, "audit", include_str!("migrations/0015_audit.sql")),
 ];
 
 /// The migrations that a database lacks.

@@ -7,11 +7,13 @@
 use std::{borrow::Cow, error::Error as StdError};
 
 use boatyard_model::{
+    KeyKind,
     AgentOffers, AgentSettings, AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId,
-    BudgetId, ConnectionId, Content, EgressMode, JobId, JobState, KeyId, LayerId, MemberId,
-    OrganizationId, PermissionId, PromptId, PromptMode, PromptState, QuestionId, RepositoryId,
-    RequestVerdict, RequestWay, RuleId, RuleScope, SessionId, SessionState, TaskId, TaskLimits,
-    Timestamp, ToolId, TurnOutcome, WorkspaceId, WorkspaceKind, WorkspaceLimits, WorkspaceState,
+    BudgetId, ConnectionId, Content, DeviceId, EgressMode, InvitationId, JobId, JobState, KeyId,
+    LayerId, MemberId, OrganizationId, PermissionId, PersonId, PromptId, PromptMode, PromptState,
+    QuestionId, QuotaId, RepositoryId, RequestVerdict, RequestWay, Role, RuleId, RuleScope, Scopes,
+    SessionId, SessionState, ShareId, TaskId, TaskLimits, Timestamp, ToolId, TurnOutcome,
+    Visibility, WorkspaceId, WorkspaceKind, WorkspaceLimits, WorkspaceState,
     event::{PermissionOption, Usage},
 };
 use sqlx::{Decode, Row, Sqlite, TypeInfo, ValueRef, sqlite::SqliteRow};
@@ -86,6 +88,8 @@ macro_rules! tuples {
 tuples! {
     A 0;
     A 0, B 1;
+    A 0, B 1, C 2;
+    A 0, B 1, C 2, D 3;
     A 0, B 1, C 2, D 3, E 4, F 5;
 }
 
@@ -260,7 +264,16 @@ text_columns!(
     SessionState,
     TurnOutcome,
     WorkspaceKind,
-    WorkspaceState
+    WorkspaceState,
+    DeviceId,
+    InvitationId,
+    PersonId,
+    QuotaId,
+    ShareId,
+    KeyKind,
+    Role,
+    Scopes,
+    Visibility
 );
 text_columns!(
     crate::repositories::RepositoryKind,
@@ -273,7 +286,8 @@ text_columns!(
     crate::decisions::PermissionState,
     crate::decisions::QuestionState,
     crate::budgets::BudgetScope,
-    crate::budgets::BudgetPeriod
+    crate::budgets::BudgetPeriod,
+    crate::codes::DeviceCodeState
 );
 
 macro_rules! json_columns {

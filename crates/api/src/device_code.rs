@@ -1,0 +1,1 @@
+//! Letting a device in that has no browser (RFC 8628).

@@ -1,0 +1,1 @@
+//! API keys and what was called with them.

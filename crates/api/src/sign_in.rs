@@ -1,0 +1,1 @@
+//! How people sign in: providers, passkeys, what is switched on.

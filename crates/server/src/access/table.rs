@@ -1,0 +1,197 @@
+//! The one table of operations: what each asks of its caller.
+//!
+//! Sorted by path, then by method. A new route without a line here is refused by the gate and
+//! fails the tests.
+
+use boatyard_model::{Role, Scope};
+use http::Method;
+
+use super::{Audit, Entry, Need};
+
+const OPEN: Need = Need::Open;
+const KNOWN: Need = Need::Known;
+const VIEWER: Need = Need::Role(Role::Viewer);
+const MEMBER: Need = Need::Role(Role::Member);
+const ADMIN: Need = Need::Role(Role::Admin);
+const OPERATOR: Need = Need::Operator;
+
+macro_rules! table {
+    ($($method:ident $path:literal $operation:ident $need:ident $scope:ident $audit:ident;)*) => {
+        /// Every route.
+        pub const TABLE: &[Entry] = &[$(Entry {
+            method: &Method::$method,
+            path: $path,
+            operation: stringify!($operation),
+            need: $need,
+            scope: Scope::$scope,
+            audit: Audit::$audit,
+        },)*];
+    };
+}
+
+table! {
+    GET "/" enter OPEN Account None;
+    GET "/api/agents" list_agents VIEWER AgentsRead None;
+    DELETE "/api/agents/{name}" remove_agent ADMIN AgentsWrite Change;
+    GET "/api/agents/{name}" find_agent VIEWER AgentsRead None;
+    PUT "/api/agents/{name}" put_agent ADMIN AgentsWrite Change;
+    POST "/api/agents/{name}/check" check_agent MEMBER AgentsWrite Change;
+    POST "/api/agents/{name}/install" install_agent ADMIN AgentsWrite Change;
+    DELETE "/api/agents/{name}/settings" clear_agent_settings ADMIN AgentsWrite Change;
+    GET "/api/agents/{name}/settings" find_agent_settings VIEWER AgentsRead None;
+    PUT "/api/agents/{name}/settings" set_agent_settings ADMIN AgentsWrite Change;
+    GET "/api/agents/{name}/tools" list_tools VIEWER AgentsRead None;
+    DELETE "/api/agents/{name}/tools/{id}" remove_tool ADMIN AgentsWrite Change;
+    GET "/api/agents/{name}/tools/{id}" find_tool VIEWER AgentsRead None;
+    POST "/api/auth/links" create_login_link KNOWN Account Change;
+    POST "/api/auth/login" sign_in OPEN Account Change;
+    POST "/api/auth/logout" sign_out OPEN Account Change;
+    GET "/api/auth/me" find_identity KNOWN Account None;
+    POST "/api/blobs" create_blob MEMBER TasksWrite Change;
+    GET "/api/blobs/{id}" read_blob VIEWER TasksRead None;
+    GET "/api/budgets" list_budgets VIEWER UsageRead None;
+    POST "/api/budgets" set_budget ADMIN UsageWrite Change;
+    DELETE "/api/budgets/{id}" remove_budget ADMIN UsageWrite Change;
+    GET "/api/connections" list_connections VIEWER ConnectionsRead None;
+    POST "/api/connections" create_connection ADMIN ConnectionsWrite Change;
+    POST "/api/connections/rekey" rekey OPERATOR ConnectionsWrite Change;
+    DELETE "/api/connections/{id}" remove_connection ADMIN ConnectionsWrite Change;
+    GET "/api/connections/{id}" find_connection VIEWER ConnectionsRead None;
+    POST "/api/connections/{id}/check" check_connection ADMIN ConnectionsWrite Change;
+    PUT "/api/connections/{id}/value" rotate_connection ADMIN ConnectionsWrite Change;
+    GET "/api/docs" read_docs KNOWN Account None;
+    GET "/api/egress" find_egress VIEWER EgressRead None;
+    PUT "/api/egress" set_egress ADMIN EgressWrite Change;
+    GET "/api/egress/asks" list_asks VIEWER EgressRead None;
+    GET "/api/egress/asks/{id}" find_ask VIEWER EgressRead None;
+    POST "/api/egress/asks/{id}" answer_ask MEMBER Approve Change;
+    GET "/api/egress/log" list_requests VIEWER EgressRead None;
+    GET "/api/egress/log/summary" summarize_requests VIEWER EgressRead None;
+    GET "/api/egress/presets" list_egress_presets VIEWER EgressRead None;
+    GET "/api/egress/proposal" propose_egress VIEWER EgressRead None;
+    GET "/api/egress/rules" list_egress_rules VIEWER EgressRead None;
+    POST "/api/egress/rules" create_egress_rule ADMIN EgressWrite Change;
+    DELETE "/api/egress/rules/{id}" delete_egress_rule ADMIN EgressWrite Change;
+    GET "/api/egress/rules/{id}" find_egress_rule VIEWER EgressRead None;
+    PUT "/api/egress/rules/{id}" change_egress_rule ADMIN EgressWrite Change;
+    POST "/api/egress/test" test_egress VIEWER EgressRead None;
+    GET "/api/environments" list_environments VIEWER RepositoriesRead None;
+    GET "/api/events" follow_feed VIEWER TasksRead None;
+    DELETE "/api/git/connections" disconnect_repository ADMIN RepositoriesWrite Change;
+    GET "/api/git/connections" list_git_connections VIEWER RepositoriesRead None;
+    PUT "/api/git/connections" connect_repository ADMIN RepositoriesWrite Change;
+    GET "/api/git/key" find_git_key VIEWER RepositoriesRead None;
+    POST "/api/git/key" renew_git_key ADMIN RepositoriesWrite Change;
+    GET "/api/jobs" list_jobs OPERATOR ServerRead None;
+    POST "/api/jobs" run_job OPERATOR ServerWrite Change;
+    GET "/api/jobs/{id}" find_job OPERATOR ServerRead None;
+    POST "/api/jobs/{id}/cancel" cancel_job OPERATOR ServerWrite Change;
+    POST "/api/maintenance/gc" collect_garbage OPERATOR ServerWrite Change;
+    GET "/api/openapi.json" read_openapi KNOWN Account None;
+    GET "/api/repositories" list_repositories VIEWER RepositoriesRead None;
+    POST "/api/repositories" create_repository MEMBER RepositoriesWrite Change;
+    DELETE "/api/repositories/{id}" delete_repository ADMIN RepositoriesWrite Change;
+    GET "/api/repositories/{id}" find_repository VIEWER RepositoriesRead None;
+    DELETE "/api/repositories/{id}/agents/{name}/settings" clear_repository_agent_settings ADMIN AgentsWrite Change;
+    GET "/api/repositories/{id}/agents/{name}/settings" find_repository_agent_settings VIEWER AgentsRead None;
+    PUT "/api/repositories/{id}/agents/{name}/settings" set_repository_agent_settings ADMIN AgentsWrite Change;
+    PUT "/api/repositories/{id}/bundle" send_bundle MEMBER RepositoriesWrite Change;
+    GET "/api/sessions" list_sessions VIEWER TasksRead None;
+    POST "/api/sessions" create_session MEMBER TasksWrite Change;
+    DELETE "/api/sessions/{id}" delete_session MEMBER TasksWrite Change;
+    GET "/api/sessions/{id}" find_session VIEWER TasksRead None;
+    PATCH "/api/sessions/{id}" change_session MEMBER TasksWrite Change;
+    GET "/api/sessions/{id}/events" follow_session VIEWER TasksRead None;
+    POST "/api/sessions/{id}/permissions/{permission}" answer_permission MEMBER Approve Change;
+    GET "/api/sessions/{id}/prompts" list_prompts VIEWER TasksRead None;
+    POST "/api/sessions/{id}/prompts" create_prompt MEMBER TasksWrite Change;
+    DELETE "/api/sessions/{id}/prompts/{prompt}" delete_prompt MEMBER TasksWrite Change;
+    GET "/api/sessions/{id}/prompts/{prompt}" find_prompt VIEWER TasksRead None;
+    PATCH "/api/sessions/{id}/prompts/{prompt}" update_prompt MEMBER TasksWrite Change;
+    POST "/api/sessions/{id}/questions/{question}" answer_question MEMBER Approve Change;
+    POST "/api/sessions/{id}/stop" stop_session MEMBER TasksWrite Change;
+    GET "/api/sessions/{id}/transcript" read_transcript VIEWER TasksRead None;
+    GET "/api/tasks" list_tasks VIEWER TasksRead None;
+    POST "/api/tasks" create_task MEMBER TasksWrite Change;
+    GET "/api/tasks/{id}" find_task VIEWER TasksRead None;
+    GET "/api/tasks/{id}/attempts" list_attempts VIEWER TasksRead None;
+    GET "/api/tasks/{id}/bundle" read_attempt_bundle VIEWER TasksRead None;
+    POST "/api/tasks/{id}/cancel" cancel_task MEMBER TasksWrite Change;
+    GET "/api/tasks/{id}/diff" read_attempt_diff VIEWER TasksRead None;
+    GET "/api/tasks/{id}/patch" read_attempt_patch VIEWER TasksRead None;
+    POST "/api/tasks/{id}/push" push_attempt MEMBER TasksWrite Change;
+    GET "/api/tasks/{id}/result" find_task_result VIEWER TasksRead None;
+    GET "/api/usage" read_usage VIEWER UsageRead None;
+    GET "/api/workspaces" list_workspaces VIEWER WorkspacesRead None;
+    POST "/api/workspaces" create_workspace MEMBER WorkspacesWrite Change;
+    DELETE "/api/workspaces/{id}" delete_workspace MEMBER WorkspacesWrite Change;
+    GET "/api/workspaces/{id}" find_workspace VIEWER WorkspacesRead None;
+    GET "/api/workspaces/{id}/egress" find_workspace_egress VIEWER EgressRead None;
+    PUT "/api/workspaces/{id}/egress" set_workspace_egress MEMBER EgressWrite Change;
+    GET "/api/workspaces/{id}/egress/proposal" propose_workspace_egress VIEWER EgressRead None;
+    GET "/api/workspaces/{id}/egress/rules" list_workspace_egress_rules VIEWER EgressRead None;
+    POST "/api/workspaces/{id}/egress/rules" create_workspace_egress_rule MEMBER EgressWrite Change;
+    DELETE "/api/workspaces/{id}/egress/rules/{rule}" delete_workspace_egress_rule MEMBER EgressWrite Change;
+    GET "/api/workspaces/{id}/egress/rules/{rule}" find_workspace_egress_rule VIEWER EgressRead None;
+    PUT "/api/workspaces/{id}/egress/rules/{rule}" change_workspace_egress_rule MEMBER EgressWrite Change;
+    POST "/api/workspaces/{id}/egress/test" test_workspace_egress VIEWER EgressRead None;
+    POST "/api/workspaces/{id}/exec" exec_in_workspace MEMBER WorkspacesWrite Beside;
+    GET "/api/workspaces/{id}/files" list_files VIEWER WorkspacesRead None;
+    GET "/api/workspaces/{id}/files/content" read_file VIEWER WorkspacesRead None;
+    PUT "/api/workspaces/{id}/files/content" write_file MEMBER WorkspacesWrite Beside;
+    POST "/api/workspaces/{id}/fork" fork_workspace MEMBER WorkspacesWrite Change;
+    GET "/api/workspaces/{id}/git/diff" read_workspace_diff VIEWER WorkspacesRead None;
+    GET "/api/workspaces/{id}/git/log" read_workspace_log VIEWER WorkspacesRead None;
+    POST "/api/workspaces/{id}/snapshot" snapshot_workspace MEMBER WorkspacesWrite Change;
+    POST "/api/workspaces/{id}/start" start_workspace MEMBER WorkspacesWrite Change;
+    POST "/api/workspaces/{id}/stop" stop_workspace MEMBER WorkspacesWrite Change;
+    GET "/health" find_health OPEN ServerRead None;
+    GET "/metrics" read_metrics OPERATOR ServerRead None;
+    GET "/skill.md" read_skill OPEN Account None;
+}
+
+/// The entry of a method and a path.
+pub(super) fn find(method: &Method, path: &str) -> Option<&'static Entry> {
+    let order = |entry: &Entry| (entry.path, entry.method.as_str()).cmp(&(path, method.as_str()));
+    let place = TABLE.binary_search_by(order).ok()?;
+    TABLE.get(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_names_each_route_once() {
+        for pair in TABLE.windows(2) {
+            let key = |entry: &Entry| (entry.path, entry.method.as_str().to_owned());
+            assert!(key(&pair[0]) < key(&pair[1]), "{:?} is out of place", pair[1]);
+        }
+        for entry in TABLE {
+            assert_eq!(find(entry.method, entry.path), Some(entry));
+        }
+    }
+
+    #[test]
+    fn every_described_route_has_its_entry() {
+        let document = serde_json::to_value(crate::routes::description()).unwrap();
+        let mut described = BTreeSet::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                let Some(name) = operation["operationId"].as_str() else { continue };
+                let method = method.to_uppercase().parse().unwrap();
+                let entry = find(&method, path);
+                let entry = entry.unwrap_or_else(|| panic!("{method} {path} has no entry"));
+                assert_eq!(entry.operation, name, "{method} {path}");
+                described.insert((path.clone(), method.to_string()));
+            }
+        }
+        let undescribed = ["read_openapi", "read_docs", "read_skill", "enter"];
+        for entry in TABLE.iter().filter(|entry| !undescribed.contains(&entry.operation)) {
+            let key = (entry.path.to_owned(), entry.method.to_string());
+            assert!(described.contains(&key), "{entry:?} is no route");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Shares of sessions and workspaces.

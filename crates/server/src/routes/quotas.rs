@@ -1,0 +1,7 @@
+//! `/api/quotas`.
+
+use super::described::Routes;
+
+pub(super) fn router() -> Routes {
+    Routes::new()
+}

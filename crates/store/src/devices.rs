@@ -1,0 +1,1 @@
+//! Browsers in which people are signed in.

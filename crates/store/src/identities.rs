@@ -1,0 +1,1 @@
+//! Who people are elsewhere: accounts of providers.

@@ -1,0 +1,1 @@
+//! People in organizations, with their roles.

@@ -1,0 +1,1 @@
+-- People, how they sign in, and the browsers in which they are signed in.

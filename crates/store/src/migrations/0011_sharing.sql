@@ -1,0 +1,1 @@
+-- Who sees what: visibility, shares, and what they gave.

@@ -1,0 +1,1 @@
+//! People: accounts on this server.
