@@ -130,7 +130,8 @@ impl Writer {
                     self.shared.session_pages.changed();
                 }
                 if self.tx.effects.keys {
-                    self.shared.revocations.fetch_add(1, Ordering::AcqRel);
+                    let before = self.shared.revocations.fetch_add(1, Ordering::AcqRel);
+                    self.shared.rights.send_replace(before + 1);
                 }
                 self.tell();
                 self.publish();
