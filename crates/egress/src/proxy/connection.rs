@@ -134,11 +134,13 @@ where
     let idle = until_idle(settings.idle_after, || connection.activity());
     let served = match speaks {
         Speaks::Http1 => {
+            // A client that closes its side is gone: what it asked for ends there, however long the
+            // destination is silent. (One that closes only its writing half can't be told from that,
+            // and programs that do so before they have read an answer are hardly to be found.)
             let serving = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(settings.head_within)
                 .max_buf_size(settings.max_head)
-                .half_close(true)
                 .serve_connection(TokioIo::new(io), service)
                 .with_upgrades();
             let mut serving = pin!(serving);

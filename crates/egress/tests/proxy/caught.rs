@@ -1,6 +1,10 @@
 //! Connections of programs that know of no proxy.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use boatyard_egress::{
     Outcome, Policy, Proxy, Record, Resolver, Rule, RuleSet, Settings, capture::Captured,
@@ -187,6 +191,17 @@ async fn a_bare_address_is_judged_by_itself_or_by_the_name_that_is_said() {
     let mut answer = String::new();
     soon(request.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.contains("reach 203.0.113.9:"), "{answer}");
+
+    // An address where somebody is: it is not reached by the name, only the name's own is.
+    let elsewhere = Origin::plain().await;
+    let rules = vec![rule("nobody", "nobody.example", elsewhere.port)];
+    let bare = format!("127.0.0.1:{}", elsewhere.port);
+    let mut caught = Caught::start(settings.clone(), rules, &bare, false);
+    begin(caught.connect().await, "nobody.example", &trusted, &[]).await.unwrap();
+    assert!(matches!(caught.record().await.outcome, Outcome::Failed { .. }));
+    let host = format!("nobody.example:{}", elsewhere.port);
+    assert!(ask(&mut caught.connect().await, &host).await.starts_with("HTTP/1.1 502"));
+    assert_eq!(elsewhere.connections.load(Ordering::Relaxed), 0);
 
     let rules = vec![rule("address", "127.0.0.1", plain.port)];
     let caught = Caught::start(settings, rules, &format!("127.0.0.1:{}", plain.port), false);

@@ -116,11 +116,11 @@ impl Fixture {
         soon(self.records.recv()).await.expect("a record")
     }
 
-    /// Sends `request` and reads until the proxy closes.
+    /// Sends `request`, as the last one of its connection, and reads until the proxy closes.
     pub(crate) async fn ask(&self, request: &str) -> String {
         let mut stream = self.connect().await;
-        stream.write_all(request.as_bytes()).await.unwrap();
-        stream.shutdown().await.unwrap();
+        let last = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+        stream.write_all(last.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         soon(stream.read_to_end(&mut answer)).await.unwrap();
         String::from_utf8(answer).unwrap()

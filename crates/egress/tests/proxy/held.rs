@@ -8,7 +8,7 @@ use boatyard_egress::{
 };
 use boatyard_model::AskState;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::{mpsc, oneshot},
 };
@@ -83,7 +83,9 @@ async fn a_question_ends_with_who_asked_it() {
     let mut fixture = Fixture::start(settings, vec![asking(port)]);
     let stream = connect(&fixture, port).await;
     let (_, mut answers) = soon(questions.recv()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    // A connection that is idle, and began later, has ended: this one is not taken for such.
+    let mut silent = fixture.connect().await;
+    assert_eq!(soon(silent.read(&mut [0; 1])).await.unwrap_or(0), 0);
     assert!(!answers.is_closed(), "it is still asked");
     drop(stream);
     soon(answers.closed()).await;

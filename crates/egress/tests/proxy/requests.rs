@@ -18,7 +18,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
 
 use crate::fixture::{Fixture, origin, read_head, rule, settings, soon};
 
@@ -215,4 +218,55 @@ async fn a_cut_answer_is_cut_for_the_client_too() {
     let fixture = Fixture::start(settings(), vec![rule("web", "*", port)]);
     let ask = format!("GET http://origin.example:{port}/ HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(fixture.ask(&ask).await.starts_with("HTTP/1.1 502"));
+}
+
+/// An origin that says when it was asked, begins an answer if it is told to, and says when the other
+/// side has gone.
+async fn silent(begun: &'static [u8]) -> (u16, mpsc::UnboundedReceiver<&'static str>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let port = origin(move |mut stream| {
+        let tell = tell.clone();
+        async move {
+            let _ = read_head(&mut stream).await;
+            stream.write_all(begun).await.unwrap();
+            tell.send("asked").unwrap();
+            // A reset is an end, too.
+            while matches!(stream.read(&mut [0; 64]).await, Ok(1..)) {}
+            tell.send("gone").unwrap();
+        }
+    })
+    .await;
+    (port, told)
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_noticed_while_the_answer_is_awaited() {
+    let begun: [&[u8]; 2] = [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart"];
+    for begun in begun {
+        let (port, mut told) = silent(begun).await;
+        let mut fixture = Fixture::start(settings(), vec![rule("web", "origin.example", port)]);
+        // By the proxy, and in a tunnel in which plain HTTP is spoken.
+        for is_tunnel in [false, true] {
+            let mut stream = match is_tunnel {
+                false => fixture.connect().await,
+                true => fixture.tunnel(&format!("origin.example:{port}")).await,
+            };
+            let place = if is_tunnel { "" } else { &*format!("http://origin.example:{port}") };
+            let request = format!("GET {place}/ HTTP/1.1\r\nHost: origin.example:{port}\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            assert_eq!(soon(told.recv()).await, Some("asked"));
+            if !begun.is_empty() {
+                read_head(&mut stream).await;
+            }
+            drop(stream);
+            assert_eq!(soon(told.recv()).await, Some("gone"));
+            let record = fixture.record().await;
+            assert_eq!((&*record.method, record.path.as_deref()), ("GET", Some("/")));
+            let expected = match begun {
+                [] => Outcome::Failed { reason: "cut short".into() },
+                _ => Outcome::Passed { status: 200 },
+            };
+            assert_eq!(record.outcome, expected);
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! CONNECT.
 
-use std::{process::Stdio, sync::Arc};
+use std::{
+    process::Stdio,
+    sync::{Arc, atomic::Ordering},
+};
 
 use boatyard_egress::{Outcome, RuleSet, Settings};
 use tokio::{
@@ -8,7 +11,10 @@ use tokio::{
     process::Command,
 };
 
-use crate::fixture::{Fixture, echo, origin, read_head, rule, settings, soon};
+use crate::{
+    fixture::{Fixture, echo, origin, read_head, rule, settings, soon},
+    house::{Client, House, Origin, begin, empty, opening, reading},
+};
 
 #[tokio::test]
 async fn nothing_passes_by_default_and_the_answer_says_so() {
@@ -177,6 +183,44 @@ async fn a_name_is_resolved_once_and_only_judged_addresses_are_dialled() {
     assert_eq!(fixture.names.asked.lock().unwrap().as_slice(), ["rebinding.example"]);
     let again = format!("CONNECT rebinding.example:{port} HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(fixture.ask(&again).await.contains("is a cloud's metadata service"));
+}
+
+#[tokio::test]
+async fn a_name_that_moves_is_judged_by_where_each_connection_goes() {
+    let house = House::new();
+    let tls = house.serve(&["rebinding.example"], &["http/1.1"]).await;
+    let plain = Origin::plain().await;
+    let (settings, trusted) = opening(&house);
+    let rules =
+        vec![reading("rebinding.example", tls.port), rule("web", "rebinding.example", plain.port)];
+    let fixture = Fixture::start(settings, rules);
+    let moves = || {
+        fixture.names.asked.lock().unwrap().clear();
+        fixture.names.set("rebinding.example", &[&["127.0.0.1"], &["169.254.169.254"]]);
+    };
+    let asked = || fixture.names.asked.lock().unwrap().len();
+    // By the proxy: what is dialled is what was judged, and the next connection is judged anew.
+    let page = format!(
+        "GET http://rebinding.example:{}/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        plain.port
+    );
+    moves();
+    assert!(fixture.ask(&page).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(asked(), 1);
+    let tunnel = format!("CONNECT rebinding.example:{} HTTP/1.1\r\nHost: x\r\n\r\n", plain.port);
+    assert!(fixture.ask(&tunnel).await.contains("is a cloud's metadata service"));
+    // In TLS that is opened: the next request goes over the connection that was judged.
+    moves();
+    let target = format!("rebinding.example:{}", tls.port);
+    for _ in 0..2 {
+        let stream = fixture.tunnel(&target).await;
+        let stream = begin(stream, "rebinding.example", &trusted, &[]).await.unwrap();
+        let request = http::Request::get("/").header(http::header::HOST, &target);
+        let mut client = Client::over(stream).await;
+        let response = client.send(tls.port, request.body(empty()).unwrap()).await;
+        assert_eq!(response.status(), 200);
+    }
+    assert_eq!((asked(), tls.connections.load(Ordering::Relaxed)), (1, 1));
 }
 
 #[tokio::test]
