@@ -19,7 +19,7 @@ use boatyard_model::{LayerId, RepositoryId, ToolId, WorkspaceId, WorkspaceLimits
 pub mod capabilities;
 pub mod native;
 
-pub use boatyard_sandbox::escape;
+pub use boatyard_sandbox::{escape, protocol::files_within};
 pub use capabilities::{Capabilities, Isolation};
 
 /// A connection to the runner of a workspace, past the hello: ready for the link's handshake.

@@ -53,6 +53,7 @@ pub use self::{
     credentials::BOUND,
     forger::{FORGED, forger},
     house::House,
+    network::ALLOWED,
     run::{main, neighbour},
 };
 

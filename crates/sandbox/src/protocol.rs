@@ -173,9 +173,19 @@ pub struct Limits {
     pub cpu_millis: u32,
     /// Size of `/tmp` in bytes (it also counts as memory); 0 means an eighth of the memory.
     pub tmp_bytes: u64,
-    /// Disk that its own changes may take in bytes, kept where the file system has project quotas;
-    /// 0 means no limit.
+    /// Disk that its own changes may take in bytes, kept where the file system has project quotas,
+    /// and there with a limit on how many files that are ([`files_within`]); 0 means no limit.
     pub disk_bytes: u64,
+}
+
+/// How much disk stands for one file: below it, files are smaller than those of any real tree on
+/// average, and what is used up are inodes, which a file system has a fixed number of.
+const BYTES_OF_A_FILE: u64 = 8 << 10;
+
+/// How many files and folders there may be within a limit on disk in bytes, where the file system
+/// keeps both; 0, as there, is no limit.
+pub const fn files_within(disk_bytes: u64) -> u64 {
+    disk_bytes.div_ceil(BYTES_OF_A_FILE)
 }
 
 /// What a workspace can reach.

@@ -108,6 +108,37 @@ pub(super) const ATTACKS: &[Attack] = &[
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
         )
     }),
+    attack(
+        "session-in-path",
+        "Says that it is another session, and climbs from there to keys and signatures",
+        |c| {
+            let other = "/s/ses_01JD5X8Z4J6Q0V9W3T7R2K1M5N";
+            let paths = [
+                "/anthropic/echo",
+                "/anthropic/../closed",
+                "/../anthropic/echo",
+                "/s/ses_01JD5X8Z4J6Q0V9W3T7R2K1M5P/anthropic/echo",
+                "/git/-/key",
+                "/git/-/sign",
+                "/../git/-/key",
+                "/%67it/-/key",
+            ];
+            worst(paths.map(|path| {
+                let path = format!("{other}{path}");
+                let bytes = format!(
+                    "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+                let answer = http::ask(c.bait.gateway, bytes.as_bytes());
+                let finding = match &answer {
+                    Ok(bytes) if String::from_utf8_lossy(bytes).contains("ssh-ed25519 ") => {
+                        Finding::escaped("a key is said")
+                    }
+                    answer => http::judge_by_token(c, answer),
+                };
+                (path, finding)
+            }))
+        },
+    ),
     attack("servers-interface", "Asks for the server's own interface at the gateway", |c| {
         worst(["/api/workspaces", "/api/connections", "/health", "/metrics", "/api/login"].map(
             |path| {

@@ -1,6 +1,8 @@
 //! A web server on the host that the rules let through in part, for attacks on the proxy and the
 //! gateway: below `/open` it says that it is there, below `/closed` the token.
 //!
+//! As a provider it answers for a model, with what was used, so that somebody has to pay.
+//!
 //! It reads requests as the standard says, one after another on a connection, so that a request
 //! which was smuggled to it is one.
 
@@ -19,6 +21,8 @@ use std::{
 const SILENCE: Duration = Duration::from_secs(5);
 /// The longest head and body.
 const LONGEST: u64 = 64 << 10;
+/// What a model says.
+const MESSAGE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"house-1","content":[{"type":"text","text":"house: a model"}],"stop_reason":"end_turn","usage":{"input_tokens":11,"output_tokens":7}}"#;
 
 /// The house, which stands as long as this lives.
 #[derive(Debug)]
@@ -98,6 +102,8 @@ fn serve(stream: &TcpStream, token: &str, elsewhere: SocketAddr) -> io::Result<(
                 String::new()
             };
             ("200 OK", extra, format!("house: {}", head.join("\n")))
+        } else if path.ends_with("/messages") {
+            ("200 OK", String::new(), MESSAGE.to_owned())
         } else if header(&head, "authorization").is_some_and(|value| value.contains(token)) {
             ("200 OK", String::new(), "house: with the key".to_owned())
         } else {
@@ -105,7 +111,8 @@ fn serve(stream: &TcpStream, token: &str, elsewhere: SocketAddr) -> io::Result<(
         };
         write!(
             writer,
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n{extra}Content-Length: {}\r\n\r\n{text}",
+            "HTTP/1.1 {status}\r\nContent-Type: {}\r\n{extra}Content-Length: {}\r\n\r\n{text}",
+            if text == MESSAGE { "application/json" } else { "text/plain" },
             text.len()
         )?;
         if header(&head, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {

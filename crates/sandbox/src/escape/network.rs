@@ -11,12 +11,14 @@ use super::{
     Attack, Context, Finding, attack,
     bait::MARK,
     calls::{close, errno},
-    http, inside_only,
+    http, inside_only, proxy,
     run::owned,
     worst,
 };
 use crate::sys::check;
 
+/// A name that the rules allow on every port, and that nobody has.
+pub const ALLOWED: &str = "allowed.boatyard-escape.example";
 /// `IPPROTO_MPTCP`.
 const MULTIPATH: i32 = 262;
 
@@ -55,6 +57,23 @@ pub(super) const ATTACKS: &[Attack] = &[
             }),
         )
     }),
+    attack(
+        "allowed-name-at-address",
+        "Connects to addresses of the host and says an allowed name, in TLS and in HTTP",
+        |c| {
+            let ways = |name: &str| {
+                let tls = [proxy::hello(Some(name)), http::get(c, name)].concat();
+                [("TLS", tls), ("HTTP", http::get(c, name))]
+            };
+            worst(c.bait.host.tcp.iter().flat_map(|address| {
+                // One leads nowhere, the other to this very host: neither is the address.
+                [ALLOWED, "localhost"].into_iter().flat_map(ways).map(move |(way, bytes)| {
+                    let answer = http::ask(*address, &bytes);
+                    (format!("{way} at {address}"), http::judge_by_token(c, &answer))
+                })
+            }))
+        },
+    ),
     attack("server-port", "Connects to Boatyard's own server", |c| match c.bait.server {
         None => Finding::blocked("there is none"),
         Some(address) => {

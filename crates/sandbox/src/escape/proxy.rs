@@ -25,6 +25,20 @@ pub(super) const ATTACKS: &[Attack] = &[
         ];
         worst(names.map(|name| (name.to_owned(), tunnel(c, &format!("{name}:{}", port(c))))))
     }),
+    attack(
+        "allowed-name-of-host",
+        "Asks for a name that the rules allow and that leads to the host",
+        |c| {
+            let (target, path) = (format!("localhost:{}", port(c)), http::path(c));
+            let head = format!(
+                "GET http://{target}{path} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n"
+            );
+            worst([
+                ("a tunnel".to_owned(), tunnel(c, &target)),
+                ("a page".to_owned(), sent(c, head.as_bytes())),
+            ])
+        },
+    ),
     attack("tunnel-to-spellings", "The same by numbers in other spellings", |c| {
         let spellings = [
             "2130706433",
@@ -366,7 +380,7 @@ fn in_tunnel(c: &Context<'_>, bytes: &[u8]) -> Finding {
 }
 
 /// The first message of TLS, asking for `name`.
-fn hello(name: Option<&str>) -> Vec<u8> {
+pub(super) fn hello(name: Option<&str>) -> Vec<u8> {
     let mut extensions = Vec::new();
     if let Some(name) = name {
         let length = name.len() as u16;

@@ -10,6 +10,7 @@ use super::state::{Level, State};
 use crate::{
     Result,
     error::Step as _,
+    protocol::files_within,
     sys::{
         check,
         quota::{self, Taken},
@@ -39,7 +40,7 @@ impl State {
         }
     }
 
-    /// Sets the limit of a workspace's changes, which count together with the folder that the
+    /// Sets the limits of a workspace's changes, in bytes and in files, which count together with the folder that the
     /// overlay works in: files are moved from there.
     pub(super) fn limit_disk(
         &self,
@@ -49,14 +50,15 @@ impl State {
     ) -> Result<()> {
         let Some(project) = self.project(upper)? else { return Ok(()) };
         quota::give(work, project).step("disk quota")?;
-        quota::limit(upper, project, bytes).step("disk quota")
+        let limit = Taken { bytes, inodes: files_within(bytes) };
+        quota::limit(upper, project, limit).step("disk quota")
     }
 
     /// Takes the limit away from what is not written any more, so that nothing is left of it when
     /// its files go.
     pub(super) fn lift_limit(&self, upper: BorrowedFd<'_>) -> Result<()> {
         let Some(project) = self.project(upper)? else { return Ok(()) };
-        quota::limit(upper, project, 0).step("disk quota")
+        quota::limit(upper, project, Taken::default()).step("disk quota")
     }
 
     /// What changes take as the file system counts them; none where it does not.

@@ -23,6 +23,8 @@ const Q_XGETQSTAT: u32 = 0x5805;
 const ENFORCED: u16 = 1 << 5;
 /// `dqb_valid`: the limits on space count.
 const QIF_BLIMITS: u32 = 1;
+/// `dqb_valid`: those on files count.
+const QIF_ILIMITS: u32 = 1 << 2;
 /// What limits on space are counted in, in bytes.
 const BLOCK: u64 = 1024;
 
@@ -58,7 +60,7 @@ struct Account {
     valid: u32,
 }
 
-/// What a project takes.
+/// What a project takes, or may take: bytes, and files and folders of any kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Taken {
     pub(crate) bytes: u64,
@@ -90,10 +92,14 @@ pub(crate) fn give(folder: BorrowedFd<'_>, project: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Limits what a project takes, in bytes; 0 is no limit.
-pub(crate) fn limit(folder: BorrowedFd<'_>, project: u32, bytes: u64) -> io::Result<()> {
-    let mut account =
-        Account { hard_blocks: bytes.div_ceil(BLOCK), valid: QIF_BLIMITS, ..Account::default() };
+/// Limits what a project takes; 0 is no limit.
+pub(crate) fn limit(folder: BorrowedFd<'_>, project: u32, limit: Taken) -> io::Result<()> {
+    let mut account = Account {
+        hard_blocks: limit.bytes.div_ceil(BLOCK),
+        hard_inodes: limit.inodes,
+        valid: QIF_BLIMITS | QIF_ILIMITS,
+        ..Account::default()
+    };
     quotactl(folder, Q_SETQUOTA, project, (&raw mut account).cast())
 }
 

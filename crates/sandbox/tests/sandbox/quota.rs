@@ -1,11 +1,11 @@
-//! The limit on disk where the file system keeps it: a small ext4 of our own with project quotas.
+//! The limits on disk and on files where the file system keeps it: a small ext4 of our own with project quotas.
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-use boatyard_sandbox::protocol::{Outcome, Reply, Request, SnapshotMode};
+use boatyard_sandbox::protocol::{Outcome, Reply, Request, SnapshotMode, files_within};
 
 use crate::harness::{Host, Who, is_root, new_id};
 
@@ -79,6 +79,17 @@ fn a_limit_is_kept_by_the_file_system() {
     };
     let taken = usage(&mut host, &Request::Usage { ws });
     assert!((LIMIT / 2..=LIMIT).contains(&taken), "{taken}");
+
+    // Empty files take no space, and are counted all the same.
+    let most = files_within(LIMIT);
+    let many = format!(
+        "rm /work/b; mkdir /work/many; cd /work/many; seq {} | xargs touch 2>/dev/null; ls | wc -l",
+        most * 2
+    );
+    let made: u64 = host.sh(ws, &many).trim().parse().unwrap();
+    assert!((most / 2..most).contains(&made), "{made} of {most}");
+    let again = "rm -r /work/many; head -c 1000000 /dev/zero > /work/b && echo room";
+    assert_eq!(host.sh(ws, again).trim(), "room");
 
     // A layer has its own count; above it, there is room again.
     host.kill(ws);
