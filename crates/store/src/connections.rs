@@ -166,7 +166,9 @@ impl Tx {
             "DELETE FROM vault_key WHERE retired IS NOT NULL AND NOT EXISTS
                 (SELECT 1 FROM connection
                  WHERE connection.sealed_by = vault_key.id AND connection.removed IS NULL)
-             AND NOT EXISTS (SELECT 1 FROM git_key WHERE git_key.sealed_by = vault_key.id)",
+             AND NOT EXISTS (SELECT 1 FROM git_key WHERE git_key.sealed_by = vault_key.id)
+             AND NOT EXISTS
+                (SELECT 1 FROM sign_in_provider WHERE sign_in_provider.sealed_by = vault_key.id)",
         )
     }
 
@@ -379,7 +381,8 @@ impl Store {
     /// When it can't be read.
     pub async fn seals_anything(&self) -> Result<bool> {
         let sql = "SELECT EXISTS (SELECT 1 FROM connection WHERE removed IS NULL)
-                       OR EXISTS (SELECT 1 FROM git_key)";
+                       OR EXISTS (SELECT 1 FROM git_key)
+                       OR EXISTS (SELECT 1 FROM sign_in_provider)";
         let found = read_one!(self, (bool,), sql)?;
         Ok(found.is_some_and(|(found,)| found))
     }
