@@ -21,6 +21,10 @@ pub enum UsageGroup {
     Session,
     /// By people.
     Person,
+    /// By repositories.
+    Repository,
+    /// By agents.
+    Agent,
 }
 
 /// Which usage is wanted.

@@ -255,6 +255,7 @@ fn row(call: &Call, payer: &Payer) -> Option<NewModelCall> {
         cache_write: usage.tokens.cache_write,
         reasoning: usage.tokens.reasoning,
         micros: call.micros,
+        paid_by: None,
         estimated: usage.estimated,
         status: call.status.map(u32::from),
         millis: u64::try_from(call.duration.as_millis()).unwrap_or(u64::MAX),

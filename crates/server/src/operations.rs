@@ -41,9 +41,10 @@ pub(crate) fn store_problem(error: boatyard_store::Error) -> Problem {
     use boatyard_store::Error as E;
     match &error {
         E::NotFound { kind, id } => Problem::not_found(kind, id),
-        E::IllegalState { .. } | E::AlreadyResolved { .. } => Problem::conflict(error.to_string()),
+        E::IllegalState { .. } | E::AlreadyResolved { .. } | E::Refused { .. } => Problem::conflict(error.to_string()),
         E::NoSuchOption { .. } => Problem::invalid("option", &error),
         E::Conflict { .. } => Problem::idempotency_conflict(),
+        E::Quota { reason } => Problem::conflict(reason.text.clone()),
         _ if error.is_full() => Problem::disk_full(),
         E::Closed => Problem::unavailable("the server is going down"),
         _ => Problem::internal(error),

@@ -280,6 +280,7 @@ async fn list(store: &Store) -> Result<(), boatyard_store::Error> {
                             environment: None,
                             limits: TaskLimits::default(),
                             workspace_limits: WorkspaceLimits::default(),
+                            priority: 0,
                             options: json!({}),
                             attempts: vec![NewAttempt { agent: "demo".into(), model: None }],
                             idempotency: None,

@@ -27,6 +27,16 @@ words! {
         Attempt = "attempt",
     }
 
+    /// What a limit is of, which a person is asked to raise.
+    BudgetUnit {
+        /// Millionths of a US dollar.
+        Money = "money",
+        /// A quota's milliseconds of a day.
+        Minutes = "minutes",
+        /// A quota's bytes.
+        Storage = "storage",
+    }
+
     /// For how long a budget is.
     BudgetPeriod {
         /// A day, in UTC.
@@ -79,6 +89,8 @@ record! {
         pub since: Timestamp,
         /// What it was, where it has no row of its own.
         pub base: u64,
+        /// What it is of.
+        pub unit: BudgetUnit,
     }
 }
 
@@ -91,6 +103,8 @@ pub struct BudgetKey {
     pub subject: String,
     /// For how long.
     pub period: BudgetPeriod,
+    /// What it is of; all but money are quotas.
+    pub unit: BudgetUnit,
 }
 
 /// What is asked of a person.
@@ -233,8 +247,8 @@ impl Tx {
         exec!(
             self,
             "INSERT INTO budget_ask (permission, organization, owner, session, scope, subject,
-                period, since, base)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                period, since, base, unit)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             permission,
             session.owner.organization,
             session.owner.member,
@@ -244,6 +258,7 @@ impl Tx {
             budget.period,
             since,
             base,
+            budget.unit,
         )?;
         Ok(Some(permission))
     }
@@ -275,20 +290,28 @@ impl Store {
 impl BudgetAskRow {
     /// Which budget.
     pub fn key(&self) -> BudgetKey {
-        BudgetKey { scope: self.scope, subject: self.subject.clone(), period: self.period }
+        BudgetKey {
+            scope: self.scope,
+            subject: self.subject.clone(),
+            period: self.period,
+            unit: self.unit,
+        }
     }
 }
 
 impl BudgetKey {
+    /// A budget of money.
+    pub const fn of(scope: BudgetScope, subject: String, period: BudgetPeriod) -> Self {
+        Self { scope, subject, period, unit: BudgetUnit::Money }
+    }
+
     /// All of an attempt.
     pub fn attempt(id: AttemptId) -> Self {
-        let (scope, period) = (BudgetScope::Attempt, BudgetPeriod::Total);
-        Self { scope, subject: id.to_string(), period }
+        Self::of(BudgetScope::Attempt, id.to_string(), BudgetPeriod::Total)
     }
 
     /// All of a task.
     pub fn task(id: TaskId) -> Self {
-        let (scope, period) = (BudgetScope::Task, BudgetPeriod::Total);
-        Self { scope, subject: id.to_string(), period }
+        Self::of(BudgetScope::Task, id.to_string(), BudgetPeriod::Total)
     }
 }

@@ -16,12 +16,13 @@ pub(crate) mod sqlite;
 use std::{borrow::Cow, sync::Arc};
 
 use boatyard_model::{
-    KeyKind,
+    AuditOutcome,
     AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId, BudgetId, ConnectionId, DeviceId,
-    InvitationId, JobId, JobState, KeyId, LayerId, MemberId, OrganizationId, PermissionId,
-    PersonId, PromptId, PromptMode, PromptState, QuestionId, QuotaId, RepositoryId, RequestVerdict,
-    RequestWay, Role, RuleId, Scopes, SessionId, SessionState, ShareId, TaskId, Timestamp, ToolId,
-    TurnOutcome, Visibility, WorkspaceId, WorkspaceKind, WorkspaceState,
+    IdentityId, InvitationId, JobId, JobState, KeyId, KeyKind, LayerId, MemberId, OrganizationId,
+    PasskeyId, PermissionId, PersonId, PromptId, PromptMode, PromptState, QuestionId, QuotaId,
+    RepositoryId, RepositoryRole, RequestVerdict, RequestWay, Role, RuleId, Scopes, SessionId,
+    SessionState, ShareId, TaskId, Timestamp, ToolId, TurnOutcome, Visibility, WorkspaceId,
+    WorkspaceKind, WorkspaceState,
 };
 use sqlx::{AssertSqlSafe, SqlitePool};
 
@@ -275,7 +276,9 @@ ids!(
     ToolId,
     WorkspaceId,
     DeviceId,
+    IdentityId,
     InvitationId,
+    PasskeyId,
     PersonId,
     QuotaId,
     ShareId,
@@ -295,7 +298,9 @@ macro_rules! states {
 }
 
 states!(
+    AuditOutcome,
     KeyKind,
+    RepositoryRole,
     Role,
     Visibility,
     AskAnswer,
@@ -322,6 +327,9 @@ states!(
     crate::decisions::PermissionState,
     crate::decisions::QuestionState,
     crate::budgets::BudgetScope,
+    crate::budgets::BudgetUnit,
+    crate::quotas::QuotaKind,
+    crate::quotas::QuotaScope,
     crate::budgets::BudgetPeriod,
     crate::codes::DeviceCodeState
 );

@@ -72,6 +72,10 @@ record! {
         pub last_used: Option<Timestamp>,
         /// When its service said last that it does not know the value.
         pub last_refused: Option<Timestamp>,
+        /// Whether it is its owner's alone.
+        pub personal: bool,
+        /// The provider of models that it takes the place of the organization's key for.
+        pub provider: Option<String>,
     }
 }
 
@@ -109,6 +113,10 @@ pub struct NewConnection {
     pub sealed_by: String,
     /// When it ceases to work by itself.
     pub expires: Option<Timestamp>,
+    /// Whether it is its owner's alone.
+    pub personal: bool,
+    /// The provider of models that it is for.
+    pub provider: Option<String>,
 }
 
 impl Tx {
@@ -189,9 +197,12 @@ impl Tx {
         let there = find!(
             self,
             (ConnectionId,),
-            "SELECT id FROM connection WHERE organization = $1 AND name = $2 AND removed IS NULL",
+            "SELECT id FROM connection WHERE organization = $1 AND name = $2 AND removed IS NULL
+             AND personal = $3 AND (personal = FALSE OR owner = $4)",
             new.owner.organization,
             new.name,
+            new.personal,
+            new.owner.member,
         )?;
         if there.is_some() {
             return Err(Error::IllegalState {
@@ -204,8 +215,8 @@ impl Tx {
         exec!(
             self,
             "INSERT INTO connection (id, organization, owner, name, kind, binding, sealed,
-                sealed_by, created, rotated, expires)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)",
+                sealed_by, created, rotated, expires, personal, provider)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12)",
             new.id,
             new.owner.organization,
             new.owner.member,
@@ -216,6 +227,8 @@ impl Tx {
             new.sealed_by,
             self.now(),
             new.expires,
+            new.personal,
+            new.provider,
         )?;
         self.changed_connection(new.id, 1, "connection.added").await
     }
@@ -339,7 +352,10 @@ impl Tx {
         let sql = format!("SELECT {} FROM connection WHERE id = $1", ConnectionRow::COLUMNS);
         let row = if touched == 0 { None } else { find!(self, ConnectionRow, sql, id)? };
         let row = row.ok_or_else(|| Error::not_found("connection", id))?;
-        self.feed(row.owner, what, about(&row)).await?;
+        // What is somebody's own is nobody else's news.
+        if !row.personal {
+            self.feed(row.owner, what, about(&row)).await?;
+        }
         Ok(row)
     }
 }

@@ -51,6 +51,18 @@ pub enum Error {
         /// What was chosen.
         option: String,
     },
+    /// What there is forbids it; the text says why, for people.
+    #[error("{detail}")]
+    Refused {
+        /// The whole sentence.
+        detail: String,
+    },
+    /// A quota does not allow it.
+    #[error("{}", reason.text)]
+    Quota {
+        /// Which, and what to do.
+        reason: crate::tasks::Reason,
+    },
     /// The idempotency key was used before, for another request.
     #[error("idempotency key `{key}` was used for another request")]
     Conflict {

@@ -45,7 +45,113 @@ record! {
     }
 }
 
+record! {
+    /// In whose name a person's workspaces commit.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct GitIdentityRow [owned] {
+        /// The name.
+        pub name: String,
+        /// The address.
+        pub email: String,
+        /// When it was last changed.
+        pub changed: Timestamp,
+    }
+}
+
 impl Tx {
+    /// Has a person's workspaces commit in this name; none: in the server's.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    pub async fn set_git_identity(
+        &mut self,
+        owner: Owner,
+        identity: Option<(String, String)>,
+    ) -> Result<()> {
+        let Some((name, email)) = identity else {
+            let sql = "DELETE FROM git_identity WHERE organization = $1 AND owner = $2";
+            exec!(self, sql, owner.organization, owner.member)?;
+            return Ok(());
+        };
+        exec!(
+            self,
+            "INSERT INTO git_identity (organization, owner, name, email, changed)
+             VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (organization, owner) DO UPDATE SET name = excluded.name,
+                email = excluded.email, changed = excluded.changed",
+            owner.organization,
+            owner.member,
+            name,
+            email,
+            self.now(),
+        )?;
+        Ok(())
+    }
+
+    /// Binds a person's own credential to a place, in the stead of the one that was.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    pub async fn bind_own_git(
+        &mut self,
+        owner: Owner,
+        place: &str,
+        connection: ConnectionId,
+    ) -> Result<()> {
+        exec!(
+            self,
+            "INSERT INTO git_own_binding (organization, owner, place, connection, created)
+             VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (organization, owner, place) DO UPDATE SET
+                connection = excluded.connection, created = excluded.created, problem = NULL,
+                problem_since = NULL",
+            owner.organization,
+            owner.member,
+            place,
+            connection,
+            self.now(),
+        )?;
+        Ok(())
+    }
+
+    /// Takes a person's own credential from a place.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn unbind_own_git(&mut self, owner: Owner, place: &str) -> Result<()> {
+        let sql = "DELETE FROM git_own_binding
+                   WHERE organization = $1 AND owner = $2 AND place = $3";
+        match exec!(self, sql, owner.organization, owner.member, place)? {
+            0 => Err(Error::not_found("own connection of", place)),
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`Tx::git_problem`], of a person's own credential.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    pub async fn own_git_problem(
+        &mut self,
+        owner: Owner,
+        place: &str,
+        problem: Option<String>,
+    ) -> Result<()> {
+        let since = problem.as_ref().map(|_| self.now());
+        exec!(
+            self,
+            "UPDATE git_own_binding SET problem = $4, problem_since = $5
+             WHERE organization = $1 AND owner = $2 AND place = $3
+             AND (problem IS NULL) <> ($4 IS NULL)",
+            owner.organization,
+            owner.member,
+            place,
+            problem,
+            since,
+        )?;
+        Ok(())
+    }
+
     /// Binds a credential to a place, in the stead of the one that was.
     ///
     /// # Errors
@@ -167,6 +273,35 @@ impl Tx {
 }
 
 impl Store {
+    /// In whose name a person's workspaces commit; none where that is the server's.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn git_identity(&self, owner: Owner) -> Result<Option<GitIdentityRow>> {
+        let sql = format!(
+            "SELECT {} FROM git_identity WHERE organization = $1 AND owner = $2",
+            GitIdentityRow::COLUMNS
+        );
+        read_one!(self, GitIdentityRow, sql, owner.organization, owner.member)
+    }
+
+    /// A person's own bindings, by place.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub async fn own_git_bindings(&self, owner: Owner) -> Result<Vec<GitBindingRow>> {
+        read_all!(
+            self,
+            GitBindingRow,
+            "SELECT organization, owner, place, connection, FALSE AS shared, created, problem,
+                problem_since
+             FROM git_own_binding WHERE organization = $1 AND owner = $2 ORDER BY place LIMIT $3",
+            owner.organization,
+            owner.member,
+            GIT_BINDINGS_MAX as u64,
+        )
+    }
+
     /// The bindings of an organization, by place.
     ///
     /// # Errors

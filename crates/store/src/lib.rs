@@ -10,6 +10,7 @@
 //! - [`figures`]: what is counted, and what there is at a moment.
 //! - [`asks`] and [`requests`]: requests that wait for a person, and the log of all of them.
 //! - [`usage`] and [`budgets`]: what models cost, and what they may.
+//! - [`audit`]: who changed what, in the transaction that changed it.
 //! - [`tasks`], [`sessions`], [`prompts`], [`decisions`], [`workspaces`], [`repositories`], [`rules`],
 //!   [`layers`], [`tools`], [`blobs`], [`connections`], [`keys`], [`idempotency`]: one group of tables each.
 //!
@@ -69,31 +70,51 @@ pub mod wanted;
 pub mod workspaces;
 pub mod writer;
 
+pub use audit::{AuditChain, AuditCheck, AuditFilter, AuditPage};
 pub use asks::{AskFilter, AskOutcome, AskRow, Asking, NewAsk};
 pub use blobs::{BlobRow, NewBlob};
 pub use budgets::{
-    BUDGETS_MAX, BudgetAskRow, BudgetKey, BudgetPeriod, BudgetRow, BudgetScope, NewBudgetAsk,
+    BUDGETS_MAX, BudgetAskRow, BudgetKey, BudgetPeriod, BudgetRow, BudgetScope, BudgetUnit,
+    NewBudgetAsk,
 };
 pub use connections::{ConnectionRow, NewConnection, NewVaultKey, VaultKeyPurpose, VaultKeyRow};
+pub use devices::{DEVICES_MAX, DeviceRow, NewDevice};
+pub use days::{DAY, DayRow, day_of};
 pub use decisions::{PermissionRow, PermissionState, QuestionRow, QuestionState, Resolution};
 pub use error::{Error, Result};
 pub use events::{Appended, EventFollower, JOB_TURN_COMPLETED, NewEvent, Origin, StoredEvent};
 pub use feed::{FeedEntry, FeedFollower};
 pub use figures::Figures;
 pub use follow::Follower;
-pub use git::{GIT_BINDINGS_MAX, GitBindingRow, GitKeyRow};
+pub use git::{GIT_BINDINGS_MAX, GitBindingRow, GitIdentityRow, GitKeyRow};
 pub use idempotency::IdempotencyKey;
+pub use invitations::{InvitationRow, InvitationState, NewInvitation};
 pub use jobs::{
     DEFAULT_QUEUE, Enqueued, JobFilter, JobOutcome, JobRow, Lease, NewJob, Settlement, WasRunning,
 };
-pub use keys::{KeyRow, NewKey};
+pub use codes::{Decision, DeviceCodeRow, DeviceCodeState, Issued, NewDeviceCode, Polled};
+pub use keys::{KeyCallRow, KeyRow, NewKey, SeenKeyRow};
 pub use layers::{LayerKind, LayerRow, LayerState, NewLayer};
+pub use members::{MemberRow, Moved, Which};
+pub use organizations::{
+    MembershipRow, ORGANIZATIONS_MAX, OrganizationRow, REPOSITORY_ROLES_MAX, RepositoryRoleRow,
+};
 pub use owner::{BUILT_IN_MEMBER, BUILT_IN_ORGANIZATION, Owner};
+pub use people::{
+    Address, BUILT_IN_PERSON, Claim, FIRST_ORGANIZATION, NewPerson, NewSignUp, PasswordHash,
+    PersonRefused, PersonRow, PersonUpdate, SignUpRow, StandingRow,
+};
+pub use quotas::{
+    Imposed, QUOTAS_MAX, QuotaKey, QuotaKind, QuotaRow, QuotaScope, QuotaUse, Reached,
+};
 pub use prompts::{Delivery, NewPrompt, PromptRow, Restarted};
 pub use repositories::{RepositoryKind, RepositoryRow, RepositoryState};
 pub use requests::{RequestFilter, RequestGroup, RequestPage, RequestRow, RequestSum};
 pub use rules::{NewRule, RulePlace, RuleRow, ScopeRow};
 pub use sessions::{NewSession, SessionFilter, SessionRow, SessionUpdate, TurnRow};
+pub use shares::{
+    NewShare, SHARES_MAX, ShareFilter, ShareRow, Standing, Taken, Taker, ThingId, Viewer,
+};
 pub use store::{Before, Options, Store};
 pub use tasks::{
     AttemptRow, AttemptUpdate, Begin, Created, JOB_ATTEMPT, NewAttempt, NewTask, OrderRow, Phase,

@@ -7,13 +7,14 @@
 use std::{borrow::Cow, error::Error as StdError};
 
 use boatyard_model::{
-    KeyKind,
+    AuditOutcome,
     AgentOffers, AgentSettings, AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId,
-    BudgetId, ConnectionId, Content, DeviceId, EgressMode, InvitationId, JobId, JobState, KeyId,
-    LayerId, MemberId, OrganizationId, PermissionId, PersonId, PromptId, PromptMode, PromptState,
-    QuestionId, QuotaId, RepositoryId, RequestVerdict, RequestWay, Role, RuleId, RuleScope, Scopes,
-    SessionId, SessionState, ShareId, TaskId, TaskLimits, Timestamp, ToolId, TurnOutcome,
-    Visibility, WorkspaceId, WorkspaceKind, WorkspaceLimits, WorkspaceState,
+    BudgetId, ConnectionId, Content, DeviceId, EgressMode, IdentityId, InvitationId, JobId,
+    JobState, KeyId, KeyKind, LayerId, MemberId, OrganizationId, PasskeyId, PermissionId, PersonId,
+    PromptId, PromptMode, PromptState, QuestionId, QuotaId, RepositoryId, RepositoryRole,
+    RequestVerdict, RequestWay, Role, RuleId, RuleScope, Scopes, SessionId, SessionState, ShareId,
+    TaskId, TaskLimits, Timestamp, ToolId, TurnOutcome, Visibility, WorkspaceId, WorkspaceKind,
+    WorkspaceLimits, WorkspaceState,
     event::{PermissionOption, Usage},
 };
 use sqlx::{Decode, Row, Sqlite, TypeInfo, ValueRef, sqlite::SqliteRow};
@@ -232,6 +233,7 @@ macro_rules! text_columns {
 }
 
 text_columns!(
+    AuditOutcome,
     AskAnswer,
     AskId,
     AskState,
@@ -266,11 +268,14 @@ text_columns!(
     WorkspaceKind,
     WorkspaceState,
     DeviceId,
+    IdentityId,
     InvitationId,
+    PasskeyId,
     PersonId,
     QuotaId,
     ShareId,
     KeyKind,
+    RepositoryRole,
     Role,
     Scopes,
     Visibility
@@ -286,6 +291,9 @@ text_columns!(
     crate::decisions::PermissionState,
     crate::decisions::QuestionState,
     crate::budgets::BudgetScope,
+    crate::budgets::BudgetUnit,
+    crate::quotas::QuotaKind,
+    crate::quotas::QuotaScope,
     crate::budgets::BudgetPeriod,
     crate::codes::DeviceCodeState
 );
@@ -305,6 +313,7 @@ json_columns!(
     AgentSettings,
     Vec<Content>,
     Vec<LayerId>,
+    crate::identities::Granted,
     Vec<PermissionOption>,
     Vec<String>,
     Vec<crate::tasks::Phase>,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use boatyard_model::{
     AgentOffers, AgentSettings, AttemptId, EventBody, OrganizationId, PromptId, SessionId,
-    SessionState, TaskId, Timestamp, ToolId, TurnOutcome, WorkspaceId, event::Usage,
+    SessionState, TaskId, Timestamp, ToolId, TurnOutcome, Visibility, WorkspaceId, event::Usage,
 };
 use serde_json::json;
 
@@ -22,6 +22,7 @@ use crate::{
     conn::{exec, find, read_all, read_one, read_page},
     events::NewEvent,
     row::{json, record},
+    shares::{self, Listed, Viewer},
 };
 
 record! {
@@ -72,6 +73,8 @@ record! {
         pub last_active: Timestamp,
         /// When it ended.
         pub ended: Option<Timestamp>,
+        /// Who may see it.
+        pub visibility: Visibility,
     }
 }
 
@@ -147,6 +150,8 @@ pub struct SessionFilter {
     pub state: Option<SessionState>,
     /// Only those with a smaller id (newest first).
     pub before: Option<SessionId>,
+    /// Without what is not theirs to see; none for those who may see all.
+    pub seen_by: Option<Viewer>,
 }
 
 impl Tx {
@@ -177,8 +182,9 @@ impl Tx {
             self,
             (i64,),
             "INSERT INTO session (id, organization, owner, workspace, task, attempt, agent, model,
-                cwd, client_key, state, created, last_active, settings)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'starting', $11, $11, $12)
+                cwd, client_key, state, created, last_active, settings, visibility)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'starting', $11, $11, $12,
+                COALESCE((SELECT visibility FROM workspace WHERE id = $4), 'visible'))
              RETURNING number",
             new.id,
             new.owner.organization,
@@ -237,6 +243,7 @@ impl Tx {
                 to: to.as_str(),
             });
         }
+        self.clock_session(&row, to).await?;
         exec!(
             self,
             "UPDATE session SET state = $2, reason = $3, last_active = $4,
@@ -362,6 +369,10 @@ impl Store {
         limit: u32,
     ) -> Result<Arc<Vec<SessionRow>>> {
         let read = self.list_sessions(organization, filter, limit);
+        if filter.seen_by.is_some() {
+            // What somebody may see ends by itself, too: nothing would tell.
+            return Ok(Arc::new(read.await?));
+        }
         self.shared().session_pages.get((organization, filter, limit), read).await
     }
 
@@ -381,33 +392,27 @@ impl Store {
             None => format!("{}`", SessionId::PREFIX),
         };
         let columns = SessionRow::COLUMNS;
-        match filter.workspace {
-            Some(workspace) => read_page!(
-                self,
-                SessionRow,
-                format!(
-                    "SELECT {columns} FROM session_seen WHERE organization = $1 AND id < $2
-                     AND ($3 IS NULL OR state = $3) AND workspace = $5 ORDER BY id DESC LIMIT $4"
-                ),
-                organization,
-                before,
-                filter.state,
-                limit,
-                workspace,
-            ),
-            None => read_page!(
-                self,
-                SessionRow,
-                format!(
-                    "SELECT {columns} FROM session_seen WHERE organization = $1 AND id < $2
-                     AND ($3 IS NULL OR state = $3) ORDER BY id DESC LIMIT $4"
-                ),
-                organization,
-                before,
-                filter.state,
-                limit,
-            ),
+        let mut conditions =
+            String::from("organization = $1 AND id < $2 AND ($3 IS NULL OR state = $3)");
+        if filter.workspace.is_some() {
+            conditions.push_str(" AND workspace = $5");
         }
+        conditions.push_str(&shares::seen(filter.seen_by, Listed::Sessions, 6));
+        read_page!(
+            self,
+            SessionRow,
+            format!(
+                "SELECT {columns} FROM session_seen WHERE {conditions} ORDER BY id DESC LIMIT $4"
+            ),
+            organization,
+            before,
+            filter.state,
+            limit,
+            filter.workspace,
+            filter.seen_by.map(|viewer| viewer.member),
+            filter.seen_by.map(|viewer| viewer.holder()),
+            self.now(),
+        )
     }
 
     /// Every session that is not over: what a server looks after when it starts.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use boatyard_model::{
     AttemptId, AttemptState, BlobId, Content, OrganizationId, RepositoryId, SessionId, TaskId,
-    TaskLimits, Timestamp, WorkspaceId, WorkspaceLimits,
+    TaskLimits, Timestamp, Visibility, WorkspaceId, WorkspaceLimits,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,9 +17,11 @@ use crate::{
     conn::{exec, find, list, read_one, read_page},
     jobs::NewJob,
     row::{self, record},
+    shares::{self, Listed, Viewer},
 };
 
 mod attempts;
+mod queue;
 
 pub use attempts::{AttemptUpdate, Begin};
 
@@ -77,6 +79,8 @@ record! {
         pub started: Option<Timestamp>,
         /// When its last attempt was over.
         pub ended: Option<Timestamp>,
+        /// Who may see it.
+        pub visibility: Visibility,
     }
 }
 
@@ -161,6 +165,8 @@ pub struct NewTask {
     pub limits: TaskLimits,
     /// What each workspace may use.
     pub workspace_limits: WorkspaceLimits,
+    /// The more, the earlier among what its organization has queued.
+    pub priority: i64,
     /// What the caller wants to be kept with it: whether to push, …
     pub options: Value,
     /// The attempts to make, at least one.
@@ -236,6 +242,8 @@ pub struct TaskFilter {
     pub repository: Option<RepositoryId>,
     /// Only those with a smaller id (newest first).
     pub before: Option<TaskId>,
+    /// Without what is not theirs to see; none for those who may see all.
+    pub seen_by: Option<Viewer>,
 }
 
 impl Tx {
@@ -259,8 +267,9 @@ impl Tx {
         exec!(
             self,
             "INSERT INTO task (id, organization, owner, state, title, repository, source, agent,
-                attempts, created)
-             VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9)",
+                attempts, created, visibility)
+             VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9,
+                COALESCE((SELECT visibility FROM organization WHERE id = $2), 'visible'))",
             id,
             owner.organization,
             owner.member,
@@ -300,8 +309,8 @@ impl Tx {
             exec!(
                 self,
                 "INSERT INTO attempt (id, organization, owner, task, n, state, branch, phases,
-                    created, agent, model)
-                 VALUES ($1, $2, $3, $4, $5, 'queued', $6, '[]', $7, $8, $9)",
+                    created, agent, model, priority)
+                 VALUES ($1, $2, $3, $4, $5, 'queued', $6, '[]', $7, $8, $9, $10)",
                 attempt,
                 owner.organization,
                 owner.member,
@@ -311,6 +320,7 @@ impl Tx {
                 now,
                 with.agent,
                 with.model,
+                new.priority,
             )?;
             let payload = json!({ "task": id, "attempt": attempt, "n": n });
             let mut job = NewJob::new(JOB_ATTEMPT, payload).about(attempt);
@@ -399,14 +409,21 @@ impl Tx {
 }
 
 impl Store {
+    /// One task's row.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn task_row(&self, id: TaskId) -> Result<TaskRow> {
+        let sql = format!("SELECT {} FROM task WHERE id = $1", TaskRow::COLUMNS);
+        read_one!(self, TaskRow, sql, id)?.ok_or_else(|| Error::not_found("task", id))
+    }
+
     /// One task with its attempts.
     ///
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn task(&self, id: TaskId) -> Result<TaskDetail> {
-        let sql = format!("SELECT {} FROM task WHERE id = $1", TaskRow::COLUMNS);
-        let task =
-            read_one!(self, TaskRow, sql, id)?.ok_or_else(|| Error::not_found("task", id))?;
+        let task = self.task_row(id).await?;
         let sql = format!("SELECT {} FROM task_order WHERE task = $1", OrderRow::COLUMNS);
         let order =
             read_one!(self, OrderRow, sql, id)?.ok_or_else(|| Error::not_found("task", id))?;
@@ -424,6 +441,10 @@ impl Store {
         limit: u32,
     ) -> Result<Arc<Vec<TaskRow>>> {
         let read = self.list_tasks(organization, filter, limit);
+        if filter.seen_by.is_some() {
+            // What somebody may see ends by itself, too: nothing would tell.
+            return Ok(Arc::new(read.await?));
+        }
         self.shared().task_pages.get((organization, filter, limit), read).await
     }
 
@@ -442,40 +463,29 @@ impl Store {
             // Greater than any id.
             None => format!("{}`", TaskId::PREFIX),
         };
-        let head = "organization = $1 AND id < $2";
-        let tail = "ORDER BY id DESC LIMIT $3";
-        let columns = TaskRow::COLUMNS;
-        match (filter.state, filter.repository) {
-            (None, None) => read_page!(
-                self,
-                TaskRow,
-                format!("SELECT {columns} FROM task WHERE {head} {tail}"),
-                organization,
-                before,
-                limit,
-            ),
-            (Some(state), None) => read_page!(
-                self,
-                TaskRow,
-                format!("SELECT {columns} FROM task WHERE {head} AND state = $4 {tail}"),
-                organization,
-                before,
-                limit,
-                state,
-            ),
-            (state, Some(repository)) => read_page!(
-                self,
-                TaskRow,
-                format!(
-                    "SELECT {columns} FROM task WHERE {head} AND repository = $4
-                     AND ($5 IS NULL OR state = $5) {tail}"
-                ),
-                organization,
-                before,
-                limit,
-                repository,
-                state,
-            ),
+        let mut conditions = String::from("organization = $1 AND id < $2");
+        for (wanted, condition) in [
+            (filter.state.is_some(), " AND state = $4"),
+            (filter.repository.is_some(), " AND repository = $5"),
+        ] {
+            if wanted {
+                conditions.push_str(condition);
+            }
         }
+        conditions.push_str(&shares::seen(filter.seen_by, Listed::Tasks, 6));
+        let columns = TaskRow::COLUMNS;
+        read_page!(
+            self,
+            TaskRow,
+            format!("SELECT {columns} FROM task WHERE {conditions} ORDER BY id DESC LIMIT $3"),
+            organization,
+            before,
+            limit,
+            filter.state,
+            filter.repository,
+            filter.seen_by.map(|viewer| viewer.member),
+            filter.seen_by.map(|viewer| viewer.holder()),
+            self.now(),
+        )
     }
 }

@@ -41,6 +41,8 @@ pub struct NewModelCall {
     pub reasoning: u64,
     /// Millionths of a US dollar; none where no price is known.
     pub micros: Option<u64>,
+    /// The connection by which a person paid; none where the organization did.
+    pub paid_by: Option<String>,
     /// The provider did not say what was used, or not to the end.
     pub estimated: bool,
     /// The answer's status.
@@ -64,6 +66,10 @@ words! {
         Session = "session",
         /// By people.
         Person = "person",
+        /// By repositories.
+        Repository = "repository",
+        /// By agents.
+        Agent = "agent",
     }
 }
 
@@ -130,6 +136,24 @@ impl UsageGroup {
             Self::Task => "task".to_owned(),
             Self::Session => "session".to_owned(),
             Self::Person => "owner".to_owned(),
+            Self::Repository => "repository".to_owned(),
+            Self::Agent => "agent".to_owned(),
+        }
+    }
+
+    /// Where rows come from.
+    const fn source(self) -> &'static str {
+        match self {
+            Self::Repository => {
+                "(SELECT model_call.*, workspace.repository AS repository FROM model_call
+                    LEFT JOIN workspace ON workspace.id = model_call.workspace) AS model_call"
+            }
+            Self::Agent => {
+                "(SELECT model_call.*, session_of.agent AS agent FROM model_call
+                    LEFT JOIN session AS session_of ON session_of.id = model_call.session)
+                    AS model_call"
+            }
+            _ => "model_call",
         }
     }
 
@@ -166,9 +190,9 @@ impl Tx {
             self,
             "INSERT INTO model_call (organization, owner, time, workspace, session, task, attempt,
                 provider, model, input, output, cache_read, cache_write, reasoning, micros,
-                estimated, status, millis)
+                estimated, status, millis, paid_by)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                $18)",
+                $18, $19)",
             call.owner.organization,
             call.owner.member,
             call.time,
@@ -187,6 +211,7 @@ impl Tx {
             call.estimated,
             call.status,
             call.millis,
+            call.paid_by,
         )?;
         Ok(())
     }
@@ -204,9 +229,9 @@ impl Store {
         filter: UsageFilter,
     ) -> Result<Vec<UsageSum>> {
         let (columns, by) = (UsageSum::COLUMNS, group.expression());
-        let order = group.order();
+        let (order, source) = (group.order(), group.source());
         let sql = format!(
-            "SELECT {columns} FROM (SELECT {by} AS label, {SUMS} FROM model_call WHERE {WHERE}
+            "SELECT {columns} FROM (SELECT {by} AS label, {SUMS} FROM {source} WHERE {WHERE}
                 GROUP BY {by}) AS sums ORDER BY {order} LIMIT {GROUPS}"
         );
         self.usage(sql, organization, filter).await
@@ -251,7 +276,8 @@ impl Store {
         )
     }
 
-    /// What was spent by somebody or something since a time, in millionths of a US dollar.
+    /// What was spent by somebody or something since a time, in millionths of a US dollar: of the
+    /// organization's money, without what people paid themselves.
     ///
     /// # Errors
     /// When it can't be read.
@@ -270,7 +296,7 @@ impl Store {
         };
         let sql = format!(
             "SELECT CAST(COALESCE(SUM(micros), 0) AS BIGINT) FROM model_call
-             WHERE organization = $1 AND time >= $2 AND {which}"
+             WHERE organization = $1 AND time >= $2 AND paid_by IS NULL AND {which}"
         );
         let row = read_one!(self, (i64,), sql, organization, since, subject)?;
         Ok(row.map_or(0, |(micros,)| micros.unsigned_abs()))

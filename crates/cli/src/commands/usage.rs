@@ -65,6 +65,8 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
         UsageGroup::Task => "TASK",
         UsageGroup::Session => "SESSION",
         UsageGroup::Person => "PERSON",
+        UsageGroup::Repository => "REPOSITORY",
+        UsageGroup::Agent => "AGENT",
     };
     let heads = [first, "REQUESTS", "INPUT", "CACHED", "OUTPUT", "COST"];
     let mut table = Table::new(&heads, 0);

@@ -50,6 +50,8 @@ impl House {
             sealed: sealed.text,
             sealed_by: sealed.by,
             expires,
+            personal: false,
+            provider: None,
         };
         let store = &self.connections.0.store;
         store.write(move |tx| Box::pin(tx.create_connection(new))).await.unwrap();

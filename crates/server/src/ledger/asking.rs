@@ -8,7 +8,7 @@ use boatyard_model::{
     event::{NoticeLevel, PermissionKind, PermissionOption, PermissionOutcome},
 };
 use boatyard_store::{
-    BudgetAskRow, BudgetKey, BudgetPeriod, BudgetScope, Error, NewBudgetAsk, Owner,
+    BudgetAskRow, BudgetKey, BudgetPeriod, BudgetScope, BudgetUnit, Error, NewBudgetAsk, Owner,
     PermissionState, Result, Tx,
 };
 use tokio::{sync::watch, time::sleep};
@@ -282,6 +282,7 @@ mod tests {
             scope: BudgetScope::Organization,
             subject: "org_1".to_owned(),
             period: BudgetPeriod::Day,
+            unit: BudgetUnit::Money,
         };
         let (spent, limit) = (5_021_000, 5_000_000);
         let since = boatyard_model::Timestamp(0);

@@ -143,7 +143,7 @@ impl State {
             .map(|row| {
                 let since = since(row.period, now);
                 let BudgetRow { scope, subject, period, micros, .. } = row.clone();
-                let key = BudgetKey { scope, subject, period };
+                let key = BudgetKey::of(scope, subject, period);
                 Limit { key, since, limit: limit_of(row, since), base: micros }
             })
             .collect();

@@ -85,6 +85,8 @@ pub async fn create_connection(
         sealed: sealed.text,
         sealed_by: sealed.by,
         expires,
+        personal: false,
+        provider: None,
     };
     let write = app.store.write(move |tx| Box::pin(tx.create_connection(new)));
     let row = write.await.map_err(|error| match error {

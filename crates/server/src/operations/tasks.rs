@@ -5,19 +5,20 @@ use boatyard_api::{
     page::limit,
     task::{
         ATTEMPTS_MAX, AgentChoice, Attempt, AttemptList, Diff, IMAGES_MAX, NewTask, PROMPT_MAX,
-        Phase, PushState, Reason, Task, TaskFilter, TaskPage, TaskRepository, TaskResult,
+        Phase, PushState, Reason, Task, TaskChange, TaskFilter, TaskPage, TaskRepository, TaskResult,
         TaskSummary, best,
     },
 };
 use boatyard_model::{
-    BlobId, TaskId,
+    BlobId, TaskId, Wish,
     name::{Branch, CommitId},
 };
-use boatyard_store::{AttemptRow, AttemptUpdate, NewAttempt, TaskDetail};
+use boatyard_store::{AttemptRow, AttemptUpdate, Created, NewAttempt, TaskDetail, ThingId};
 use bytes::Bytes;
 
-use super::{agents, blobs, egress, own, repositories, store_problem};
+use super::{agents, blobs, egress, repositories, store_problem};
 use crate::{
+    access,
     app::App,
     auth::Caller,
     jobs::{attempt::OrderOptions, finish},
@@ -54,7 +55,7 @@ pub async fn create_task(
     let names: Vec<_> = with.iter().map(|choice| &choice.agent).collect();
     let settings = agents::settings::chosen(app, &names, new.settings, new.autonomy)?;
     let attempts = attempts(&with, new.attempts)?;
-    let repository = repositories::resolve(app, caller, &new.repository).await?;
+    let repository = repositories::resolve(app, caller, &new.repository, Wish::Act).await?;
     let content = blobs::content(app, caller, &new.prompt, &new.images).await?;
     let title = match &new.title {
         Some(title) if title.chars().count() > TITLE_MAX => {
@@ -73,6 +74,7 @@ pub async fn create_task(
     let options =
         OrderOptions { push: new.push, autonomy: new.autonomy, settings, egress: new.egress };
     let options = serde_json::to_value(options).map_err(Problem::internal)?;
+    let visibility = new.visibility;
     let stored = boatyard_store::NewTask {
         owner: caller.owner,
         title,
@@ -83,13 +85,22 @@ pub async fn create_task(
         environment: new.environment.map(|name| name.to_string()),
         limits,
         workspace_limits,
+        priority: 0,
         options,
         attempts,
         idempotency,
     };
     let created = app
         .store
-        .write(move |tx| Box::pin(async move { tx.create_task(stored).await }))
+        .write(move |tx| {
+            Box::pin(async move {
+                let created = tx.create_task(stored).await?;
+                if let (Created::New(id, _), Some(visibility)) = (&created, visibility) {
+                    tx.set_visibility(ThingId::Task(*id), visibility).await?;
+                }
+                Ok(created)
+            })
+        })
         .await
         .map_err(store_problem)?;
     find_task(app, caller, created.id()).await
@@ -193,6 +204,7 @@ pub async fn list_tasks(app: &App, caller: &Caller, filter: TaskFilter) -> Resul
         state: filter.state,
         repository: filter.repository,
         before: cursor_id(filter.cursor.as_ref())?,
+        seen_by: access::viewer(caller),
     };
     let rows = app
         .store
@@ -208,6 +220,7 @@ pub async fn list_tasks(app: &App, caller: &Caller, filter: TaskFilter) -> Resul
         id: row.id,
         title: row.title.clone(),
         state: row.state,
+        visibility: row.visibility,
         repository: row.source.clone(),
         agent: row.agent.clone(),
         attempts: row.attempts,
@@ -235,13 +248,18 @@ pub(crate) fn cursor_id<T: std::str::FromStr>(
 /// # Errors
 /// When there is none.
 pub async fn find_task(app: &App, caller: &Caller, id: TaskId) -> Result<Task, Problem> {
-    let detail = detail(app, caller, id).await?;
+    let detail = detail(app, caller, id, Wish::Look).await?;
     task(app, detail).await
 }
 
-async fn detail(app: &App, caller: &Caller, id: TaskId) -> Result<TaskDetail, Problem> {
+async fn detail(
+    app: &App,
+    caller: &Caller,
+    id: TaskId,
+    wish: Wish,
+) -> Result<TaskDetail, Problem> {
     let detail = app.store.task(id).await.map_err(store_problem)?;
-    own(caller, detail.task.owner, "task", id)?;
+    access::check(app, caller, &detail.task, wish).await?;
     Ok(detail)
 }
 
@@ -277,6 +295,7 @@ async fn task(app: &App, detail: TaskDetail) -> Result<Task, Problem> {
         best: best(&attempts).map_or(1, |attempt| attempt.n),
         attempts,
         owner: task.owner.member,
+        visibility: task.visibility,
         created: task.created,
         started: task.started,
         ended: task.ended,
@@ -316,12 +335,32 @@ fn attempt(row: AttemptRow) -> Attempt {
     }
 }
 
+/// Changes who may see a task, with its workspaces and sessions.
+///
+/// # Errors
+/// When there is no such task, or it is not the caller's to decide about.
+pub async fn change_task(
+    app: &App,
+    caller: &Caller,
+    id: TaskId,
+    change: TaskChange,
+) -> Result<Task, Problem> {
+    detail(app, caller, id, Wish::Manage).await?;
+    if let Some(visibility) = change.visibility {
+        app.store
+            .write(move |tx| Box::pin(tx.set_visibility(ThingId::Task(id), visibility)))
+            .await
+            .map_err(store_problem)?;
+    }
+    find_task(app, caller, id).await
+}
+
 /// Cancels every attempt of a task that is not over. What was done so far is kept.
 ///
 /// # Errors
 /// When there is no such task.
 pub async fn cancel_task(app: &App, caller: &Caller, id: TaskId) -> Result<Task, Problem> {
-    detail(app, caller, id).await?;
+    detail(app, caller, id, Wish::Act).await?;
     let reason = cancelled_by(caller);
     let owner = caller.owner;
     let alive = app
@@ -356,7 +395,7 @@ pub(super) fn cancelled_by(caller: &Caller) -> boatyard_store::Reason {
 /// # Errors
 /// When there is no such task.
 pub async fn list_attempts(app: &App, caller: &Caller, id: TaskId) -> Result<AttemptList, Problem> {
-    let rows = detail(app, caller, id).await?.attempts;
+    let rows = detail(app, caller, id, Wish::Look).await?.attempts;
     let items: Vec<Attempt> = rows.into_iter().map(attempt).collect();
     Ok(AttemptList { best: best(&items).map_or(1, |attempt| attempt.n), items })
 }
@@ -397,7 +436,7 @@ pub async fn find_task_result(
     id: TaskId,
     n: Option<u32>,
 ) -> Result<TaskResult, Problem> {
-    let detail = detail(app, caller, id).await?;
+    let detail = detail(app, caller, id, Wish::Look).await?;
     result_of(choose(&detail, n)?)
 }
 
@@ -428,7 +467,7 @@ pub async fn read_attempt_diff(
     n: Option<u32>,
     context: u32,
 ) -> Result<Diff, Problem> {
-    let detail = detail(app, caller, id).await?;
+    let detail = detail(app, caller, id, Wish::Look).await?;
     let row = choose(&detail, n)?;
     let result = result_of(row)?;
     let (base, head) = (base_of(&result), head_of(&result)?);
@@ -456,7 +495,7 @@ pub async fn read_attempt_patch(
     id: TaskId,
     n: Option<u32>,
 ) -> Result<Vec<u8>, Problem> {
-    let detail = detail(app, caller, id).await?;
+    let detail = detail(app, caller, id, Wish::Look).await?;
     let row = choose(&detail, n)?;
     let result = result_of(row)?;
     let (base, head) = (base_of(&result), head_of(&result)?);
@@ -481,7 +520,7 @@ pub async fn read_attempt_bundle(
     id: TaskId,
     n: Option<u32>,
 ) -> Result<Vec<u8>, Problem> {
-    let detail = detail(app, caller, id).await?;
+    let detail = detail(app, caller, id, Wish::Look).await?;
     let row = choose(&detail, n)?;
     let result = result_of(row)?;
     if result.commits == 0 {
@@ -504,7 +543,7 @@ pub async fn push_attempt(
     id: TaskId,
     n: Option<u32>,
 ) -> Result<Task, Problem> {
-    let detail = detail(app, caller, id).await?;
+    let detail = detail(app, caller, id, Wish::Act).await?;
     let row = choose(&detail, n)?;
     let mut result = result_of(row)?;
     if result.commits == 0 {

@@ -7,11 +7,12 @@ use boatyard_api::{
         UsageReport, UsageSum,
     },
 };
-use boatyard_model::{AttemptId, BudgetId, MemberId, TaskId, Timestamp};
+use boatyard_model::{AttemptId, BudgetId, MemberId, TaskId, Timestamp, Wish};
 use boatyard_store::{BUDGETS_MAX, BudgetKey, BudgetRow, UsageFilter};
 
 use super::{own, store_problem};
 use crate::{
+    access,
     app::App,
     auth::Caller,
     ledger::{micros, spent},
@@ -44,6 +45,8 @@ pub async fn read_usage(
         UsageGroup::Task => boatyard_store::UsageGroup::Task,
         UsageGroup::Session => boatyard_store::UsageGroup::Session,
         UsageGroup::Person => boatyard_store::UsageGroup::Person,
+        UsageGroup::Repository => boatyard_store::UsageGroup::Repository,
+        UsageGroup::Agent => boatyard_store::UsageGroup::Agent,
     };
     let filter = UsageFilter { from, to, task, session, provider, model, person };
     let organization = caller.owner.organization;
@@ -154,7 +157,8 @@ pub async fn set_budget(app: &App, caller: &Caller, new: NewBudget) -> Result<Bu
         BudgetScope::Task => {
             let id: TaskId = parse(subject, "a task's")?;
             let task = app.store.task(id).await.map_err(|e| store_problem(e).at("subject"))?;
-            own(caller, task.task.owner, "task", id)?;
+            let may = access::check(app, caller, &task.task, Wish::Manage).await;
+            may.map_err(|problem| problem.at("subject"))?;
             (boatyard_store::BudgetScope::Task, id.to_string(), BudgetPeriod::Total)
         }
         BudgetScope::Attempt => {
@@ -170,7 +174,7 @@ pub async fn set_budget(app: &App, caller: &Caller, new: NewBudget) -> Result<Bu
         BudgetPeriod::Month => boatyard_store::BudgetPeriod::Month,
         BudgetPeriod::Total => boatyard_store::BudgetPeriod::Total,
     };
-    let key = BudgetKey { scope, subject, period };
+    let key = BudgetKey::of(scope, subject, period);
     let there = app.store.budgets(organization).await.map_err(store_problem)?;
     let is_there = there.iter().any(|row| {
         (row.scope, row.period) == (key.scope, key.period) && row.subject == key.subject

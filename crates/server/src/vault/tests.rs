@@ -126,6 +126,8 @@ async fn a_vault_without_its_master_key_is_locked_and_can_begin_anew() {
         sealed: sealed.text.clone(),
         sealed_by: sealed.by.clone(),
         expires: None,
+        personal: false,
+        provider: None,
     };
     house.store.write(move |tx| Box::pin(tx.create_connection(row))).await.unwrap();
     for wrong in [None, Some(TWO)] {

@@ -74,26 +74,7 @@ impl Tx {
         Ok(Begin::Begun(Box::new(self.attempt(id).await?)))
     }
 
-    /// Makes the attempt that was queued first `preparing`, if there is a place and one that waits
-    /// for it.
-    ///
-    /// # Errors
-    /// When it can't be stored.
-    pub async fn begin_next_attempt(&mut self, places: u32) -> Result<Option<AttemptRow>> {
-        if self.busy_places().await? >= u64::from(places) {
-            return Ok(None);
-        }
-        let next = find!(
-            self,
-            (String,),
-            "SELECT id FROM attempt WHERE state = 'queued' ORDER BY id LIMIT 1",
-        )?;
-        let Some(id) = next.and_then(|(id,)| id.parse().ok()) else { return Ok(None) };
-        self.set_attempt_state(id, AttemptState::Preparing, None).await?;
-        self.attempt(id).await.map(Some)
-    }
-
-    async fn busy_places(&mut self) -> Result<u64> {
+    pub(super) async fn busy_places(&mut self) -> Result<u64> {
         let row = find!(
             self,
             (i64,),

@@ -4,6 +4,7 @@ mod database;
 mod jobs;
 mod killed;
 mod log;
+mod quotas;
 mod requests;
 mod sessions;
 mod tasks;
@@ -124,6 +125,7 @@ pub(crate) fn task(title: &str) -> NewTask {
         environment: None,
         limits: TaskLimits::default(),
         workspace_limits: WorkspaceLimits::default(),
+        priority: 0,
         options: serde_json::json!({}),
         attempts: attempts(1),
         idempotency: None,

@@ -5,7 +5,7 @@ use boatyard_model::{
     event::{PermissionKind, PermissionOption, PermissionOutcome},
 };
 use boatyard_store::{
-    BUILT_IN_ORGANIZATION, BudgetKey, BudgetPeriod, BudgetScope, Error, NewBudgetAsk, NewModelCall,
+    BUILT_IN_ORGANIZATION, BudgetKey, BudgetPeriod, BudgetScope, BudgetUnit, Error, NewBudgetAsk, NewModelCall,
     Owner, Resolution, UsageFilter, UsageGroup, UsageSum,
 };
 
@@ -29,6 +29,7 @@ fn call(time: i64, model: Option<&str>, micros: Option<u64>) -> NewModelCall {
         cache_write: 0,
         reasoning: 2,
         micros,
+        paid_by: None,
         estimated: micros.is_none(),
         status: Some(200),
         millis: 7,
@@ -105,6 +106,7 @@ async fn a_budget_is_one_and_is_raised_for_its_period() {
         scope: BudgetScope::Organization,
         subject: BUILT_IN_ORGANIZATION.to_string(),
         period: BudgetPeriod::Day,
+        unit: BudgetUnit::Money,
     };
     let set = |micros| {
         let key = key.clone();
@@ -152,6 +154,7 @@ async fn a_session_that_asks_for_money_waits_and_asks_once() {
             scope: BudgetScope::Attempt,
             subject: "att_x".to_owned(),
             period: BudgetPeriod::Total,
+            unit: BudgetUnit::Money,
         };
         let ask = NewBudgetAsk {
             session,
