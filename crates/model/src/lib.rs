@@ -5,6 +5,7 @@
 //! (`boatyard-link`) are made of these.
 //!
 //! - [`access`]: roles, what keys may do, who sees what.
+//! - [`audit`]: entries of the audit log, and the chain that holds them together.
 //! - [`id`]: one newtype per kind of thing, a ULID with a prefix.
 //! - [`time`]: instants as milliseconds, RFC 3339 at the edge.
 //! - [`state`]: the state of an attempt, a session, a turn, a prompt, a workspace, a job, each
@@ -20,6 +21,7 @@
 
 pub mod access;
 pub mod agent;
+pub mod audit;
 pub mod diff;
 pub mod event;
 pub mod id;
@@ -30,13 +32,14 @@ pub mod rule;
 pub mod state;
 pub mod time;
 
-pub use access::{KeyKind, Role, Scope, Scopes, Visibility, Wish};
+pub use access::{KeyKind, RepositoryRole, Role, Scope, Scopes, Visibility, Wish};
 pub use agent::{AgentOffers, AgentSettings, Autonomy};
+pub use audit::{AuditEntry, AuditOutcome};
 pub use event::{Content, Event, EventBody};
 pub use id::{
-    AskId, AttemptId, BlobId, BudgetId, ConnectionId, DeviceId, InvitationId, JobId, KeyId,
-    LayerId, MemberId, OrganizationId, PermissionId, PersonId, PromptId, QuestionId, QuotaId,
-    RepositoryId, RuleId, SessionId, ShareId, TaskId, ToolId, WorkspaceId,
+    AskId, AttemptId, BlobId, BudgetId, ConnectionId, DeviceId, IdentityId, InvitationId, JobId,
+    KeyId, LayerId, MemberId, OrganizationId, PasskeyId, PermissionId, PersonId, PromptId,
+    QuestionId, QuotaId, RepositoryId, RuleId, SessionId, ShareId, TaskId, ToolId, WorkspaceId,
 };
 pub use limits::{TaskLimits, WorkspaceLimits};
 pub use request::{AskAnswer, AskState, RequestVerdict, RequestWay};

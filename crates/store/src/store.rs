@@ -10,7 +10,7 @@ use boatyard_model::{
     OrganizationId, SessionId, Timestamp,
     time::{Clock, SystemClock},
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
     Error, Result,
@@ -105,6 +105,8 @@ pub(crate) struct Shared {
     pub(crate) session_pages: Pages<SessionFilter, SessionRow>,
     /// How often keys ceased to work.
     pub(crate) revocations: AtomicU64,
+    /// The same number, for those who wait for it to rise.
+    pub(crate) rights: watch::Sender<u64>,
     /// Something was committed.
     pub(crate) dirty: Arc<Notify>,
     /// The writer is gone.
@@ -148,6 +150,7 @@ impl Store {
             task_pages: Pages::default(),
             session_pages: Pages::default(),
             revocations: AtomicU64::new(0),
+            rights: watch::Sender::new(0),
             dirty: Arc::default(),
             closed: Notify::new(),
             tasks: Mutex::new(Vec::new()),

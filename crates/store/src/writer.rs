@@ -24,12 +24,12 @@ mod claims;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use boatyard_model::{OrganizationId, SessionId, Timestamp, time::Clock};
+use boatyard_model::{AuditOutcome, OrganizationId, SessionId, Timestamp, time::Clock};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Error, Result, Store,
+    Error, Result, Store, audit,
     conn::{Conn, direct::Connection},
     events::{Appended, Heads, Prepared},
     feed::FeedEntry,
@@ -55,6 +55,9 @@ pub struct Tx {
     pub(crate) conn: Conn,
     pub(crate) heads: Heads,
     pub(crate) effects: Effects,
+    /// The request that the operation under way is done for, while its entry in the audit log is
+    /// still to be appended.
+    pub(crate) audited: Option<Arc<audit::Context>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -81,7 +84,7 @@ pub(crate) struct Published {
 
 impl Tx {
     pub(crate) fn new(conn: Conn, clock: Arc<dyn Clock>) -> Self {
-        Self { conn, heads: Heads::default(), effects: Effects::default(), clock }
+        Self { conn, heads: Heads::default(), effects: Effects::default(), audited: None, clock }
     }
 
     /// The time by the store's clock.
@@ -127,6 +130,16 @@ struct Closure<T, F> {
     closure: Option<F>,
     value: Option<T>,
     reply: Reply<T>,
+    /// The request that it is done for.
+    audited: Option<Arc<audit::Context>>,
+    /// It appended that request's entry to the audit log.
+    claim: Option<audit::Claim>,
+}
+
+impl<T, F> Closure<T, F> {
+    fn new(closure: F, reply: Reply<T>, audited: Option<Arc<audit::Context>>) -> Self {
+        Self { closure: Some(closure), value: None, reply, audited, claim: None }
+    }
 }
 
 impl<T, F> Work for Closure<T, F>
@@ -137,13 +150,26 @@ where
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<()>> {
         Box::pin(async move {
             let closure = self.closure.take().ok_or(Error::Closed)?;
+            tx.audited = self.audited.take().filter(|context| !context.is_recorded());
             self.value = Some(closure(tx).await?);
+            // The change and its entry are one: neither is stored without the other.
+            if let Some(context) = tx.audited.take()
+                && let Some(claim) = context.claim()
+            {
+                tx.append_audit(context.unsealed(AuditOutcome::Allowed, None))?;
+                self.claim = Some(claim);
+            }
             Ok(())
         })
     }
 
     fn settle(self: Box<Self>, committed: Result<()>) {
-        let Self { value, reply, .. } = *self;
+        let Self { value, reply, claim, .. } = *self;
+        if let Some(claim) = claim
+            && committed.is_ok()
+        {
+            claim.keep();
+        }
         let result = committed.and_then(|()| value.ok_or(Error::Closed));
         // A caller that went away doesn't want to know.
         let _ = reply.send(result);
@@ -164,6 +190,9 @@ impl Store {
     /// The closure must await nothing but the transaction's methods: everybody else waits for it.
     /// Dropping the returned future doesn't take the work back.
     ///
+    /// The first write of a request that changes something appends the request's entry to the
+    /// [audit log](crate::audit).
+    ///
     /// # Errors
     /// The closure's own, or why it could not be committed.
     pub async fn write<T, F>(&self, closure: F) -> Result<T>
@@ -172,8 +201,8 @@ impl Store {
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.send(Op::Run(Box::new(Closure { closure: Some(closure), value: None, reply })))
-            .await?;
+        let work = Closure::new(closure, reply, audit::current());
+        self.send(Op::Run(Box::new(work))).await?;
         answer.await.map_err(|_| Error::Closed)?
     }
 
@@ -184,7 +213,7 @@ impl Store {
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<()>> + Send + 'static,
     {
         let (reply, _) = oneshot::channel();
-        let work = Closure { closure: Some(closure), value: None, reply };
+        let work = Closure::new(closure, reply, None);
         if self.ops().try_send(Op::Run(Box::new(work))).is_err() {
             tracing::debug!("the writer has too much to do for what may be left undone");
         }

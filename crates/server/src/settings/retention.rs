@@ -17,6 +17,9 @@ super::table::section! {
         layers: Span = Span::days(14);
         /// How long finished jobs and answered requests are remembered.
         jobs: Span = Span::days(7);
+        /// For how many days entries of the audit log are kept; 0 keeps them for good. An
+        /// organization's owner may choose another number for its log.
+        audit_days: u32 = 0;
         /// How full the disk may be, in percent, before what nothing refers to is removed at
         /// once rather than once a day.
         disk_percent: u32 = 85;

@@ -271,6 +271,8 @@ impl Writer {
         shared_with_others: bool,
         answers: &mut Vec<Answer>,
     ) -> Result<()> {
+        // An operation before this one may have ended half way.
+        self.tx.audited = None;
         let effects = self.tx.effects.mark();
         if shared_with_others && let Err(error) = exec!(self.tx, "SAVEPOINT closure") {
             answers.push(Box::new(move |committed| work.settle(committed)));

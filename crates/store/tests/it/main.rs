@@ -1,5 +1,6 @@
 //! Stories about the store, each on a database of its own in a real file.
 
+mod audit;
 mod database;
 mod jobs;
 mod killed;

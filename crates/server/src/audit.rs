@@ -1,0 +1,187 @@
+//! The audit log's place in a request's way.
+//!
+//! ```text
+//! gate: admitted ─► table says what is audited ─► context ─► route ─► answer
+//!          │                                                  │        │
+//!       refused: an entry `denied`             first write: entry   no write: entry beside,
+//!                                              in its transaction   before the answer goes out
+//! ```
+//!
+//! What is asked of an operation is next to nothing: where its address does not say enough, it adds
+//! a [note](boatyard_store::audit::note) before it writes; where its work is not in the database (a
+//! command, a file), it says when that [begins](boatyard_store::audit::begins).
+//!
+//! An answer that tells of a change goes out when its entry is stored. If it can't be, the answer is
+//! that failure: nobody is told that all is well with what nobody will be able to look up.
+
+use std::{collections::BTreeMap, pin::pin, sync::Arc};
+
+use axum::{
+    extract::{MatchedPath, Request},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use boatyard_api::Problem;
+use boatyard_model::AuditOutcome;
+use boatyard_store::{
+    Store,
+    audit::{self, Actor, Context},
+};
+use http::StatusCode;
+
+use crate::{
+    access::{self, Audit, Entry, Need},
+    auth::{Caller, Known, Via},
+    request_id::RequestId,
+    routes::answer::Failure,
+};
+
+/// Serves an admitted request; what it changes is in the audit log when this returns.
+pub(crate) async fn run(store: &Store, request: Request, id: &RequestId, next: Next) -> Response {
+    let Some(Audited { entry, context }) = Audited::of(&request, id) else {
+        return next.run(request).await;
+    };
+    let mut work = pin!(audit::within(Arc::clone(&context), next.run(request)));
+    if entry.audit == Audit::Beside {
+        let response = tokio::select! {
+            biased;
+            response = &mut work => response,
+            () = context.begun() => {
+                let write = store.audit(&context, AuditOutcome::Allowed, None);
+                let (written, response) = tokio::join!(write, work);
+                match written {
+                    Ok(()) => response,
+                    Err(error) => unwritten(error),
+                }
+            }
+        };
+        return conclude(store, &context, entry, response).await;
+    }
+    let response = work.await;
+    conclude(store, &context, entry, response).await
+}
+
+/// A request that changes something, or wants to.
+pub(crate) struct Audited {
+    entry: &'static Entry,
+    context: Arc<Context>,
+}
+
+impl Audited {
+    /// What is known of a request, if it is one of those.
+    pub(crate) fn of(request: &Request, id: &RequestId) -> Option<Self> {
+        let path = request.extensions().get::<MatchedPath>()?;
+        let entry = access::entry(request.method(), path.as_str())?;
+        if entry.audit == Audit::None {
+            return None;
+        }
+        Some(Self { entry, context: context(entry, request, id) })
+    }
+
+    /// Answers one that was not admitted.
+    pub(crate) async fn refused(this: Option<Self>, store: &Store, problem: Problem) -> Response {
+        let response = Failure(problem).into_response();
+        match this {
+            Some(Self { entry, context }) => conclude(store, &context, entry, response).await,
+            None => response,
+        }
+    }
+}
+
+fn context(entry: &'static Entry, request: &Request, id: &RequestId) -> Arc<Context> {
+    let known = request.extensions().get::<Known>();
+    let actor = known.map(|known| actor(&known.caller)).unwrap_or_default();
+    let subjects = subjects(entry.path, request.uri().path());
+    Context::new(entry.operation, actor, subjects, Some(id.to_string()))
+}
+
+/// Who asks, as the log has it.
+pub fn actor(caller: &Caller) -> Actor {
+    Actor {
+        organization: Some(caller.owner.organization),
+        member: Some(caller.owner.member),
+        person: caller.person,
+        name: caller.name.to_string(),
+        via: via(&caller.via),
+        address: caller.address.map(|address| address.to_string()),
+    }
+}
+
+fn via(via: &Via) -> String {
+    match via {
+        Via::Key(id) => format!("key {id}"),
+        Via::Session(id) => format!("browser {id}"),
+        Via::Device(id) => format!("device {id}"),
+        Via::Server => "server".to_owned(),
+    }
+}
+
+/// The names and ids in an address, by the names that its route gives them.
+fn subjects(route: &str, path: &str) -> BTreeMap<String, String> {
+    let pairs = route.split('/').zip(path.split('/'));
+    pairs
+        .filter_map(|(place, text)| {
+            let name = place.strip_prefix('{')?.strip_suffix('}')?.trim_start_matches('*');
+            let text = percent_encoding::percent_decode_str(text).decode_utf8_lossy();
+            Some((name.to_owned(), text.into_owned()))
+        })
+        .collect()
+}
+
+/// Sees to it that the log has what the answer tells.
+async fn conclude(
+    store: &Store,
+    context: &Arc<Context>,
+    entry: &Entry,
+    response: Response,
+) -> Response {
+    let status = response.status();
+    let outcome = if status.is_success() || status.is_redirection() {
+        // Nobody did nothing: a browser without a session that signs out.
+        let anybody = context.has_actor() || context.has_notes();
+        anybody.then_some(AuditOutcome::Allowed)
+    } else if status == StatusCode::FORBIDDEN
+        // Whoever is not known is refused by the thousand; who tries to sign in is written down.
+        || status == StatusCode::UNAUTHORIZED && entry.need == Need::Open
+    {
+        Some(AuditOutcome::Denied)
+    } else if status.is_server_error() || context.is_recorded() {
+        Some(AuditOutcome::Failed)
+    } else {
+        None
+    };
+    let Some(outcome) = outcome else { return response };
+    if outcome == AuditOutcome::Allowed {
+        return match store.audit(context, outcome, None).await {
+            Ok(()) => response,
+            Err(error) => unwritten(error),
+        };
+    }
+    let reason = response.extensions().get::<Problem>().map(|problem| match &problem.detail {
+        // The inside of a failure is for the server's log.
+        _ if problem.status >= 500 => problem.title.clone(),
+        detail if detail.is_empty() => problem.title.clone(),
+        detail => detail.clone(),
+    });
+    if let Err(error) = store.audit_end(context, outcome, reason).await {
+        tracing::error!(error = %crate::chain(&error), "a refusal is not in the audit log");
+    }
+    response
+}
+
+fn unwritten(error: boatyard_store::Error) -> Response {
+    Failure(Problem::internal(error)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_what_the_address_names() {
+        let found = subjects("/api/agents/{name}/tools/{id}", "/api/agents/my%20agent/tools/tol_1");
+        assert_eq!(found["name"], "my agent");
+        assert_eq!(found["id"], "tol_1");
+        assert!(subjects("/api/tasks", "/api/tasks").is_empty());
+    }
+}

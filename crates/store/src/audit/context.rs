@@ -1,0 +1,207 @@
+//! What is known of a request that changes something, and how it travels with the request.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use boatyard_model::{AuditOutcome, MemberId, OrganizationId, PersonId};
+use tokio::sync::Notify;
+
+use super::{Claim, Unsealed, locked};
+
+/// The longest text of an entry that a client chooses, in bytes.
+const TEXT_MAX: usize = 500;
+
+/// Notes that one request may leave.
+const NOTES_MAX: usize = 24;
+
+/// Who does something.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Actor {
+    /// The organization whose chain it is written into; none for the server's own.
+    pub organization: Option<OrganizationId>,
+    /// As which member of it.
+    pub member: Option<MemberId>,
+    /// The person.
+    pub person: Option<PersonId>,
+    /// As shown to people.
+    pub name: String,
+    /// How it was proved: `key key_…`, `device dev_…`, `server`; empty for somebody unknown.
+    pub via: String,
+    /// Where the request came from.
+    pub address: Option<String>,
+}
+
+impl Actor {
+    /// The server itself, in a chain of its own or of an organization.
+    pub fn server(organization: Option<OrganizationId>) -> Self {
+        let (name, via) = ("Boatyard".to_owned(), "server".to_owned());
+        Self { organization, name, via, ..Self::default() }
+    }
+}
+
+/// What is known of a request that changes something. Shared by all that is done for it.
+#[derive(Debug)]
+pub struct Context {
+    operation: &'static str,
+    subjects: BTreeMap<String, String>,
+    request: Option<String>,
+    open: Mutex<Open>,
+    begun: Notify,
+    taken: Arc<AtomicBool>,
+}
+
+/// What may become known on the way.
+#[derive(Debug)]
+struct Open {
+    actor: Actor,
+    notes: BTreeMap<String, String>,
+}
+
+impl Context {
+    /// For a request of this operation by `actor`, about what its address names.
+    pub fn new(
+        operation: &'static str,
+        actor: Actor,
+        subjects: BTreeMap<String, String>,
+        request: Option<String>,
+    ) -> Arc<Self> {
+        let bounded = |(key, text): (String, String)| (key, cut(text));
+        let actor = Actor { name: cut(actor.name), ..actor };
+        Arc::new(Self {
+            operation,
+            subjects: subjects.into_iter().map(bounded).collect(),
+            request,
+            open: Mutex::new(Open { actor, notes: BTreeMap::new() }),
+            begun: Notify::new(),
+            taken: Arc::default(),
+        })
+    }
+
+    /// Whether the entry is there, or about to be.
+    pub fn is_recorded(&self) -> bool {
+        self.taken.load(Ordering::Acquire)
+    }
+
+    /// Whether anybody is known to be behind it.
+    pub fn has_actor(&self) -> bool {
+        !locked(&self.open).actor.via.is_empty()
+    }
+
+    /// Whether anything was noted.
+    pub fn has_notes(&self) -> bool {
+        !locked(&self.open).notes.is_empty()
+    }
+
+    /// Waits until the work of the request [begins].
+    pub async fn begun(&self) {
+        self.begun.notified().await;
+    }
+
+    pub(super) fn note(&self, key: &'static str, value: String) {
+        let mut open = locked(&self.open);
+        if open.notes.len() < NOTES_MAX || open.notes.contains_key(key) {
+            open.notes.insert(key.to_owned(), cut(value));
+        }
+    }
+
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        Claim::take(&self.taken)
+    }
+
+    pub(crate) fn unsealed(&self, outcome: AuditOutcome, reason: Option<String>) -> Unsealed {
+        let open = locked(&self.open);
+        Unsealed {
+            actor: open.actor.clone(),
+            operation: self.operation.to_owned(),
+            outcome,
+            reason: reason.map(cut),
+            subjects: self.subjects.clone(),
+            details: open.notes.clone(),
+            request: self.request.clone(),
+        }
+    }
+}
+
+/// A text that is not longer than an entry takes, cut between two characters.
+fn cut(mut text: String) -> String {
+    if text.len() > TEXT_MAX {
+        let end = (0..=TEXT_MAX).rev().find(|place| text.is_char_boundary(*place));
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
+    }
+    text
+}
+
+tokio::task_local! {
+    static CURRENT: Arc<Context>;
+}
+
+/// Does the work of a request: what it writes is audited under `context`.
+pub async fn within<F: Future>(context: Arc<Context>, work: F) -> F::Output {
+    CURRENT.scope(context, work).await
+}
+
+pub(crate) fn current() -> Option<Arc<Context>> {
+    CURRENT.try_with(Arc::clone).ok()
+}
+
+/// Adds to the entry of the request that this is done for, before its first write. Never a secret.
+/// Does nothing outside of one.
+pub fn note(key: &'static str, value: impl ToString) {
+    // Outside of a request there is nobody to write about.
+    let _ = CURRENT.try_with(|context| context.note(key, value.to_string()));
+}
+
+/// Says who it is, once a request that began without anybody has proved it: a sign-in. The address
+/// stays as it was.
+pub fn name_actor(actor: Actor) {
+    let _ = CURRENT.try_with(|context| {
+        let mut open = locked(&context.open);
+        let address = open.actor.address.take().or(actor.address);
+        open.actor = Actor { address, name: cut(actor.name), ..actor };
+    });
+}
+
+/// Says that a request that is allowed begins work that is not in the database: its entry may be
+/// written meanwhile.
+pub fn begins() {
+    // Outside of a request there is nobody to write about.
+    let _ = CURRENT.try_with(|context| context.begun.notify_one());
+}
+
+/// Says whose chain the entry belongs to, where that is not the organization that the caller speaks
+/// for.
+pub fn concerns(organization: Option<OrganizationId>) {
+    let _ = CURRENT.try_with(|context| locked(&context.open).actor.organization = organization);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(cut("short".to_owned()), "short");
+        let long = cut("ä".repeat(TEXT_MAX));
+        assert!(long.len() <= TEXT_MAX + '…'.len_utf8() && long.ends_with("ä…"));
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_was_not_kept_is_given_back() {
+        let context = Context::new("x", Actor::default(), BTreeMap::new(), None);
+        drop(context.claim().unwrap());
+        let claim = context.claim().unwrap();
+        assert!(context.claim().is_none() && context.is_recorded());
+        claim.keep();
+        assert!(context.claim().is_none());
+        note("nobody", "listens");
+        within(Arc::clone(&context), async { note("role", "admin") }).await;
+        assert_eq!(context.unsealed(AuditOutcome::Allowed, None).details["role"], "admin");
+    }
+}
