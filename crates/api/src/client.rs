@@ -14,13 +14,16 @@ use url::Url;
 
 use crate::{IdempotencyKey, Problem, idempotency, problem};
 
+mod audit;
 mod connections;
 mod egress;
 mod endpoints;
 mod follow;
 mod git;
+mod organizations;
 mod requests;
 mod settings;
+mod share;
 mod sse;
 #[cfg(test)]
 mod tests;

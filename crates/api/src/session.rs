@@ -2,7 +2,8 @@
 
 use boatyard_model::{
     AgentOffers, AgentSettings, Autonomy, BlobId, Event, MemberId, PermissionId, PromptId,
-    PromptMode, PromptState, QuestionId, SessionId, SessionState, TaskId, Timestamp, WorkspaceId,
+    PromptMode, PromptState, QuestionId, SessionId, SessionState, TaskId, Timestamp, Visibility,
+    WorkspaceId,
     event::{PermissionOption, Usage},
     name::AgentName,
 };
@@ -38,6 +39,9 @@ pub struct NewSession {
     /// again, it gives the same session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Who may see it beside its owner; as its workspace says if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
 }
 
 /// What to change about how a session's agent works. What is absent stays as it is.
@@ -53,6 +57,9 @@ pub struct SessionChange {
     /// How much it may do without asking a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autonomy: Option<Autonomy>,
+    /// Who may see it: only its owner and admins decide that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
 }
 
 /// A conversation with an agent.
@@ -98,6 +105,9 @@ pub struct Session {
     pub questions: Vec<PendingQuestion>,
     /// Whose it is.
     pub owner: MemberId,
+    /// Who may see it beside its owner.
+    #[serde(default = "visible")]
+    pub visibility: Visibility,
     /// When it began.
     pub created: Timestamp,
     /// When something last happened in it.
@@ -172,6 +182,11 @@ pub struct NewPrompt {
     /// How it is to be taken when a turn is under way; `queue` if absent.
     #[serde(default = "queue")]
     pub mode: PromptMode,
+}
+
+/// What servers mean that tell no visibility.
+pub(crate) const fn visible() -> Visibility {
+    Visibility::Visible
 }
 
 const fn queue() -> PromptMode {

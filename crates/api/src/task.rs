@@ -2,7 +2,7 @@
 
 use boatyard_model::{
     AgentSettings, AttemptId, AttemptState, Autonomy, BlobId, MemberId, RepositoryId, SessionId,
-    TaskId, TaskLimits, Timestamp, WorkspaceId, WorkspaceLimits,
+    TaskId, TaskLimits, Timestamp, Visibility, WorkspaceId, WorkspaceLimits,
     event::{DiffFile, Usage},
     name::{AgentName, EnvironmentName},
 };
@@ -78,6 +78,19 @@ pub struct NewTask {
     /// `GET api.example.com/v1/*`. No other workspace may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<String>,
+    /// Who may see it beside its owner, with its workspaces and sessions; as the organization says
+    /// if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
+}
+
+/// What to change about a task.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskChange {
+    /// Who may see it, with its workspaces and sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
 }
 
 /// An agent, and the model that it is to use.
@@ -206,6 +219,9 @@ pub struct Task {
     pub best: u32,
     /// Who gave the order.
     pub owner: MemberId,
+    /// Who may see it beside its owner.
+    #[serde(default = "crate::session::visible")]
+    pub visibility: Visibility,
     /// When it was given.
     pub created: Timestamp,
     /// When the first attempt began.
@@ -253,6 +269,9 @@ pub struct TaskSummary {
     /// When the last attempt was over.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ended: Option<Timestamp>,
+    /// Who may see it beside its owner.
+    #[serde(default = "crate::session::visible")]
+    pub visibility: Visibility,
 }
 
 page! {

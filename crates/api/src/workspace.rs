@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use boatyard_model::{
-    LayerId, MemberId, RepositoryId, SessionId, TaskId, Timestamp, WorkspaceId, WorkspaceKind,
-    WorkspaceLimits, WorkspaceState,
+    LayerId, MemberId, RepositoryId, SessionId, TaskId, Timestamp, Visibility, WorkspaceId,
+    WorkspaceKind, WorkspaceLimits, WorkspaceState,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -35,6 +35,21 @@ pub struct NewWorkspace {
     /// `GET api.example.com/v1/*`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<String>,
+    /// Who may see it beside its owner, with its sessions; as the organization says if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
+}
+
+/// What to change about a workspace. What is absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceChange {
+    /// What it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Who may see it, with its sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
 }
 
 /// The place where work happens.
@@ -86,6 +101,9 @@ pub struct Workspace {
     pub generation: u64,
     /// Whose it is.
     pub owner: MemberId,
+    /// Who may see it beside its owner.
+    #[serde(default = "crate::session::visible")]
+    pub visibility: Visibility,
     /// When it was made.
     pub created: Timestamp,
     /// When something last happened in it.

@@ -16,12 +16,17 @@ use http::Method;
 use crate::auth::Caller;
 
 pub mod table;
+pub mod things;
+
+pub use things::{check, role, sees_all, viewer};
 
 /// What an operation asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Nothing: anybody may.
     Open,
+    /// To be known, whatever the key is for: who one is, and what becomes of one's own key.
+    Oneself,
     /// To be known; it is about oneself, or about things that are judged one by one.
     Known,
     /// At least this role in the organization.
@@ -75,12 +80,12 @@ impl Entry {
         if self.need == Need::Open {
             return Ok(());
         }
-        if !caller.scopes.has(self.scope) {
+        if self.need != Need::Oneself && !caller.scopes.has(self.scope) {
             let detail = format!("this key is not for `{}`", self.scope);
             return Err(refused(detail).with_next("Use a key with that scope."));
         }
         match self.need {
-            Need::Open | Need::Known => Ok(()),
+            Need::Open | Need::Oneself | Need::Known => Ok(()),
             Need::Role(role) if caller.role.includes(role) => Ok(()),
             Need::Role(role) => {
                 let detail = format!("this needs the role `{role}`; yours is `{}`", caller.role);

@@ -24,6 +24,7 @@ use crate::{
     conn::{exec, find, list, read_all, read_one, read_page},
     events::NewEvent,
     row::record,
+    shares::{self, Listed, Viewer},
 };
 
 record! {
@@ -154,6 +155,8 @@ pub struct AskFilter {
     pub workspace: Option<WorkspaceId>,
     /// Only those with a smaller id (newest first).
     pub before: Option<AskId>,
+    /// Without what is not theirs to see; none for those who may see all.
+    pub seen_by: Option<Viewer>,
 }
 
 impl Tx {
@@ -445,15 +448,19 @@ impl Store {
             AskRow,
             format!(
                 "SELECT {} FROM egress_ask WHERE organization = $1 AND id < $2
-                    AND ($4 IS NULL OR state = $4) AND ($5 IS NULL OR workspace = $5)
+                    AND ($4 IS NULL OR state = $4) AND ($5 IS NULL OR workspace = $5){}
                  ORDER BY id DESC LIMIT $3",
-                AskRow::COLUMNS
+                AskRow::COLUMNS,
+                shares::seen(filter.seen_by, Listed::InWorkspaces("egress_ask.workspace"), 6),
             ),
             organization,
             before,
             limit,
             filter.state,
             filter.workspace,
+            filter.seen_by.map(|viewer| viewer.member),
+            filter.seen_by.map(|viewer| viewer.holder()),
+            self.now(),
         )
     }
 

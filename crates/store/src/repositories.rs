@@ -6,6 +6,7 @@ use crate::{
     Error, Owner, Result, Store, Tx,
     conn::{exec, find, read_all, read_one},
     row::record,
+    shares::{self, Listed, Viewer},
     state::words,
 };
 
@@ -228,7 +229,8 @@ impl Store {
         )
     }
 
-    /// Repositories, newest first, those after `before` in that order.
+    /// Repositories, newest first, those after `before` in that order, without what is not theirs
+    /// to see for `seen_by`.
     ///
     /// # Errors
     /// When they can't be read.
@@ -237,18 +239,23 @@ impl Store {
         organization: OrganizationId,
         before: Option<RepositoryId>,
         limit: u32,
+        seen_by: Option<Viewer>,
     ) -> Result<Vec<RepositoryRow>> {
         read_all!(
             self,
             RepositoryRow,
             format!(
-                "SELECT {} FROM repository WHERE organization = $1 AND ($2 IS NULL OR id < $2)
+                "SELECT {} FROM repository WHERE organization = $1 AND ($2 IS NULL OR id < $2){}
                  ORDER BY id DESC LIMIT $3",
-                RepositoryRow::COLUMNS
+                RepositoryRow::COLUMNS,
+                shares::seen(seen_by, Listed::Repositories, 4),
             ),
             organization,
             before,
             limit,
+            seen_by.map(|viewer| viewer.member),
+            seen_by.map(|viewer| viewer.holder()),
+            self.now(),
         )
     }
 

@@ -13,6 +13,7 @@ use crate::{
     bulk::Rows,
     conn::{exec, read_all, read_one, read_page},
     row::record,
+    shares::{self, Listed, Viewer},
 };
 
 const INSERT: &str = "INSERT INTO egress_request (organization, owner, time, workspace, session, \
@@ -88,6 +89,8 @@ pub struct RequestFilter {
     pub from: Option<Timestamp>,
     /// That began before this time.
     pub to: Option<Timestamp>,
+    /// Without what is not theirs to see; none for those who may see all.
+    pub seen_by: Option<Viewer>,
 }
 
 /// Which page of them.
@@ -206,6 +209,8 @@ impl RequestFilter {
                 text.push_str(&condition);
             }
         }
+        let workspace = Listed::InWorkspaces("egress_request.workspace");
+        text.push_str(&shares::seen(self.seen_by, workspace, 14));
         text
     }
 
@@ -318,6 +323,9 @@ impl Store {
             filter.program,
             filter.from,
             filter.to,
+            filter.seen_by.map(|viewer| viewer.member),
+            filter.seen_by.map(|viewer| viewer.holder()),
+            self.now(),
         )
     }
 
@@ -356,6 +364,9 @@ impl Store {
             filter.program,
             filter.from,
             filter.to,
+            filter.seen_by.map(|viewer| viewer.member),
+            filter.seen_by.map(|viewer| viewer.holder()),
+            self.now(),
         )?;
         Ok(rows.into_iter().map(RequestSum::from).collect())
     }
@@ -393,6 +404,9 @@ impl Store {
             filter.program,
             filter.from,
             filter.to,
+            filter.seen_by.map(|viewer| viewer.member),
+            filter.seen_by.map(|viewer| viewer.holder()),
+            self.now(),
         )?;
         Ok(rows.into_iter().map(RequestSum::from).collect())
     }

@@ -1,8 +1,8 @@
 //! Workspaces.
 
 use boatyard_model::{
-    LayerId, OrganizationId, RepositoryId, TaskId, Timestamp, WorkspaceId, WorkspaceKind,
-    WorkspaceLimits, WorkspaceState,
+    LayerId, OrganizationId, RepositoryId, TaskId, Timestamp, Visibility, WorkspaceId,
+    WorkspaceKind, WorkspaceLimits, WorkspaceState,
 };
 use serde_json::json;
 
@@ -10,6 +10,7 @@ use crate::{
     Error, Owner, Result, Store, Tx,
     conn::{exec, find, read_all, read_one, read_page},
     row::{self, record},
+    shares::{self, Listed, Viewer},
     tasks::Reason,
 };
 
@@ -57,6 +58,8 @@ record! {
         pub created: Timestamp,
         /// When something was done in it last.
         pub last_active: Timestamp,
+        /// Who may see it.
+        pub visibility: Visibility,
     }
 }
 
@@ -140,9 +143,11 @@ impl Tx {
             self,
             "INSERT INTO workspace (id, organization, owner, name, kind, state, runtime, isolation,
                 lowers, repository, folder, base_commit, branch, limits, task, forked_from,
-                created, last_active, generation)
+                created, last_active, generation, visibility)
              VALUES ($1, $2, $3, $4, $5, $17, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-                $16, $16, $18)",
+                $16, $16, $18, COALESCE((SELECT visibility FROM task WHERE task.id = $14),
+                    (SELECT visibility FROM workspace AS source WHERE source.id = $15),
+                    (SELECT visibility FROM organization WHERE id = $2), 'visible'))",
             new.id,
             new.owner.organization,
             new.owner.member,
@@ -263,6 +268,15 @@ impl Tx {
         if touched == 0 { Err(Error::not_found("workspace", id)) } else { Ok(()) }
     }
 
+    /// Gives a workspace a name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn name_workspace(&mut self, id: WorkspaceId, name: &str) -> Result<()> {
+        let touched = exec!(self, "UPDATE workspace SET name = $2 WHERE id = $1", id, name)?;
+        if touched == 0 { Err(Error::not_found("workspace", id)) } else { Ok(()) }
+    }
+
     /// Notes that something is done in workspaces. To be called now and then, for many at once.
     ///
     /// # Errors
@@ -287,7 +301,7 @@ impl Store {
     }
 
     /// Workspaces, newest first, without deleted ones unless they are asked for; those with a
-    /// smaller id than `before`.
+    /// smaller id than `before`, and without what is not theirs to see for `seen_by`.
     ///
     /// # Errors
     /// When they can't be read.
@@ -297,33 +311,26 @@ impl Store {
         state: Option<WorkspaceState>,
         before: Option<WorkspaceId>,
         limit: u32,
+        seen_by: Option<Viewer>,
     ) -> Result<Vec<WorkspaceRow>> {
         let columns = WorkspaceRow::COLUMNS;
-        match state {
-            None => read_page!(
-                self,
-                WorkspaceRow,
-                format!(
-                    "SELECT {columns} FROM workspace WHERE organization = $1
-                     AND state <> 'deleted' AND ($2 IS NULL OR id < $2) ORDER BY id DESC LIMIT $3"
-                ),
-                organization,
-                before,
-                limit,
+        let state_is = if state.is_some() { "state = $4" } else { "state <> 'deleted'" };
+        let seen = shares::seen(seen_by, Listed::Workspaces, 5);
+        read_page!(
+            self,
+            WorkspaceRow,
+            format!(
+                "SELECT {columns} FROM workspace WHERE organization = $1 AND {state_is}
+                 AND ($2 IS NULL OR id < $2){seen} ORDER BY id DESC LIMIT $3"
             ),
-            Some(state) => read_page!(
-                self,
-                WorkspaceRow,
-                format!(
-                    "SELECT {columns} FROM workspace WHERE organization = $1
-                     AND state = $4 AND ($2 IS NULL OR id < $2) ORDER BY id DESC LIMIT $3"
-                ),
-                organization,
-                before,
-                limit,
-                state,
-            ),
-        }
+            organization,
+            before,
+            limit,
+            state,
+            seen_by.map(|viewer| viewer.member),
+            seen_by.map(|viewer| viewer.holder()),
+            self.now(),
+        )
     }
 
     /// All workspaces in a state: what a server looks after when it starts.

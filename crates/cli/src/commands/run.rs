@@ -7,7 +7,7 @@ use boatyard_api::{
     Client, IdempotencyKey, Revision,
     blob::BLOB_MAX,
     model::{
-        AgentSettings, Autonomy, BlobId,
+        AgentSettings, Autonomy, BlobId, Visibility,
         agent::McpServer,
         name::{AgentName, EnvironmentName},
     },
@@ -98,6 +98,9 @@ pub(crate) struct Args {
     /// github-fetch,api.example.com; see `boatyard egress presets`
     #[arg(long, value_name = "PRESET|RULE")]
     egress: Vec<String>,
+    /// Who may see it: private, visible or open; as the organization says if absent
+    #[arg(long, value_name = "WHO")]
+    visibility: Option<Visibility>,
     /// Don't watch: print the task's id and end
     #[arg(short, long)]
     detach: bool,
@@ -143,6 +146,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
         workspace_limits: None,
         push: if args.push == "never" { Push::Never } else { Push::Auto },
         egress: words::rules(args.egress),
+        visibility: args.visibility,
     };
     // The same order twice, should the connection break, is one task.
     let key = IdempotencyKey::random();

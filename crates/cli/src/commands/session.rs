@@ -3,7 +3,7 @@
 use anyhow::Result;
 use boatyard_api::{
     model::{
-        Autonomy, SessionState,
+        Autonomy, SessionState, Visibility,
         agent::Choice,
         time::{Clock as _, SystemClock},
     },
@@ -52,6 +52,9 @@ pub(crate) enum Command {
         /// How much it may do without asking
         #[arg(long, value_name = "HOW", value_parser = ["ask", "ask_changes", "free"])]
         autonomy: Option<String>,
+        /// Who may see it: private, visible or open
+        #[arg(long, value_name = "WHO")]
+        visibility: Option<Visibility>,
         /// The attempt, where ID is a task
         #[arg(long, value_name = "N")]
         attempt: Option<u32>,
@@ -103,12 +106,12 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
                 output.line(describe(&session))?;
             }
         }
-        Command::Set { id, model, mode, autonomy, attempt } => {
+        Command::Set { id, model, mode, autonomy, visibility, attempt } => {
             let autonomy = autonomy.as_deref().map(str::parse::<Autonomy>).transpose()?;
-            let change = SessionChange { mode, model, autonomy };
+            let change = SessionChange { mode, model, autonomy, visibility };
             if change == SessionChange::default() {
                 return Err(Failure::usage("nothing is to be changed")
-                    .next("name it: --model, --mode or --autonomy")
+                    .next("name it: --model, --mode, --autonomy or --visibility")
                     .into());
             }
             let id = ids::session(client, &id, attempt).await?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use boatyard_api::{
     IdempotencyKey, Revision,
     model::{
-        WorkspaceState,
+        Visibility, WorkspaceState,
         time::{Clock as _, SystemClock},
     },
     workspace::{ForkRequest, NewWorkspace, Workspace, WorkspaceFilter},
@@ -48,6 +48,9 @@ pub(crate) enum Command {
         /// github-fetch,api.example.com; see `boatyard egress presets`
         #[arg(long, value_name = "PRESET|RULE")]
         egress: Vec<String>,
+        /// Who may see it: private, visible or open; as the organization says if absent
+        #[arg(long, value_name = "WHO")]
+        visibility: Option<Visibility>,
     },
     /// Run a command in a workspace
     Exec(exec::ExecArgs),
@@ -107,13 +110,14 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
             }
             Ok(Exit::Done)
         }
-        Command::Create { name, repo, base, egress } => {
+        Command::Create { name, repo, base, egress, visibility } => {
             let order = NewWorkspace {
                 name,
                 repository: repo,
                 base,
                 limits: None,
                 egress: words::rules(egress),
+                visibility,
             };
             let key = IdempotencyKey::random();
             show(&client.create_workspace(&order, Some(&key)).await?, context)

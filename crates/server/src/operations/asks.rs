@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use super::{own, store_problem};
-use crate::{app::App, auth::Caller};
+use super::store_problem;
+use crate::{access, app::App, auth::Caller};
 use boatyard_api::{
     Cursor, Problem,
     page::limit,
     request::{Ask, AskFilter, AskPage, AskReply},
 };
-use boatyard_model::{AskAnswer, AskId, AskState, PortRange, RuleAction, RuleSpec};
+use boatyard_model::{AskAnswer, AskId, AskState, PortRange, Role, RuleAction, RuleSpec, Wish};
 use boatyard_store::{AskOutcome, AskRow, NewRule, RulePlace};
 
 /// How long `ten_minutes` is.
@@ -24,7 +24,12 @@ pub async fn list_asks(app: &App, caller: &Caller, filter: AskFilter) -> Result<
     let limit = limit(filter.limit)?;
     let before = super::tasks::cursor_id(filter.cursor.as_ref())?;
     let wanted =
-        boatyard_store::AskFilter { state: filter.state, workspace: filter.workspace, before };
+        boatyard_store::AskFilter {
+            state: filter.state,
+            workspace: filter.workspace,
+            before,
+            seen_by: access::viewer(caller),
+        };
     let rows = app
         .store
         .list_asks(caller.owner.organization, wanted, limit)
@@ -40,12 +45,17 @@ pub async fn list_asks(app: &App, caller: &Caller, filter: AskFilter) -> Result<
 /// # Errors
 /// When there is none.
 pub async fn find_ask(app: &App, caller: &Caller, id: AskId) -> Result<Ask, Problem> {
-    Ok(ask(app, row(app, caller, id).await?))
+    Ok(ask(app, row(app, caller, id, Wish::Look).await?))
 }
 
-async fn row(app: &App, caller: &Caller, id: AskId) -> Result<AskRow, Problem> {
+/// An ask, for whom its workspace exists.
+async fn row(app: &App, caller: &Caller, id: AskId, wish: Wish) -> Result<AskRow, Problem> {
     let row = app.store.ask(id).await.map_err(store_problem)?;
-    own(caller, row.owner, "ask", id)?;
+    let workspace = app.store.workspace(row.workspace).await.map_err(store_problem)?;
+    access::check(app, caller, &workspace, wish).await.map_err(|problem| match problem.status {
+        404 => Problem::not_found("ask", id),
+        _ => problem,
+    })?;
     Ok(row)
 }
 
@@ -91,8 +101,12 @@ pub async fn answer_ask(
     id: AskId,
     reply: AskReply,
 ) -> Result<Ask, Problem> {
-    let row = row(app, caller, id).await?;
+    let row = row(app, caller, id, Wish::Act).await?;
     let answer = reply.answer;
+    if answer == AskAnswer::Repository {
+        let next = "Answer `workspace`, or ask an admin.";
+        access::role(caller, Role::Admin, "an answer for the whole repository", next)?;
+    }
     if row.state != AskState::Open {
         return match row.answer {
             Some(given) if given == answer => Ok(ask(app, row)),

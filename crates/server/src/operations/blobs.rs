@@ -5,10 +5,15 @@ use boatyard_api::{
     blob::{BLOB_MAX, Blob, BlobContent},
 };
 use boatyard_model::{BlobId, Content};
+use boatyard_store::BlobRow;
 use bytes::Bytes;
 
 use super::{own, store_problem};
-use crate::{app::App, auth::Caller};
+use crate::{
+    access::{self, things},
+    app::App,
+    auth::Caller,
+};
 
 /// Kinds of pictures that agents take.
 const PICTURES: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"];
@@ -42,8 +47,29 @@ pub async fn create_blob(
 pub async fn read_blob(app: &App, caller: &Caller, id: BlobId) -> Result<BlobContent, Problem> {
     let row = app.store.blob(id).await.map_err(store_problem)?;
     own(caller, row.owner, "blob", id)?;
+    see(app, caller, &row).await?;
     let bytes = app.blobs.read(&row.sha256).await.map_err(Problem::internal)?;
     Ok(BlobContent { mime: row.mime, bytes })
+}
+
+/// Refuses who may see nothing that holds a blob and did not send it either.
+async fn see(app: &App, caller: &Caller, row: &BlobRow) -> Result<(), Problem> {
+    if access::sees_all(caller) || row.owner == caller.owner {
+        return Ok(());
+    }
+    for holder in app.store.holders_of_blob(row.id).await.map_err(store_problem)? {
+        let Ok(holder) = holder.parse() else { continue };
+        let found = match things::thing(app, holder).await {
+            Ok(thing) => things::right(app, caller, &thing).await?,
+            // Its log is kept for a while longer than itself.
+            Err(problem) if problem.status == 404 => None,
+            Err(problem) => return Err(problem),
+        };
+        if found.is_some() {
+            return Ok(());
+        }
+    }
+    Err(Problem::not_found("blob", row.id))
 }
 
 /// A prompt's content: its text and its pictures, each checked.
@@ -60,6 +86,7 @@ pub(crate) async fn content(
     for id in images {
         let row = app.store.blob(*id).await.map_err(|e| store_problem(e).at("images"))?;
         own(caller, row.owner, "blob", id)?;
+        see(app, caller, &row).await.map_err(|problem| problem.at("images"))?;
         if !PICTURES.contains(&row.mime.as_str()) {
             let detail = format!("{id} is {}; pictures are {}", row.mime, PICTURES.join(", "));
             return Err(Problem::invalid("images", detail));

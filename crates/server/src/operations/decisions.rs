@@ -7,7 +7,7 @@ use boatyard_api::{
 };
 use boatyard_link::message::{FailureCode, Request};
 use boatyard_model::{
-    PermissionId, QuestionId, SessionId,
+    PermissionId, QuestionId, SessionId, Wish,
     event::{PermissionKind, PermissionOption, PermissionOutcome},
 };
 use boatyard_store::Resolution;
@@ -29,7 +29,7 @@ pub async fn answer_permission(
     id: PermissionId,
     answer: PermissionAnswer,
 ) -> Result<(), Problem> {
-    let row = sessions::row(app, caller, session).await?;
+    let row = sessions::row(app, caller, session, Wish::Act).await?;
     let permission = app.store.permission(id).await.map_err(store_problem)?;
     if permission.session != session {
         return Err(Problem::not_found("permission", id));
@@ -106,7 +106,7 @@ pub async fn answer_question(
     id: QuestionId,
     answer: QuestionAnswer,
 ) -> Result<(), Problem> {
-    let row = sessions::row(app, caller, session).await?;
+    let row = sessions::row(app, caller, session, Wish::Act).await?;
     let question = app.store.question(id).await.map_err(store_problem)?;
     if question.session != session {
         return Err(Problem::not_found("question", id));

@@ -14,11 +14,11 @@ use boatyard_egress::{
     Rule,
     rules::{Below, Preset, text},
 };
-use boatyard_model::{EgressMode, RuleId, RuleSpec, Timestamp};
+use boatyard_model::{EgressMode, RuleId, RuleSpec, Timestamp, Wish};
 use boatyard_store::{NewRule, RulePlace, RuleRow, ScopeRow};
 
 use super::{own, store_problem};
-use crate::{app::App, auth::Caller};
+use crate::{access::things, app::App, auth::Caller};
 
 mod propose;
 mod shown;
@@ -38,7 +38,7 @@ const EXPIRES_MAX: std::time::Duration = std::time::Duration::from_secs(10 * 365
 /// # Errors
 /// When there is no such place, or the store can't be read.
 pub async fn find_egress(app: &App, caller: &Caller, place: RulePlace) -> Result<Egress, Problem> {
-    let places = places(app, caller, place).await?;
+    let places = places(app, caller, place, Wish::Look).await?;
     let organization = caller.owner.organization;
     let policies = app.hub.policies();
     let rules = policies.rules_for(organization, places.clone()).await.map_err(store_problem)?;
@@ -68,7 +68,7 @@ pub async fn set_egress(
     place: RulePlace,
     set: EgressScope,
 ) -> Result<Egress, Problem> {
-    let places = places(app, caller, place).await?;
+    let places = places(app, caller, place, Wish::Manage).await?;
     let owner = caller.owner;
     if set.mode == Some(EgressMode::Learn) {
         let above = places.into_iter().filter(|wider| *wider != place);
@@ -104,7 +104,7 @@ pub async fn list_rules(
     caller: &Caller,
     place: RulePlace,
 ) -> Result<EgressRuleList, Problem> {
-    let places = places(app, caller, place).await?;
+    let places = places(app, caller, place, Wish::Look).await?;
     let organization = caller.owner.organization;
     let rules = app.hub.policies().rules_for(organization, places).await.map_err(store_problem)?;
     Ok(EgressRuleList { items: shown::rules_of(app, organization, place, &rules).await? })
@@ -120,7 +120,7 @@ pub async fn create_rule(
     place: RulePlace,
     new: NewEgressRule,
 ) -> Result<EgressRule, Problem> {
-    places(app, caller, place).await?;
+    places(app, caller, place, Wish::Manage).await?;
     let (spec, expires) = read(&new, app.store.now())?;
     let new = NewRule { expires, ..NewRule::new(caller.owner, place, spec) };
     let id = new.id;
@@ -158,7 +158,7 @@ pub async fn find_rule(
 ) -> Result<EgressRule, Problem> {
     let (_, found) = stored(app, caller, id, place).await?;
     let organization = caller.owner.organization;
-    let wider = places(app, caller, found).await?;
+    let wider = places(app, caller, found, Wish::Look).await?;
     let rules = app.hub.policies().rules_for(organization, wider).await.map_err(store_problem)?;
     let shown = shown::rules_of(app, organization, found, &rules).await?;
     shown
@@ -179,6 +179,7 @@ pub async fn change_rule(
     new: NewEgressRule,
 ) -> Result<EgressRule, Problem> {
     let (_, found) = stored(app, caller, id, place).await?;
+    places(app, caller, found, Wish::Manage).await?;
     let (spec, expires) = read(&new, app.store.now())?;
     app.store
         .write(move |tx| Box::pin(async move { tx.change_rule(id, &spec, expires).await }))
@@ -199,6 +200,7 @@ pub async fn delete_rule(
     place: Option<RulePlace>,
 ) -> Result<(), Problem> {
     let (_, found) = stored(app, caller, id, place).await?;
+    places(app, caller, found, Wish::Manage).await?;
     app.store
         .write(move |tx| Box::pin(async move { tx.delete_rule(id).await }))
         .await
@@ -241,19 +243,24 @@ pub(crate) fn ordered(lines: &[String]) -> Result<Vec<RuleSpec>, Problem> {
     Ok(specs)
 }
 
-/// The places whose rules hold in one of the caller's, the widest first.
-async fn places(app: &App, caller: &Caller, place: RulePlace) -> Result<Vec<RulePlace>, Problem> {
+/// The places whose rules hold in one with which the caller may do this, the widest first.
+async fn places(
+    app: &App,
+    caller: &Caller,
+    place: RulePlace,
+    wish: Wish,
+) -> Result<Vec<RulePlace>, Problem> {
     let mut places = vec![RulePlace::Organization];
     match place {
         RulePlace::Organization => {}
         RulePlace::Repository(id) => {
             let row = app.store.repository(id).await.map_err(store_problem)?;
-            own(caller, row.owner, "repository", id)?;
+            things::repository(app, caller, &row, wish).await?;
             places.push(place);
         }
         RulePlace::Workspace(id) => {
             let row = app.store.workspace(id).await.map_err(store_problem)?;
-            own(caller, row.owner, "workspace", id)?;
+            things::check(app, caller, &row, wish).await?;
             places.extend(row.repository.map(RulePlace::Repository));
             places.push(place);
         }

@@ -4,10 +4,11 @@ use boatyard_api::{
     Problem,
     repository::{Environment, EnvironmentList},
 };
-use boatyard_model::RepositoryId;
+use boatyard_model::{RepositoryId, Wish};
 
-use super::{own, store_problem};
+use super::store_problem;
 use crate::{
+    access::things,
     app::App,
     auth::Caller,
     jobs::{prepare, shown::title},
@@ -25,7 +26,8 @@ pub async fn list_environments(
 ) -> Result<EnvironmentList, Problem> {
     let row = app.store.repository(repository).await;
     let row = row.map_err(|error| store_problem(error).at("query.repository"))?;
-    own(caller, row.owner, "repository", repository)?;
+    let may = things::repository(app, caller, &row, Wish::Look).await;
+    may.map_err(|problem| problem.at("query.repository"))?;
     let base = match row.fetched {
         Some(_) => app.mirrors.base(row.id, None).await.map_err(|error| crate::chain(&error)),
         None => prepare::base(app, &row, None).await.map_err(|reason| reason.text),

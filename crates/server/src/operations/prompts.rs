@@ -5,10 +5,10 @@ use boatyard_api::{
     page::limit,
     session::{NewPrompt, Prompt, PromptFilter, PromptPage, PromptUpdate},
 };
-use boatyard_model::{PromptId, SessionId, WorkspaceState};
+use boatyard_model::{PromptId, SessionId, Wish, WorkspaceState};
 use boatyard_store::{PromptRow, SessionRow};
 
-use super::{blobs, own, sessions, store_problem, tasks};
+use super::{blobs, sessions, store_problem, tasks};
 use crate::{
     app::App,
     auth::Caller,
@@ -28,7 +28,7 @@ pub async fn create_prompt(
 ) -> Result<Prompt, Problem> {
     let route = format!("POST /api/sessions/{id}/prompts");
     let idempotency = super::idempotency(&route, key, &new)?;
-    let session = sessions::row(app, caller, id).await?;
+    let session = sessions::row(app, caller, id, Wish::Act).await?;
     tasks::check_prompt("text", &new.text, &new.images)?;
     check_workspace(app, &session).await?;
     let content = blobs::content(app, caller, &new.text, &new.images).await?;
@@ -90,7 +90,7 @@ pub async fn list_prompts(
     id: SessionId,
     filter: PromptFilter,
 ) -> Result<PromptPage, Problem> {
-    sessions::row(app, caller, id).await?;
+    sessions::row(app, caller, id, Wish::Look).await?;
     let limit = limit(filter.limit)?;
     let after = tasks::cursor_id(filter.cursor.as_ref())?.unwrap_or(0);
     let rows =
@@ -121,9 +121,10 @@ async fn row(
     caller: &Caller,
     session: SessionId,
     id: PromptId,
+    wish: Wish,
 ) -> Result<PromptRow, Problem> {
+    sessions::row(app, caller, session, wish).await?;
     let row = app.store.prompt(id).await.map_err(store_problem)?;
-    own(caller, row.owner, "prompt", id)?;
     if row.session == session { Ok(row) } else { Err(Problem::not_found("prompt", id)) }
 }
 
@@ -137,7 +138,7 @@ pub async fn find_prompt(
     session: SessionId,
     id: PromptId,
 ) -> Result<Prompt, Problem> {
-    Ok(prompt(row(app, caller, session, id).await?))
+    Ok(prompt(row(app, caller, session, id, Wish::Look).await?))
 }
 
 /// Changes a prompt that the agent doesn't have yet.
@@ -151,7 +152,7 @@ pub async fn update_prompt(
     id: PromptId,
     update: PromptUpdate,
 ) -> Result<Prompt, Problem> {
-    let before = row(app, caller, session, id).await?;
+    let before = row(app, caller, session, id, Wish::Act).await?;
     let (old_text, old_images) = blobs::split(&before.content);
     let content = match (&update.text, &update.images) {
         (None, None) => None,
@@ -188,7 +189,7 @@ pub async fn delete_prompt(
     session: SessionId,
     id: PromptId,
 ) -> Result<(), Problem> {
-    row(app, caller, session, id).await?;
+    row(app, caller, session, id, Wish::Act).await?;
     app.store
         .write(move |tx| Box::pin(async move { tx.withdraw_prompt(id).await }))
         .await

@@ -8,12 +8,13 @@ use boatyard_api::{
         RepositoryPage,
     },
 };
-use boatyard_model::{RepositoryId, name::RepositorySource};
+use boatyard_model::{RepositoryId, Wish, name::RepositorySource};
 use boatyard_store::RepositoryRow;
 use tokio_util::io::StreamReader;
 
-use super::{own, store_problem};
+use super::store_problem;
 use crate::{
+    access::{self, things},
     app::App,
     auth::Caller,
     mirrors::fetch::{FetchError, below_roots},
@@ -29,7 +30,7 @@ pub async fn create_repository(
     caller: &Caller,
     new: NewRepository,
 ) -> Result<Repository, Problem> {
-    let row = resolve_as(app, caller, &new.source, "source").await?;
+    let row = resolve_as(app, caller, &new.source, "source", Wish::Look).await?;
     repository(app, row).await
 }
 
@@ -38,8 +39,9 @@ pub(crate) async fn resolve(
     app: &App,
     caller: &Caller,
     text: &str,
+    wish: Wish,
 ) -> Result<RepositoryRow, Problem> {
-    resolve_as(app, caller, text, "repository").await
+    resolve_as(app, caller, text, "repository", wish).await
 }
 
 async fn resolve_as(
@@ -47,10 +49,11 @@ async fn resolve_as(
     caller: &Caller,
     text: &str,
     field: &str,
+    wish: Wish,
 ) -> Result<RepositoryRow, Problem> {
     if let Ok(id) = text.parse::<RepositoryId>() {
         let row = app.store.repository(id).await.map_err(|e| store_problem(e).at(field))?;
-        own(caller, row.owner, "repository", id)?;
+        things::repository(app, caller, &row, wish).await.map_err(|e| e.at(field))?;
         return Ok(row);
     }
     let host = &app.settings.repositories.default_host;
@@ -64,12 +67,15 @@ async fn resolve_as(
         })?;
     }
     let owner = caller.owner;
-    app.store
+    let row = app
+        .store
         .write(move |tx| {
             Box::pin(async move { tx.find_or_create_repository(owner, &source).await })
         })
         .await
-        .map_err(store_problem)
+        .map_err(store_problem)?;
+    things::repository(app, caller, &row, wish).await.map_err(|e| e.at(field))?;
+    Ok(row)
 }
 
 async fn repository(app: &App, row: RepositoryRow) -> Result<Repository, Problem> {
@@ -114,7 +120,7 @@ pub async fn list_repositories(
     let before = super::tasks::cursor_id(filter.cursor.as_ref())?;
     let rows = app
         .store
-        .list_repositories(caller.owner.organization, before, limit)
+        .list_repositories(caller.owner.organization, before, limit, access::viewer(caller))
         .await
         .map_err(store_problem)?;
     let full = rows.len() == limit as usize;
@@ -122,9 +128,14 @@ pub async fn list_repositories(
     Ok(RepositoryPage { items: rows.into_iter().map(brief).collect(), next_cursor })
 }
 
-async fn row(app: &App, caller: &Caller, id: RepositoryId) -> Result<RepositoryRow, Problem> {
+async fn row(
+    app: &App,
+    caller: &Caller,
+    id: RepositoryId,
+    wish: Wish,
+) -> Result<RepositoryRow, Problem> {
     let row = app.store.repository(id).await.map_err(store_problem)?;
-    own(caller, row.owner, "repository", id)?;
+    things::repository(app, caller, &row, wish).await?;
     Ok(row)
 }
 
@@ -137,7 +148,7 @@ pub async fn find_repository(
     caller: &Caller,
     id: RepositoryId,
 ) -> Result<Repository, Problem> {
-    let row = row(app, caller, id).await?;
+    let row = row(app, caller, id, Wish::Look).await?;
     repository(app, row).await
 }
 
@@ -150,7 +161,7 @@ pub async fn delete_repository(
     caller: &Caller,
     id: RepositoryId,
 ) -> Result<(), Problem> {
-    row(app, caller, id).await?;
+    row(app, caller, id, Wish::Manage).await?;
     let removed = app
         .store
         .write(move |tx| Box::pin(async move { tx.remove_repository(id).await }))
@@ -173,7 +184,7 @@ pub async fn send_bundle(
     id: RepositoryId,
     stream: ByteStream,
 ) -> Result<Repository, Problem> {
-    let row = row(app, caller, id).await?;
+    let row = row(app, caller, id, Wish::Act).await?;
     if row.kind != boatyard_store::RepositoryKind::Sent {
         let detail = "this repository has an address; the server fetches it by itself";
         return Err(Problem::conflict(detail));

@@ -15,7 +15,7 @@ use boatyard_store::{RequestPage as At, RequestRow, Store};
 use bytes::Bytes;
 
 use super::store_problem;
-use crate::{app::App, auth::Caller, stream::ByteStream};
+use crate::{access, app::App, auth::Caller, stream::ByteStream};
 
 /// Rows that an export reads at a time.
 const EXPORT_PAGE: u32 = 1000;
@@ -41,7 +41,10 @@ pub enum Form {
     Csv,
 }
 
-fn wanted(filter: &RequestFilter) -> Result<boatyard_store::RequestFilter, Problem> {
+fn wanted(
+    caller: &Caller,
+    filter: &RequestFilter,
+) -> Result<boatyard_store::RequestFilter, Problem> {
     for (name, text) in
         [("host", &filter.host), ("rule", &filter.rule), ("program", &filter.program)]
     {
@@ -74,6 +77,7 @@ fn wanted(filter: &RequestFilter) -> Result<boatyard_store::RequestFilter, Probl
         program: filter.program.clone(),
         from: filter.from,
         to: filter.to,
+        seen_by: access::viewer(caller),
     })
 }
 
@@ -89,7 +93,7 @@ pub async fn list_requests(
     let limit = limit(filter.limit)?;
     let before = super::tasks::cursor_id(filter.cursor.as_ref())?;
     let page = before.map_or(At::NEWEST, At::Before);
-    let wanted = wanted(&filter)?;
+    let wanted = wanted(caller, &filter)?;
     if before.is_none() {
         // Who looks after something ended is to find it.
         app.hub.traffic().flush().await;
@@ -140,7 +144,7 @@ pub async fn export_requests(
     filter: &RequestFilter,
     form: Form,
 ) -> Result<ByteStream, Problem> {
-    let wanted = wanted(filter)?;
+    let wanted = wanted(caller, filter)?;
     // What is written from now on is not waited for: an export ends.
     let last = app.store.last_request().await.map_err(store_problem)?;
     let export = Export {
@@ -253,7 +257,7 @@ fn csv(entry: &RequestEntry, into: &mut String) {
 
 /// A value of a CSV. A workspace chooses hosts, paths and methods: none may begin as what a table
 /// of figures takes for a formula.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let mark = if is_formula { "'" } else { "" };
     if is_formula || text.contains(['"', ',', '\n', '\r']) {
@@ -287,7 +291,7 @@ pub async fn summarize_requests(
         to: Some(to),
         ..RequestFilter::default()
     };
-    let wanted = wanted(&filter)?;
+    let wanted = wanted(caller, &filter)?;
     let seconds = u64::try_from(to.0.saturating_sub(from.0)).unwrap_or_default().div_ceil(1000);
     let step = match query.step {
         Some(0) => return Err(Problem::invalid("query.step", "expected 1 or more seconds")),

@@ -10,16 +10,16 @@ use boatyard_api::{
         Stopped, Transcript, TranscriptQuery,
     },
 };
-use boatyard_model::{AttemptState, SessionId, SessionState, TurnOutcome, WorkspaceState};
-use boatyard_store::{SessionRow, decisions::OpenDecisions};
+use boatyard_model::{AttemptState, SessionId, SessionState, TurnOutcome, Wish, WorkspaceState};
+use boatyard_store::{SessionRow, ThingId, decisions::OpenDecisions};
 use bytes::Bytes;
 
-use super::{agents, hub_problem, own, store_problem};
+use super::{agents, hub_problem, store_problem};
 pub use super::{
     decisions::{answer_permission, answer_question},
     prompts::{create_prompt, delete_prompt, find_prompt, list_prompts, update_prompt},
 };
-use crate::{app::App, auth::Caller, jobs::finish};
+use crate::{access, app::App, auth::Caller, jobs::finish};
 
 mod change;
 
@@ -44,7 +44,7 @@ pub async fn create_session(
     let idempotency = super::idempotency("POST /api/sessions", key, &new)?;
     let workspace =
         app.store.workspace(new.workspace).await.map_err(|e| store_problem(e).at("workspace"))?;
-    own(caller, workspace.owner, "workspace", new.workspace)?;
+    access::check(app, caller, &workspace, Wish::Act).await.map_err(|e| e.at("workspace"))?;
     if matches!(workspace.state, WorkspaceState::Failed | WorkspaceState::Deleted) {
         let detail = format!("workspace {} is {}", workspace.id, workspace.state);
         return Err(Problem::conflict(detail).at("workspace"));
@@ -78,6 +78,7 @@ pub async fn create_session(
         client_key: new.key,
     };
     let owner = caller.owner;
+    let visibility = new.visibility;
     let id = app
         .store
         .write(move |tx| {
@@ -91,6 +92,9 @@ pub async fn create_session(
                 let row = tx.create_session(stored).await?;
                 if row.state == SessionState::Starting {
                     tx.set_session_state(row.id, SessionState::Idle, None).await?;
+                }
+                if let Some(visibility) = visibility.filter(|wanted| *wanted != row.visibility) {
+                    tx.set_visibility(ThingId::Session(row.id), visibility).await?;
                 }
                 if let Some(key) = &idempotency {
                     tx.remember(owner, key, &row.id.to_string()).await?;
@@ -124,10 +128,15 @@ fn confined(cwd: &str, home: &str) -> Result<String, Problem> {
     Ok(format!("/{}", parts.join("/")))
 }
 
-/// The session, if it is the caller's.
-pub(crate) async fn row(app: &App, caller: &Caller, id: SessionId) -> Result<SessionRow, Problem> {
+/// The session, if the caller may do this with it.
+pub(crate) async fn row(
+    app: &App,
+    caller: &Caller,
+    id: SessionId,
+    wish: Wish,
+) -> Result<SessionRow, Problem> {
     let row = app.store.session(id).await.map_err(store_problem)?;
-    own(caller, row.owner, "session", id)?;
+    access::check(app, caller, &row, wish).await?;
     Ok(row)
 }
 
@@ -136,7 +145,7 @@ pub(crate) async fn row(app: &App, caller: &Caller, id: SessionId) -> Result<Ses
 /// # Errors
 /// When there is none.
 pub async fn find_session(app: &App, caller: &Caller, id: SessionId) -> Result<Session, Problem> {
-    let row = row(app, caller, id).await?;
+    let row = row(app, caller, id, Wish::Look).await?;
     let open = match row.state {
         SessionState::Waiting => app.store.open_decisions(row.id).await.map_err(store_problem)?,
         _ => OpenDecisions::default(),
@@ -179,6 +188,7 @@ fn session(row: SessionRow, (permissions, questions): OpenDecisions) -> Session 
             })
             .collect(),
         owner: row.owner.member,
+        visibility: row.visibility,
         created: row.created,
         updated: row.last_active,
     }
@@ -198,6 +208,7 @@ pub async fn list_sessions(
         workspace: filter.workspace,
         state: filter.state,
         before: super::tasks::cursor_id(filter.cursor.as_ref())?,
+        seen_by: access::viewer(caller),
     };
     let organization = caller.owner.organization;
     let rows = app.store.session_page(organization, wanted, limit).await.map_err(store_problem)?;
@@ -224,7 +235,7 @@ pub async fn list_sessions(
 /// # Errors
 /// When there is none, or its processes can't be ended.
 pub async fn delete_session(app: &App, caller: &Caller, id: SessionId) -> Result<(), Problem> {
-    let session = row(app, caller, id).await?;
+    let session = row(app, caller, id, Wish::Manage).await?;
     if session.state == SessionState::Ended {
         return Ok(());
     }
@@ -252,7 +263,7 @@ pub async fn delete_session(app: &App, caller: &Caller, id: SessionId) -> Result
 /// # Errors
 /// When there is none, or its workspace can't be reached.
 pub async fn stop_session(app: &App, caller: &Caller, id: SessionId) -> Result<Stopped, Problem> {
-    let session = row(app, caller, id).await?;
+    let session = row(app, caller, id, Wish::Act).await?;
     // Nothing was said to its agent yet: what is under way is the preparation of its attempt.
     let preparing = session.attempt.filter(|_| session.turns == 0);
     let reason = super::tasks::cancelled_by(caller);
@@ -303,7 +314,7 @@ pub async fn read_transcript(
     id: SessionId,
     query: TranscriptQuery,
 ) -> Result<Transcript, Problem> {
-    let session = row(app, caller, id).await?;
+    let session = row(app, caller, id, Wish::Look).await?;
     let limit = query.limit.unwrap_or(TRANSCRIPT_MAX).clamp(1, TRANSCRIPT_MAX);
     let (stored, earlier, later) = match (query.after, query.before) {
         (Some(after), _) => {

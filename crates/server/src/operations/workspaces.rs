@@ -3,13 +3,14 @@
 use boatyard_api::{
     Cursor, IdempotencyKey, Problem,
     page::limit,
-    workspace::{NewWorkspace, Workspace, WorkspaceFilter, WorkspacePage},
+    workspace::{NewWorkspace, Workspace, WorkspaceChange, WorkspaceFilter, WorkspacePage},
 };
-use boatyard_model::{RuleSpec, WorkspaceId, WorkspaceKind, WorkspaceState};
-use boatyard_store::{Begins, NewRule, RepositoryRow, RulePlace, Tx, WorkspaceRow};
+use boatyard_model::{RuleSpec, Visibility, Wish, WorkspaceId, WorkspaceKind, WorkspaceState};
+use boatyard_store::{Begins, NewRule, RepositoryRow, RulePlace, ThingId, Tx, WorkspaceRow};
 
-use super::{egress, hub_problem, own, repositories, store_problem};
+use super::{egress, hub_problem, repositories, store_problem};
 use crate::{
+    access,
     app::App,
     auth::Caller,
     jobs::{housekeeping, prepare},
@@ -46,7 +47,7 @@ pub async fn create_workspace(
         return find_workspace(app, caller, before).await;
     }
     let repository = match &new.repository {
-        Some(text) => Some(repositories::resolve(app, caller, text).await?),
+        Some(text) => Some(repositories::resolve(app, caller, text, Wish::Act).await?),
         None => None,
     };
     let begins = if repository.is_some() { Begins::Later } else { Begins::AtOnce };
@@ -70,7 +71,8 @@ pub async fn create_workspace(
     let base = new.base.map(|base| base.to_string());
     let id = whole(app, {
         let app = app.clone();
-        async move { make(&app, stored, rules, repository, base, idempotency).await }
+        let begins = Beginning { rules, visibility: new.visibility };
+        async move { make(&app, stored, begins, repository, base, idempotency).await }
     })
     .await?;
     find_workspace(app, caller, id).await
@@ -98,12 +100,20 @@ async fn whole<T: Send + 'static>(
     }
 }
 
+/// What a workspace begins with, beside its row.
+struct Beginning {
+    /// Its own rules.
+    rules: Vec<RuleSpec>,
+    /// Who may see it; as the organization says if absent.
+    visibility: Option<Visibility>,
+}
+
 /// Stores a workspace and makes it run. Gives the id of the one that another request with the
 /// same key made in the same moment, if there was one.
 async fn make(
     app: &App,
     new: boatyard_store::NewWorkspace,
-    rules: Vec<RuleSpec>,
+    begins: Beginning,
     repository: Option<RepositoryRow>,
     base: Option<String>,
     key: Option<boatyard_store::IdempotencyKey>,
@@ -113,7 +123,7 @@ async fn make(
         None => {
             let mut made = Ok(id);
             let stored = async {
-                made = store_new(app, new, rules, key).await;
+                made = store_new(app, new, begins, key).await;
                 match &made {
                     Ok(made) if *made == id => Ok(()),
                     // Whatever it was, `made` tells it.
@@ -127,7 +137,7 @@ async fn make(
             }
         }
         Some(row) => {
-            let made = store_new(app, new, rules, key).await.map_err(store_problem)?;
+            let made = store_new(app, new, begins, key).await.map_err(store_problem)?;
             if made != id {
                 return Ok(made);
             }
@@ -150,15 +160,19 @@ async fn make(
 async fn store_new(
     app: &App,
     new: boatyard_store::NewWorkspace,
-    rules: Vec<RuleSpec>,
+    begins: Beginning,
     key: Option<boatyard_store::IdempotencyKey>,
 ) -> boatyard_store::Result<WorkspaceId> {
     let (id, owner) = (new.id, new.owner);
+    let Beginning { rules, visibility } = begins;
     app.store
         .write(move |tx| {
             Box::pin(async move {
                 let made = record(tx, new, key).await?;
                 if made == id {
+                    if let Some(visibility) = visibility {
+                        tx.set_visibility(ThingId::Workspace(id), visibility).await?;
+                    }
                     for rule in rules {
                         let place = RulePlace::Workspace(id);
                         tx.create_rule(&NewRule::new(owner, place, rule)).await?;
@@ -223,6 +237,7 @@ fn workspace(row: WorkspaceRow) -> Workspace {
         disk_bytes: row.disk_bytes,
         generation: row.generation,
         owner: row.owner.member,
+        visibility: row.visibility,
         created: row.created,
         used: row.last_active,
     }
@@ -239,9 +254,10 @@ pub async fn list_workspaces(
 ) -> Result<WorkspacePage, Problem> {
     let limit = limit(filter.limit)?;
     let before = super::tasks::cursor_id(filter.cursor.as_ref())?;
+    let seen_by = access::viewer(caller);
     let rows = app
         .store
-        .list_workspaces(caller.owner.organization, filter.state, before, limit)
+        .list_workspaces(caller.owner.organization, filter.state, before, limit, seen_by)
         .await
         .map_err(store_problem)?;
     let full = rows.len() == limit as usize;
@@ -249,9 +265,14 @@ pub async fn list_workspaces(
     Ok(WorkspacePage { items: rows.into_iter().map(workspace).collect(), next_cursor })
 }
 
-async fn row(app: &App, caller: &Caller, id: WorkspaceId) -> Result<WorkspaceRow, Problem> {
+async fn row(
+    app: &App,
+    caller: &Caller,
+    id: WorkspaceId,
+    wish: Wish,
+) -> Result<WorkspaceRow, Problem> {
     let row = app.store.workspace(id).await.map_err(store_problem)?;
-    own(caller, row.owner, "workspace", id)?;
+    access::check(app, caller, &row, wish).await?;
     Ok(row)
 }
 
@@ -264,7 +285,7 @@ pub async fn find_workspace(
     caller: &Caller,
     id: WorkspaceId,
 ) -> Result<Workspace, Problem> {
-    Ok(workspace(row(app, caller, id).await?))
+    Ok(workspace(row(app, caller, id, Wish::Look).await?))
 }
 
 /// Removes a workspace with its files. Logs of its sessions and results of its attempts stay.
@@ -272,7 +293,7 @@ pub async fn find_workspace(
 /// # Errors
 /// When there is none, or the machine refuses.
 pub async fn delete_workspace(app: &App, caller: &Caller, id: WorkspaceId) -> Result<(), Problem> {
-    let row = row(app, caller, id).await?;
+    let row = row(app, caller, id, Wish::Manage).await?;
     if row.state == WorkspaceState::Deleted {
         return Ok(());
     }
@@ -288,6 +309,35 @@ pub async fn delete_workspace(app: &App, caller: &Caller, id: WorkspaceId) -> Re
     app.hub.remove(id).await.map_err(hub_problem)
 }
 
+/// Changes what a workspace is called, and who may see it, with its sessions.
+///
+/// # Errors
+/// When there is none, or it is not the caller's to decide about.
+pub async fn change_workspace(
+    app: &App,
+    caller: &Caller,
+    id: WorkspaceId,
+    change: WorkspaceChange,
+) -> Result<Workspace, Problem> {
+    row(app, caller, id, Wish::Manage).await?;
+    check_name(change.name.as_deref())?;
+    app.store
+        .write(move |tx| {
+            Box::pin(async move {
+                if let Some(visibility) = change.visibility {
+                    tx.set_visibility(ThingId::Workspace(id), visibility).await?;
+                }
+                match change.name {
+                    Some(name) => tx.name_workspace(id, &name).await,
+                    None => Ok(()),
+                }
+            })
+        })
+        .await
+        .map_err(store_problem)?;
+    find_workspace(app, caller, id).await
+}
+
 /// Starts a workspace that sleeps.
 ///
 /// # Errors
@@ -297,7 +347,7 @@ pub async fn start_workspace(
     caller: &Caller,
     id: WorkspaceId,
 ) -> Result<Workspace, Problem> {
-    row(app, caller, id).await?;
+    row(app, caller, id, Wish::Act).await?;
     app.hub.wake(id).await.map_err(hub_problem)?;
     find_workspace(app, caller, id).await
 }
@@ -311,7 +361,7 @@ pub async fn stop_workspace(
     caller: &Caller,
     id: WorkspaceId,
 ) -> Result<Workspace, Problem> {
-    row(app, caller, id).await?;
+    row(app, caller, id, Wish::Act).await?;
     app.hub.kill(id).await.map_err(hub_problem)?;
     find_workspace(app, caller, id).await
 }

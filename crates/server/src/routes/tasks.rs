@@ -2,8 +2,8 @@
 
 use axum::{extract::State, response::Response};
 use boatyard_api::task::{
-    AttemptChoice, AttemptDiffQuery, AttemptList, Diff, NewTask, Task, TaskFilter, TaskPage,
-    TaskResult,
+    AttemptChoice, AttemptDiffQuery, AttemptList, Diff, NewTask, Task, TaskChange, TaskFilter,
+    TaskPage, TaskResult,
 };
 use boatyard_model::TaskId;
 
@@ -17,7 +17,7 @@ use crate::{app::App, auth::Caller, operations::tasks};
 pub(super) fn router() -> Routes {
     Routes::new()
         .routes(routes!(create_task, list_tasks))
-        .routes(routes!(find_task))
+        .routes(routes!(find_task, change_task))
         .routes(routes!(cancel_task))
         .routes(routes!(find_task_result))
         .routes(routes!(list_attempts))
@@ -64,6 +64,19 @@ async fn find_task(
     Path(id): Path<TaskId>,
 ) -> Answer<Json<Task>> {
     Ok(Json(tasks::find_task(&app, &caller, id).await?))
+}
+
+/// Changes who may see a task, with its workspaces and sessions.
+#[utoipa::path(patch, path = "/api/tasks/{id}", tag = "tasks", params(("id" = TaskId, Path)),
+    request_body = TaskChange,
+    responses((status = 200, description = "The task.", body = Task)))]
+async fn change_task(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<TaskId>,
+    extract::Json(change): extract::Json<TaskChange>,
+) -> Answer<Json<Task>> {
+    Ok(Json(tasks::change_task(&app, &caller, id, change).await?))
 }
 
 /// Ends every attempt at a task; the work so far is kept.

@@ -8,7 +8,7 @@ use boatyard_api::{
     task::Diff,
     workspace::{
         CommitList, ExecOutput, ExecRequest, ExecResult, ForkRequest, NewWorkspace, Snapshot,
-        Workspace, WorkspaceDiffQuery, WorkspaceFilter, WorkspaceLogQuery, WorkspacePage,
+        Workspace, WorkspaceChange, WorkspaceDiffQuery, WorkspaceFilter, WorkspaceLogQuery, WorkspacePage,
     },
 };
 use boatyard_model::WorkspaceId;
@@ -24,7 +24,7 @@ use crate::{app::App, auth::Caller, operations::workspaces, sse};
 pub(super) fn router() -> Routes {
     Routes::new()
         .routes(routes!(create_workspace, list_workspaces))
-        .routes(routes!(find_workspace, delete_workspace))
+        .routes(routes!(find_workspace, change_workspace, delete_workspace))
         .routes(routes!(start_workspace))
         .routes(routes!(stop_workspace))
         .routes(routes!(fork_workspace))
@@ -69,6 +69,19 @@ async fn find_workspace(
     Path(id): Path<WorkspaceId>,
 ) -> Answer<Json<Workspace>> {
     Ok(Json(workspaces::find_workspace(&app, &caller, id).await?))
+}
+
+/// Changes what a workspace is called, and who may see it, with its sessions.
+#[utoipa::path(patch, path = "/api/workspaces/{id}", tag = "workspaces",
+    params(("id" = WorkspaceId, Path)), request_body = WorkspaceChange,
+    responses((status = 200, description = "The workspace.", body = Workspace)))]
+async fn change_workspace(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<WorkspaceId>,
+    extract::Json(change): extract::Json<WorkspaceChange>,
+) -> Answer<Json<Workspace>> {
+    Ok(Json(workspaces::change_workspace(&app, &caller, id, change).await?))
 }
 
 /// Deletes a workspace with its files; its sessions end, their logs stay.

@@ -106,6 +106,60 @@ async fn the_log_is_read_in_pages_filtered_and_added_up() {
 }
 
 #[tokio::test]
+async fn a_long_log_is_read_in_pages_that_find_the_few_that_are_wanted() {
+    const ROWS: i64 = 100_000;
+    const EVERY: i64 = 997;
+    let World { store, .. } = &world().await;
+    let (crowd, few) = (WorkspaceId::new(), WorkspaceId::new());
+    let row = |n: i64| {
+        let is_rare = n % EVERY == 0;
+        RequestRow {
+            verdict: if is_rare { RequestVerdict::Denied } else { RequestVerdict::Allowed },
+            ..request(
+                if is_rare { few } else { crowd },
+                n,
+                if is_rare { "rare.example" } else { "usual.example" },
+            )
+        }
+    };
+    for first in (0..ROWS).step_by(10_000) {
+        log(store, (first..first + 10_000).map(row).collect()).await;
+    }
+    let rare: Vec<i64> = (0..ROWS).filter(|n| n % EVERY == 0).rev().collect();
+    let none = RequestFilter::default;
+    for filter in [
+        RequestFilter { workspace: Some(few), ..none() },
+        RequestFilter { host: Some("rare.example".into()), ..none() },
+        RequestFilter { host: Some("*.example".into()), workspace: Some(few), ..none() },
+        RequestFilter { verdict: Some(RequestVerdict::Denied), ..none() },
+    ] {
+        let (mut times, mut page) = (Vec::new(), RequestPage::NEWEST);
+        loop {
+            let rows = store.list_requests(BUILT_IN_ORGANIZATION, &filter, page, 40).await.unwrap();
+            let Some(last) = rows.last() else { break };
+            page = RequestPage::Before(last.number);
+            times.extend(rows.iter().map(|row| row.time.0));
+        }
+        assert_eq!(times, rare, "{filter:?}");
+    }
+    // From the middle, both ways; and added up.
+    let newest = store.list_requests(BUILT_IN_ORGANIZATION, &none(), RequestPage::NEWEST, 1).await;
+    let middle = newest.unwrap()[0].number - 50_000;
+    for (page, expected) in
+        [(RequestPage::Before(middle), [49_998, 49_997]), (RequestPage::After(middle), [50_000, 50_001])]
+    {
+        let rows = store.list_requests(BUILT_IN_ORGANIZATION, &none(), page, 2).await.unwrap();
+        assert_eq!([rows[0].time.0, rows[1].time.0], expected);
+    }
+    let top = store.top_requests(BUILT_IN_ORGANIZATION, &none(), RequestGroup::Host, 10).await;
+    let counts: Vec<(String, u64)> =
+        top.unwrap().into_iter().map(|sum| (sum.key, sum.count)).collect();
+    let few = rare.len() as u64;
+    let expected = [("usual.example", ROWS as u64 - few), ("rare.example", few)];
+    assert_eq!(counts, expected.map(|(host, count)| (host.to_owned(), count)));
+}
+
+#[tokio::test]
 async fn the_log_keeps_so_many_rows_and_days() {
     let World { store, .. } = &world().await;
     let workspace = WorkspaceId::new();

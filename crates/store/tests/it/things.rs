@@ -64,7 +64,7 @@ async fn a_workspace_follows_its_states_and_idles() {
     to(WorkspaceState::Asleep).await.unwrap();
     assert!(matches!(to(WorkspaceState::Creating).await, Err(Error::IllegalState { .. })));
     to(WorkspaceState::Deleted).await.unwrap();
-    let list = store.list_workspaces(BUILT_IN_ORGANIZATION, None, None, 10).await.unwrap();
+    let list = store.list_workspaces(BUILT_IN_ORGANIZATION, None, None, 10, None).await.unwrap();
     assert!(list.is_empty());
     assert_eq!(store.count_workspaces().await.unwrap(), [(WorkspaceState::Deleted, 1)]);
 }
@@ -189,12 +189,7 @@ async fn a_blob_stays_while_somebody_holds_on_to_it() {
 async fn a_key_works_until_it_is_revoked() {
     let world = world().await;
     let store = &world.store;
-    let new = NewKey {
-        owner: Owner::BUILT_IN,
-        name: "first".into(),
-        prefix: "by_ab".into(),
-        hash: "hash".into(),
-    };
+    let new = NewKey::local(Owner::BUILT_IN, "first".into(), "by_ab".into(), "hash".into());
     let id = store.write(move |tx| Box::pin(tx.create_key(new))).await.unwrap();
     let row = store.find_key(id).await.unwrap().unwrap();
     assert!(row.use_is_news(store.now()));

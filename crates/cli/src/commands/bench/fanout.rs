@@ -95,6 +95,7 @@ pub(super) async fn fanout(server: &Server, effort: Effort) -> Result<Vec<Measur
         settings: None,
         cwd: None,
         key: None,
+        visibility: None,
     };
     let session = server.client.create_session(&order, None).await?.id;
     // Once, so that what is made at the first time is there.

@@ -13,16 +13,19 @@
 use std::collections::BTreeMap;
 
 use boatyard_api::Problem;
-use boatyard_model::{AgentSettings, Autonomy, RepositoryId, agent::McpServer, name::AgentName};
+use boatyard_model::{
+    AgentSettings, Autonomy, RepositoryId, Wish, agent::McpServer, name::AgentName,
+};
 use boatyard_store::SessionRow;
 
 use super::{check_autonomy, check_chosen, known};
 use crate::{
+    access::things,
     app::App,
     auth::Caller,
     hub::HubError,
     jobs::{attempt::OrderOptions, environments},
-    operations::{own, store_problem},
+    operations::store_problem,
 };
 
 /// What holds for a session's agent, all layers together. What is absent is as the catalogue's entry
@@ -149,7 +152,7 @@ async fn theirs(
 ) -> Result<(), Problem> {
     let Some(id) = repository else { return Ok(()) };
     let row = app.store.repository(id).await.map_err(store_problem)?;
-    own(caller, row.owner, "repository", id)
+    things::repository(app, caller, &row, Wish::Look).await
 }
 
 /// What was chosen for a task or a session: `model` and `autonomy` go before those in `settings`.

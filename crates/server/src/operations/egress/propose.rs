@@ -14,7 +14,7 @@ use boatyard_egress::{
         text,
     },
 };
-use boatyard_model::{RuleScope, RuleSpec};
+use boatyard_model::{RuleScope, RuleSpec, Wish};
 use boatyard_store::{RulePlace, WantedRow};
 use http::Method;
 
@@ -35,7 +35,7 @@ pub async fn propose_egress(
     place: RulePlace,
     refused: bool,
 ) -> Result<EgressProposal, Problem> {
-    let places = places(app, caller, place).await?;
+    let places = places(app, caller, place, Wish::Look).await?;
     let organization = caller.owner.organization;
     let policies = app.hub.policies();
     let rules = policies.rules_for(organization, places).await.map_err(store_problem)?;

@@ -48,7 +48,7 @@ pub async fn test_egress(
     test: EgressTest,
 ) -> Result<EgressOutcome, Problem> {
     let tried = read(&test)?;
-    let places = places(app, caller, place).await?;
+    let places = places(app, caller, place, boatyard_model::Wish::Look).await?;
     let organization = caller.owner.organization;
     let policies = app.hub.policies();
     let policy = match place {

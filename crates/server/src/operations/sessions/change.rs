@@ -5,8 +5,8 @@ use boatyard_api::{
     session::{Session, SessionChange},
 };
 use boatyard_link::message::{FailureCode, Request};
-use boatyard_model::{AgentSettings, SessionId, SessionState, WorkspaceState, agent::Choice};
-use boatyard_store::{SessionRow, SessionUpdate};
+use boatyard_model::{AgentSettings, SessionId, SessionState, Wish, WorkspaceState, agent::Choice};
+use boatyard_store::{SessionRow, SessionUpdate, ThingId};
 
 use super::{find_session, row};
 use crate::{
@@ -29,7 +29,17 @@ pub async fn change_session(
     id: SessionId,
     change: SessionChange,
 ) -> Result<Session, Problem> {
-    let session = row(app, caller, id).await?;
+    let wish = if change.visibility.is_some() { Wish::Manage } else { Wish::Act };
+    let session = row(app, caller, id, wish).await?;
+    if let Some(visibility) = change.visibility {
+        app.store
+            .write(move |tx| Box::pin(tx.set_visibility(ThingId::Session(id), visibility)))
+            .await
+            .map_err(store_problem)?;
+        if change == (SessionChange { visibility: change.visibility, ..SessionChange::default() }) {
+            return find_session(app, caller, id).await;
+        }
+    }
     if session.state == SessionState::Ended {
         return Err(Problem::conflict(format!("session {id} is over")));
     }

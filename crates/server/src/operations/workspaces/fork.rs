@@ -19,7 +19,7 @@ use boatyard_api::{
     workspace::{ForkRequest, Snapshot, Workspace},
 };
 use boatyard_link::message::GitRequest;
-use boatyard_model::{LayerId, WorkspaceId, WorkspaceKind, WorkspaceState, name::CommitId};
+use boatyard_model::{LayerId, Wish, WorkspaceId, WorkspaceKind, WorkspaceState, name::CommitId};
 use boatyard_runtime::{Error as RuntimeError, SnapshotKind};
 use boatyard_store::{
     Begins, LayerKind, LayerRow, NewLayer, Store, Tx, WorkspaceRow, WorkspaceUpdate,
@@ -168,7 +168,7 @@ pub async fn snapshot_workspace(
     caller: &Caller,
     id: WorkspaceId,
 ) -> Result<Snapshot, Problem> {
-    row(app, caller, id).await?;
+    row(app, caller, id, Wish::Act).await?;
     let began = Instant::now();
     let layer = whole(app, {
         let app = app.clone();
@@ -206,7 +206,7 @@ pub async fn fork_workspace(
 ) -> Result<Workspace, Problem> {
     let route = format!("POST /api/workspaces/{id}/fork");
     let key = idempotency(&route, key, &request)?;
-    let source = row(app, caller, id).await?;
+    let source = row(app, caller, id, Wish::Act).await?;
     check_name(request.name.as_deref())?;
     if let Some(before) = made_before(app, caller, key.as_ref()).await? {
         return find_workspace(app, caller, before).await;
@@ -292,7 +292,7 @@ async fn checkpoint(
     source: &WorkspaceRow,
     at: &boatyard_api::workspace::ForkPoint,
 ) -> Result<CommitId, Problem> {
-    let session = sessions::row(app, caller, at.session).await?;
+    let session = sessions::row(app, caller, at.session, Wish::Look).await?;
     if session.workspace != source.id {
         return Err(Problem::invalid("at.session", "this session is not of this workspace"));
     }

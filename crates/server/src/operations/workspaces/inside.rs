@@ -11,7 +11,7 @@ use boatyard_api::{
     },
 };
 use boatyard_link::message::{self, GitReply, GitRequest};
-use boatyard_model::{Timestamp, WorkspaceId, name::CommitId};
+use boatyard_model::{Timestamp, Wish, WorkspaceId, name::CommitId};
 use boatyard_store::WorkspaceRow;
 use bytes::Bytes;
 use futures_util::Stream;
@@ -32,8 +32,13 @@ const PATCH_MAX: u64 = 8 << 20;
 /// The most arguments and variables of a command.
 const WORDS_MAX: usize = 4096;
 
-async fn awake(app: &App, caller: &Caller, id: WorkspaceId) -> Result<Arc<Attached>, Problem> {
-    row(app, caller, id).await?;
+async fn awake(
+    app: &App,
+    caller: &Caller,
+    id: WorkspaceId,
+    wish: Wish,
+) -> Result<Arc<Attached>, Problem> {
+    row(app, caller, id, wish).await?;
     let attached = app.hub.wake(id).await.map_err(hub_problem)?;
     Ok(attached)
 }
@@ -83,7 +88,7 @@ pub async fn exec_in_workspace(
     id: WorkspaceId,
     request: ExecRequest,
 ) -> Result<ExecResult, Problem> {
-    let row = row(app, caller, id).await?;
+    let row = row(app, caller, id, Wish::Act).await?;
     let (mut request, stdin) = command(row.folder.as_deref(), request)?;
     let given = std::mem::take(&mut request.environment);
     request.environment = app.connections.variables(row.owner.organization, id);
@@ -113,7 +118,7 @@ pub async fn exec_streaming(
     id: WorkspaceId,
     request: ExecRequest,
 ) -> Result<ExecStream, Problem> {
-    let row = row(app, caller, id).await?;
+    let row = row(app, caller, id, Wish::Act).await?;
     let (mut request, stdin) = command(row.folder.as_deref(), request)?;
     let given = std::mem::take(&mut request.environment);
     request.environment = app.connections.variables(row.owner.organization, id);
@@ -168,7 +173,7 @@ pub async fn list_files(
     id: WorkspaceId,
     path: String,
 ) -> Result<FileListing, Problem> {
-    let attached = awake(app, caller, id).await?;
+    let attached = awake(app, caller, id, Wish::Look).await?;
     let (entries, cut) = attached.list_folder(path).await.map_err(file_problem)?;
     let entries = entries
         .into_iter()
@@ -196,7 +201,7 @@ pub async fn read_file(
     id: WorkspaceId,
     path: String,
 ) -> Result<Bytes, Problem> {
-    let attached = awake(app, caller, id).await?;
+    let attached = awake(app, caller, id, Wish::Look).await?;
     attached.read_file(path, FILE_MAX).await.map_err(file_problem)
 }
 
@@ -211,7 +216,7 @@ pub async fn write_file(
     query: WriteFileQuery,
     bytes: Bytes,
 ) -> Result<WrittenFile, Problem> {
-    let attached = awake(app, caller, id).await?;
+    let attached = awake(app, caller, id, Wish::Act).await?;
     let path = query.path.clone();
     let bytes =
         attached.write_file(query.path, query.executable, bytes).await.map_err(file_problem)?;
@@ -232,7 +237,7 @@ pub async fn read_workspace_diff(
     id: WorkspaceId,
     query: WorkspaceDiffQuery,
 ) -> Result<Diff, Problem> {
-    let row = row(app, caller, id).await?;
+    let row = row(app, caller, id, Wish::Look).await?;
     let folder = folder(&row)?;
     let base = match query.base {
         Some(base) => base.to_string(),
@@ -264,7 +269,7 @@ pub async fn read_workspace_log(
     id: WorkspaceId,
     limit: u32,
 ) -> Result<CommitList, Problem> {
-    let row = row(app, caller, id).await?;
+    let row = row(app, caller, id, Wish::Look).await?;
     let folder = folder(&row)?;
     let attached = app.hub.wake(id).await.map_err(hub_problem)?;
     let format = "--format=%H%x00%P%x00%an%x00%ae%x00%ct%x00%s%x00%x1e";
