@@ -39,6 +39,17 @@ text_enum! {
         Open = "open",
     }
 
+    /// What somebody may do in one repository and with what is worked on in it. It only ever
+    /// narrows the role in the organization; admins and owners are not narrowed.
+    RepositoryRole {
+        /// Nothing: for whom this holds, the repository does not exist.
+        None = "none",
+        /// Looks.
+        Viewer = "viewer",
+        /// As in the organization.
+        Member = "member",
+    }
+
     /// What somebody wants with a thing.
     Wish {
         /// To see it.
@@ -137,6 +148,17 @@ impl Role {
     }
 }
 
+impl RepositoryRole {
+    /// What is left of a role in the organization; nothing where the repository does not exist.
+    pub const fn narrow(self, role: Role) -> Option<Role> {
+        match (role, self) {
+            (Role::Admin | Role::Owner, _) | (_, Self::Member) => Some(role),
+            (_, Self::Viewer) => Some(Role::Viewer),
+            (_, Self::None) => None,
+        }
+    }
+}
+
 impl PartialOrd for Role {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
@@ -178,6 +200,12 @@ impl Scopes {
         self.0 & other.0 == other.0
     }
 
+    /// Those that are also among another's.
+    #[must_use]
+    pub const fn shared_with(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Whether there are none.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -186,6 +214,12 @@ impl Scopes {
     /// Each, in the order of [`Scope::ALL`].
     pub fn each(self) -> impl Iterator<Item = Scope> {
         Scope::ALL.iter().copied().filter(move |scope| self.has(*scope))
+    }
+}
+
+impl From<Scope> for Scopes {
+    fn from(scope: Scope) -> Self {
+        Self::NONE.with(scope)
     }
 }
 
@@ -278,12 +312,26 @@ mod tests {
     }
 
     #[test]
+    fn a_role_in_a_repository_only_narrows() {
+        let left = |role, by: RepositoryRole| by.narrow(role);
+        for role in [Role::Admin, Role::Owner] {
+            assert_eq!(left(role, RepositoryRole::None), Some(role), "{role} is not narrowed");
+        }
+        assert_eq!(left(Role::Member, RepositoryRole::None), None);
+        assert_eq!(left(Role::Member, RepositoryRole::Viewer), Some(Role::Viewer));
+        assert_eq!(left(Role::Member, RepositoryRole::Member), Some(Role::Member));
+        assert_eq!(left(Role::Viewer, RepositoryRole::Member), Some(Role::Viewer), "nor widened");
+    }
+
+    #[test]
     fn scopes_are_a_set_with_one_text() {
         let two: Scopes = [Scope::TasksRead, Scope::Approve].into_iter().collect();
         assert_eq!(two.to_string(), "tasks_read approve");
         assert_eq!("approve,tasks_read".parse(), Ok(two));
         assert!(two.has(Scope::Approve) && !two.has(Scope::TasksWrite));
         assert!(Scopes::ALL.cover(two) && two.cover(two) && !two.cover(Scopes::ALL));
+        assert_eq!(two.shared_with(Scope::Approve.into()), Scope::Approve.into());
+        assert_eq!(Scopes::ALL.shared_with(two), two);
         assert_eq!("all".parse(), Ok(Scopes::ALL));
         assert_eq!("".parse(), Ok(Scopes::NONE));
         assert!("tasks_read loud".parse::<Scopes>().is_err());

@@ -155,9 +155,8 @@ impl Tx {
         let count = "SELECT COUNT(*), COALESCE(SUM(CASE WHEN address = $2 THEN 1 ELSE 0 END), 0)
              FROM device_code WHERE state = 'pending' AND expires > $1";
         let waiting = find!(self, (i64, i64), count, now, new.address)?;
-        let (all, here) = waiting.map_or((0, 0), |(all, here)| {
-            (all.unsigned_abs(), here.unsigned_abs())
-        });
+        let (all, here) =
+            waiting.map_or((0, 0), |(all, here)| (all.unsigned_abs(), here.unsigned_abs()));
         if all >= PENDING_MAX || here >= PENDING_OF_ADDRESS_MAX {
             return Ok(Issued::TooMany);
         }
@@ -190,7 +189,8 @@ impl Tx {
         decision: Decision,
     ) -> Result<()> {
         let now = self.now();
-        let sql = format!("SELECT {} FROM device_code WHERE user_hash = $1", DeviceCodeRow::COLUMNS);
+        let sql =
+            format!("SELECT {} FROM device_code WHERE user_hash = $1", DeviceCodeRow::COLUMNS);
         let row = find!(self, DeviceCodeRow, sql, user_hash)?;
         let row = row.filter(|row| row.expires > now);
         // The code itself is nobody's business in a log.
@@ -246,7 +246,8 @@ impl Tx {
         }
         let sql = "SELECT organization, owner FROM device_code WHERE hash = $1
              AND organization IS NOT NULL AND owner IS NOT NULL";
-        let owner = find!(self, (boatyard_model::OrganizationId, boatyard_model::MemberId), sql, hash)?;
+        let owner =
+            find!(self, (boatyard_model::OrganizationId, boatyard_model::MemberId), sql, hash)?;
         let Some((organization, member)) = owner else { return Ok(Polled::Unknown) };
         let owner = Owner { organization, member };
         let (prefix, key_hash) = secret;
@@ -260,7 +261,12 @@ impl Tx {
             expires: row.key_expires,
         };
         let id = self.create_key(new).await?;
-        exec!(self, "UPDATE device_code SET state = 'used', polled = $2 WHERE hash = $1", hash, now)?;
+        exec!(
+            self,
+            "UPDATE device_code SET state = 'used', polled = $2 WHERE hash = $1",
+            hash,
+            now
+        )?;
         Ok(Polled::Key { id, owner, scopes: row.scopes, expires: row.key_expires })
     }
 

@@ -151,7 +151,7 @@ impl Machine {
         let store = Store::open(Options::new(data.path().join("boatyard.db"))).await.unwrap();
         let (secret, hash) = boatyard_server::auth::new_key();
         let (name, prefix) = ("test".to_owned(), secret[..8].to_owned());
-        let new = NewKey { owner: Owner::BUILT_IN, name, prefix, hash };
+        let new = NewKey::local(Owner::BUILT_IN, name, prefix, hash);
         let work = store.write(|tx| Box::pin(async move { tx.create_key(new).await }));
         let key = work.await.unwrap();
         let capabilities = Capabilities { isolation: Isolation::Rootless, checks: Vec::new() };

@@ -9,6 +9,20 @@ ALTER TABLE api_key ADD COLUMN last_address TEXT;
 
 CREATE INDEX api_key_by_owner ON api_key (organization, owner, id);
 
+-- Keys with what is known of their members. The server's own account may always do everything.
+CREATE VIEW api_key_seen AS
+    SELECT api_key.organization AS organization, api_key.owner AS owner, api_key.id AS id,
+        api_key.kind AS kind, api_key.name AS name, api_key.scopes AS scopes,
+        api_key.prefix AS prefix, api_key.created AS created, api_key.last_used AS last_used,
+        api_key.last_address AS last_address, api_key.expires AS expires,
+        api_key.revoked AS revoked, COALESCE(person.name, member.name) AS member_name,
+        CASE WHEN api_key.kind IN ('local', 'bootstrap') THEN 'owner'
+            WHEN member.removed IS NULL AND person.disabled IS NULL THEN member.role
+            END AS role
+    FROM api_key
+        JOIN member ON member.id = api_key.owner
+        LEFT JOIN person ON person.id = member.person;
+
 -- Calls of one key to one address with one outcome, within a moment, are one row.
 CREATE TABLE api_key_call (
     number {{serial}},
