@@ -176,6 +176,21 @@ impl Tx {
         if touched == 0 { Err(Error::not_found("device", id)) } else { Ok(()) }
     }
 
+    /// Signs a browser out, whosever it is, because something takes its place.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    pub async fn end_device(&mut self, id: DeviceId) -> Result<()> {
+        exec!(
+            self,
+            "UPDATE device SET revoked = COALESCE(revoked, $2) WHERE id = $1",
+            id,
+            self.now(),
+        )?;
+        self.rights_changed();
+        Ok(())
+    }
+
     /// Signs all browsers of a person out but `keep`: how many.
     ///
     /// # Errors

@@ -97,7 +97,7 @@ pub use keys::{KeyCallRow, KeyRow, NewKey, SeenKeyRow};
 pub use layers::{LayerKind, LayerRow, LayerState, NewLayer};
 pub use members::{MemberRow, Moved, Which};
 pub use organizations::{
-    MembershipRow, ORGANIZATIONS_MAX, OrganizationRow, REPOSITORY_ROLES_MAX, RepositoryRoleRow,
+    ORGANIZATIONS_MAX, OrganizationRow, REPOSITORY_ROLES_MAX, RepositoryRoleRow,
 };
 pub use owner::{BUILT_IN_MEMBER, BUILT_IN_ORGANIZATION, Owner};
 pub use people::{

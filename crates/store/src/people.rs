@@ -73,8 +73,8 @@ record! {
     pub struct StandingRow [owned] {
         /// What it may do there.
         pub role: Role,
-        /// Who.
-        pub person: PersonId,
+        /// Who; none for a key of the organization's own.
+        pub person: Option<PersonId>,
         /// As shown to people.
         pub name: String,
         /// In small letters.
@@ -246,7 +246,7 @@ impl Tx {
             self,
             "INSERT INTO member (id, organization, person, name, role, created)
              VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (person, organization)
+             ON CONFLICT (organization, person) WHERE person IS NOT NULL
                 DO UPDATE SET role = excluded.role, removed = NULL, name = excluded.name",
             MemberId::new(),
             organization,

@@ -21,25 +21,6 @@ CREATE TABLE person (
 INSERT INTO person (id, name, operator, created)
     VALUES ('psn_00000000000000000000000001', 'Owner', 1, 0);
 
--- A member is a person in one organization. One that was removed stays, because work is its own.
-ALTER TABLE member ADD COLUMN person TEXT REFERENCES person (id);
-ALTER TABLE member ADD COLUMN role TEXT NOT NULL DEFAULT 'owner'
-    CHECK (role IN ('viewer', 'member', 'admin', 'owner'));
-ALTER TABLE member ADD COLUMN removed BIGINT;
-UPDATE member SET person = 'psn_00000000000000000000000001';
-CREATE UNIQUE INDEX member_person ON member (person, organization);
-CREATE INDEX member_listed ON member (organization, id);
-
--- Who may do what now: a row for each member who is not removed, of a person who is not disabled.
-CREATE VIEW standing AS
-    SELECT member.organization AS organization, member.id AS owner, member.role AS role,
-        member.person AS person, person.name AS name, person.email AS email,
-        person.operator AS operator, organization.name AS organization_name
-    FROM member
-        JOIN person ON person.id = member.person
-        JOIN organization ON organization.id = member.organization
-    WHERE member.removed IS NULL AND person.disabled IS NULL;
-
 -- A browser in which a person is signed in, by the hash of what its cookie holds.
 CREATE TABLE device (
     id TEXT PRIMARY KEY,

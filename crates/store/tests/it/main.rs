@@ -5,6 +5,7 @@ mod database;
 mod jobs;
 mod killed;
 mod log;
+mod organizations;
 mod quotas;
 mod requests;
 mod sessions;
