@@ -52,7 +52,7 @@ use tokio::{
 pub use self::{
     call::{Call, Calls, End, InsteadOf},
     credential::{Auth, FileSource, Managed, Source},
-    payer::{Admission, Asked, Later, Open, Purse, Stopped},
+    payer::{Admission, Asked, Later, Lender, Nobody, Open, Own, Purse, Stopped},
     prices::{Price, Prices},
     provider::{Api, Builtin, Credential, Fallback, Provider},
     secret::{KeyFileError, Readers, Secret},
@@ -89,6 +89,8 @@ pub struct Settings {
     pub drain_within: Duration,
     /// Who decides whether a request may go, and counts what it used.
     pub purse: Arc<dyn Purse>,
+    /// Who has people's own credentials.
+    pub lender: Arc<dyn Lender>,
     /// After how long a request that is held back gets signs of life, where its protocol has them.
     pub ping_after: Duration,
     /// What serves `/git/…`; nothing does, if none.
@@ -109,6 +111,7 @@ impl Default for Settings {
             idle_after: Duration::from_secs(300),
             drain_within: Duration::from_secs(5),
             purse: Arc::new(Open),
+            lender: Arc::new(Nobody),
             // Below the shortest time that clients wait for a byte.
             ping_after: Duration::from_secs(15),
             git: None,

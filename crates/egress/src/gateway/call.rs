@@ -50,6 +50,8 @@ pub struct Call {
     pub usage: Option<Usage>,
     /// What that cost, in millionths of a US dollar; none where no price is known.
     pub micros: Option<u64>,
+    /// The connection by which a person paid; none where the provider's own credential went.
+    pub paid_by: Option<Arc<str>>,
     /// The provider refused what Boatyard asked it with.
     pub is_unauthorized: bool,
     /// It was asked for from another provider or model, which this one took the place of.
@@ -145,6 +147,7 @@ impl Pending {
             model: None,
             usage: None,
             micros: None,
+            paid_by: None,
             is_unauthorized: false,
             instead_of: None,
             next: None,
@@ -202,6 +205,17 @@ impl Pending {
     pub(super) fn held(&mut self, held: Duration) {
         if let Some(call) = &mut self.call {
             call.held = held;
+        }
+    }
+
+    pub(super) fn is_paid_by_a_person(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| call.paid_by.is_some())
+    }
+
+    /// It goes with a person's own credential of this name, or with the provider's.
+    pub(super) fn paid_by(&mut self, name: Option<&Arc<str>>) {
+        if let Some(call) = &mut self.call {
+            call.paid_by = name.map(Arc::clone);
         }
     }
 

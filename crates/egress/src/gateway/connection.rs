@@ -30,7 +30,7 @@ use super::{
     call::{End, Pending},
     fault::Fault,
     held,
-    payer::{Admission, Asked, Later, Stopped},
+    payer::{Admission, Asked, Later, Own, Stopped},
     provider::{Api, Provider},
     rewrite,
     upstream::Upstream,
@@ -172,7 +172,13 @@ impl Connection {
         call.of(provider.as_ref(), rest, session);
         // Where nobody knows whom it was meant for, this is the shape that most understand.
         let api = provider.as_ref().map_or(Api::Anthropic, |provider| provider.api());
-        let (provider, permit) = match self.admit(provider.as_ref(), &request) {
+        let own = match &provider {
+            Some(provider) => {
+                parts.settings.lender.lend(*workspace, session, provider.name()).await
+            }
+            None => None,
+        };
+        let (provider, permit) = match self.admit(provider.as_ref(), own.as_ref(), &request) {
             Ok((provider, permit)) => (Arc::clone(provider), permit),
             Err(fault) => return refuse(call, &fault, api),
         };
@@ -180,9 +186,10 @@ impl Connection {
             workspace: *workspace,
             session,
             provider: provider.name().to_owned(),
-            is_free: provider.is_free(),
+            is_free: provider.is_free() || own.is_some(),
         };
-        let work = Work::new(Arc::clone(self), provider, request, call, permit);
+        call.paid_by(own.as_ref().map(|own| &own.name));
+        let work = Work::new(Arc::clone(self), (provider, session), request, call, permit);
         match parts.settings.purse.admit(&asked) {
             Admission::Go => work.run().await,
             Admission::Wait(wait) => self.hold(work, wait).await,
@@ -222,6 +229,7 @@ impl Connection {
     fn admit<'a>(
         &self,
         provider: Option<&'a Arc<Provider>>,
+        own: Option<&Own>,
         request: &Request<Incoming>,
     ) -> Result<(&'a Arc<Provider>, OwnedSemaphorePermit), Fault> {
         let parts = &self.place.parts;
@@ -242,7 +250,7 @@ impl Connection {
         if is_websocket(request.headers()) {
             return Err(Fault::Websocket { provider: name() });
         }
-        if !provider.is_ready() {
+        if own.is_none() && !provider.is_ready() {
             return Err(Fault::NoKey { provider: name(), remedy: provider.remedy() });
         }
         if request.body().size_hint().lower() > settings.max_body {

@@ -52,6 +52,9 @@ pub enum Auth {
     },
     /// The key of a Google service account, a JSON document.
     Google,
+    /// As the material looks: one of the documents above, a token of a Claude subscription, or a
+    /// key.
+    Found,
 }
 
 impl Auth {
@@ -248,6 +251,12 @@ impl Managed {
             Auth::ChatGpt => tokens::chatgpt(&material, why, url, parts).await?,
             Auth::Aws { region } => Made::lasting(aws::grant(&material, region)?),
             Auth::Google => google::grant(&material, url, parts).await?,
+            Auth::Found => match tokens::look(&material) {
+                tokens::Look::Claude => tokens::claude(&material, why, url, parts).await?,
+                tokens::Look::ChatGpt => tokens::chatgpt(&material, why, url, parts).await?,
+                tokens::Look::Google => google::grant(&material, url, parts).await?,
+                tokens::Look::Key => Made::lasting(Grant::key(material.copy())),
+            },
         };
         making.material = Some(sum(&material));
         if let Some(renewed) = made.renewed.take() {
@@ -276,6 +285,9 @@ impl Auth {
         match self {
             Self::Claude | Self::ChatGpt => tokens::can_renew(material),
             Self::Google => true,
+            Self::Found => {
+                tokens::can_renew(material) || tokens::look(material) == tokens::Look::Google
+            }
             Self::Key | Self::Bearer | Self::Aws { .. } => false,
         }
     }

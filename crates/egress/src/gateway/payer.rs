@@ -4,11 +4,11 @@
 //! which only that workspace can use: what another one writes there is another's session, and a
 //! [`Purse`] takes it for none. What a purse holds back waits, and loses nothing.
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use boatyard_model::{SessionId, WorkspaceId};
 
-use super::Call;
+use super::{Call, credential::Managed};
 
 /// A future that can be kept.
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -22,7 +22,8 @@ pub struct Asked {
     pub session: Option<SessionId>,
     /// The provider's name.
     pub provider: String,
-    /// Nobody pays for this provider.
+    /// It costs whom the purse is nothing: nobody pays for this provider, or a person does, with a
+    /// credential of their own.
     pub is_free: bool,
 }
 
@@ -54,6 +55,37 @@ pub trait Purse: fmt::Debug + Send + Sync {
 
     /// A request is over. Not to be waited in: this is told while the answer ends.
     fn ended(&self, call: &Call);
+}
+
+/// A person's own credential for a provider of models.
+#[derive(Debug, Clone)]
+pub struct Own {
+    /// What people call it.
+    pub name: Arc<str>,
+    /// What requests go with.
+    pub credential: Arc<Managed>,
+}
+
+/// Who has people's own credentials, which go in the place of a provider's.
+pub trait Lender: fmt::Debug + Send + Sync {
+    /// The one that a request goes with: of whoever the workspace's session belongs to. None where
+    /// the provider's own is meant.
+    fn lend(
+        &self,
+        workspace: WorkspaceId,
+        session: Option<SessionId>,
+        provider: &str,
+    ) -> Later<Option<Own>>;
+}
+
+/// Nobody has one.
+#[derive(Debug, Clone, Copy)]
+pub struct Nobody;
+
+impl Lender for Nobody {
+    fn lend(&self, _: WorkspaceId, _: Option<SessionId>, _: &str) -> Later<Option<Own>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// Lets everything go and counts nothing.

@@ -11,6 +11,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use boatyard_model::SessionId;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request};
 use http_body_util::BodyExt as _;
@@ -21,10 +22,10 @@ use super::{
     body::{Answer, Inward, chain},
     call::Pending,
     connection::{Connection, Held, lock, refuse, until_quiet},
-    credential::Grant,
+    credential::{Grant, NoGrant},
     echo::Echo,
     fault::Fault,
-    payer::Stopped,
+    payer::{Own, Stopped},
     provider::{Api, Fallback, Provider},
     request::{Keep, Outward, Source},
     rewrite,
@@ -39,6 +40,7 @@ const OVERLOADED: u16 = 529;
 pub(super) struct Work {
     connection: Arc<Connection>,
     provider: Arc<Provider>,
+    session: Option<SessionId>,
     head: request::Parts,
     body: Arc<Source>,
     call: Pending,
@@ -55,19 +57,20 @@ struct Answered {
 impl Work {
     pub(super) fn new(
         connection: Arc<Connection>,
-        provider: Arc<Provider>,
+        (provider, session): (Arc<Provider>, Option<SessionId>),
         request: Request<Incoming>,
         mut call: Pending,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         let (head, body) = request.into_parts();
-        let again = provider.may_ask_again() || !provider.fallback().is_empty();
+        let own = call.is_paid_by_a_person();
+        let again = own || provider.may_ask_again() || !provider.fallback().is_empty();
         let keep = if again { Keep::Pieces } else { Keep::Nothing };
         let limit = connection.place.parts.settings.max_body;
         let body = Arc::new(Source::new(body, keep, limit, Arc::clone(&call.traffic)));
         let (_, rest) = rewrite::split(head.uri.path());
         call.asks_for(provider.api().model_in(rest).as_deref());
-        Self { connection, provider, head, body, call, permit }
+        Self { connection, provider, session, head, body, call, permit }
     }
 
     pub(super) fn api(&self) -> Api {
@@ -147,9 +150,10 @@ impl Work {
         for Fallback { provider, model } in first.fallback() {
             let Some(why) = overload(&tried) else { break };
             let next = self.connection.place.parts.providers.get(provider).map(Arc::clone);
-            let Some(next) = next.filter(|next| next.is_ready() && self.body.is_kept()) else {
+            let Some(next) = next.filter(|_| self.body.is_kept()) else { continue };
+            if !next.is_ready() && self.own(&next).await.is_none() {
                 continue;
-            };
+            }
             if let Some(model) = self.body.model.get() {
                 self.call.asks_for(Some(model));
             }
@@ -171,17 +175,33 @@ impl Work {
     ) -> Result<Answered, Fault> {
         let connection = Arc::clone(&self.connection);
         let parts = &connection.place.parts;
-        let grant = provider.grant(parts).await?;
+        let own = self.own(provider).await;
+        self.call.paid_by(own.as_ref().map(|own| &own.name));
+        let no_grant = |why: NoGrant, own: &Own| Fault::NoGrant {
+            provider: provider.name().to_owned(),
+            why: why.0,
+            remedy: own.credential.remedy(),
+        };
+        let grant = match &own {
+            Some(own) => own.credential.grant(parts).await.map_err(|why| no_grant(why, own))?,
+            None => provider.grant(parts).await?,
+        };
         let answered = self.send_with(provider, model, grant).await?;
         if !is_refused(provider.api(), &answered) {
             return Ok(answered);
         }
         let refused = answered.response.status().as_u16();
-        let another = provider.another(&answered.grant, parts).await?;
+        let another = match &own {
+            Some(own) => {
+                let another = own.credential.another(&answered.grant, parts).await;
+                another.map_err(|why| no_grant(why, own))?
+            }
+            None => provider.another(&answered.grant, parts).await?,
+        };
         let revoked = |status| Fault::Revoked {
             provider: provider.name().to_owned(),
             status,
-            remedy: provider.remedy(),
+            remedy: own.as_ref().map_or_else(|| provider.remedy(), |own| own.credential.remedy()),
         };
         let another = another.filter(|_| self.body.is_kept()).ok_or_else(|| revoked(refused))?;
         drop(answered);
@@ -190,6 +210,13 @@ impl Work {
             true => Err(revoked(answered.response.status().as_u16())),
             false => Ok(answered),
         }
+    }
+
+    /// The credential of the person whose session asks, if there is one for this provider.
+    async fn own(&self, provider: &Provider) -> Option<Own> {
+        let place = &self.connection.place;
+        let lender = &place.parts.settings.lender;
+        lender.lend(place.workspace, self.session, provider.name()).await
     }
 
     /// Sends it once, and waits for the head of the answer.

@@ -31,6 +31,31 @@ pub(super) fn can_renew(material: &Secret) -> bool {
     })
 }
 
+/// What material looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// A Claude subscription's.
+    Claude,
+    /// A ChatGPT subscription's.
+    ChatGpt,
+    /// A Google service account's.
+    Google,
+    /// A key.
+    Key,
+}
+
+/// Tells what material is by its look.
+pub(super) fn look(material: &Secret) -> Look {
+    match document(material) {
+        Some(document) if document["claudeAiOauth"].is_object() => Look::Claude,
+        Some(document) if document["tokens"].is_object() => Look::ChatGpt,
+        Some(document) if document["type"] == "service_account" => Look::Google,
+        // What `claude setup-token` prints.
+        _ if material.expose().starts_with("sk-ant-oat") => Look::Claude,
+        _ => Look::Key,
+    }
+}
+
 fn document(material: &Secret) -> Option<Value> {
     serde_json::from_str(material.expose()).ok()
 }
