@@ -145,9 +145,10 @@ async fn a_long_log_is_read_in_pages_that_find_the_few_that_are_wanted() {
     // From the middle, both ways; and added up.
     let newest = store.list_requests(BUILT_IN_ORGANIZATION, &none(), RequestPage::NEWEST, 1).await;
     let middle = newest.unwrap()[0].number - 50_000;
-    for (page, expected) in
-        [(RequestPage::Before(middle), [49_998, 49_997]), (RequestPage::After(middle), [50_000, 50_001])]
-    {
+    for (page, expected) in [
+        (RequestPage::Before(middle), [49_998, 49_997]),
+        (RequestPage::After(middle), [50_000, 50_001]),
+    ] {
         let rows = store.list_requests(BUILT_IN_ORGANIZATION, &none(), page, 2).await.unwrap();
         assert_eq!([rows[0].time.0, rows[1].time.0], expected);
     }
