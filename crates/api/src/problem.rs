@@ -75,6 +75,9 @@ kinds! {
     /// Its state does not allow it now.
     Conflict = 409 "conflict" "Its state does not allow that"
         "Read it again, and decide by its state.",
+    /// A quota does not allow it.
+    QuotaReached = 409 "quota-reached" "A quota is reached"
+        "`boatyard quota list` shows what may be used and what is; an administrator gives more.",
     /// Something with this name is there already.
     AlreadyExists = 409 "already-exists" "It exists already"
         "Choose another name, or use the one that exists.",

@@ -10,6 +10,7 @@
 //! | `deadline` | ends an attempt whose time is over | its first turn |
 //! | `install` | installs an agent, or the Node that it runs on | a person |
 //! | `idle-reaper`, `gc`, `expire`, `egress-log` | housekeeping | the clock, a person |
+//! | `daily-usage` | stores the figures of days that are over | midnight in UTC, a person |
 //!
 //! Every job is idempotent: a server that dies in the middle of one does it again.
 
@@ -20,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::app::App;
 
+pub mod admission;
 pub mod attempt;
 pub mod check;
 mod disk;
@@ -143,6 +145,8 @@ async fn perform(app: &App, job: &JobRow) -> anyhow::Result<Done> {
         housekeeping::GARBAGE => housekeeping::garbage(app).await,
         housekeeping::EXPIRE => housekeeping::expire(app).await,
         housekeeping::TRAFFIC => housekeeping::traffic(app).await,
+        housekeeping::USAGE => housekeeping::usage(app).await,
+        housekeeping::AUDIT => housekeeping::audit(app).await,
         other => anyhow::bail!("there is no job of kind `{other}`"),
     }
 }

@@ -26,12 +26,14 @@ use boatyard_model::{OrganizationId, SessionId, Timestamp, WorkspaceId};
 use boatyard_store::{NewModelCall, Store};
 use tokio::sync::{Notify, watch};
 
+use crate::unrecorded::Unrecorded;
+
 pub(crate) mod asking;
 mod payer;
 pub(crate) mod spent;
 
 use payer::Payer;
-use spent::{Judged, State};
+use spent::{Judged, Price, State};
 
 /// Calls that may wait to be stored. Past it, requests wait until some are.
 const PENDING: usize = 4096;
@@ -46,6 +48,8 @@ pub(crate) struct Ledger(Arc<Inner>);
 
 struct Inner {
     store: Store,
+    /// Whose those workspaces are that no table knows.
+    unrecorded: Unrecorded,
     /// How long a person has to answer.
     answer_time: Duration,
     state: Mutex<State>,
@@ -73,10 +77,11 @@ pub(crate) struct Pending {
 
 impl Ledger {
     /// One over this store.
-    pub(crate) fn new(store: Store, answer_time: Duration) -> Self {
+    pub(crate) fn new(store: Store, answer_time: Duration, unrecorded: Unrecorded) -> Self {
         let (changed, _) = watch::channel(0);
         Self(Arc::new(Inner {
             store,
+            unrecorded,
             answer_time,
             state: Mutex::default(),
             storing: tokio::sync::Mutex::default(),
@@ -92,6 +97,12 @@ impl Ledger {
     /// The budgets of an organization are others than before.
     pub(crate) fn changed(&self, organization: OrganizationId) {
         self.state().forget_budgets(organization);
+        self.look();
+    }
+
+    /// What is used of quotas is read again, and everything that waits looks again.
+    pub(crate) fn refresh(&self) {
+        self.state().forget_uses();
         self.look();
     }
 
@@ -164,13 +175,14 @@ impl Ledger {
             )
         };
         let payer = self.payer(asked.workspace, asked.session).await.map_err(failed)?;
+        let price = price(&asked);
         let mut changed = self.0.changed.subscribe();
         loop {
             changed.mark_unchanged();
             let judged = {
                 let mut state = self.state();
                 match state.has_room(PENDING) {
-                    true => Some(state.judge(&payer, self.0.store.now())),
+                    true => Some(state.judge(&payer, price, self.0.store.now())),
                     false => None,
                 }
             };
@@ -178,7 +190,7 @@ impl Ledger {
                 Some(Judged::Go) => return Ok(()),
                 Some(Judged::Unknown) => self.read(&payer).await.map_err(failed)?,
                 Some(Judged::Over(over)) => {
-                    asking::wait(&self, &payer, &over, &mut changed).await.map_err(failed)??;
+                    asking::wait(&self, &payer, price, &over, &mut changed).await.map_err(failed)??;
                 }
                 // What ended before is to be stored first.
                 None => {
@@ -201,6 +213,16 @@ impl Ledger {
             state.keep_budgets(organization, budgets);
             state.unknown(payer, now)
         };
+        let quotas = self.0.store.quotas(organization).await?;
+        let uses = {
+            let mut state = self.state();
+            state.keep_quotas(organization, quotas);
+            state.unknown_uses(payer.owner)
+        };
+        for member in uses {
+            let used = self.0.store.quota_use(organization, member).await?;
+            self.state().keep_use(organization, member, used);
+        }
         for (purse, since) in wanted {
             let spent =
                 self.0.store.spent(organization, purse.scope, &purse.subject, since).await?;
@@ -212,14 +234,11 @@ impl Ledger {
 
 impl Purse for Ledger {
     fn admit(&self, asked: &Asked) -> Admission {
-        if asked.is_free {
-            return Admission::Go;
-        }
         {
             let mut state = self.state();
             if state.has_room(PENDING)
                 && let Some(payer) = state.payer(asked.workspace, asked.session)
-                && let Judged::Go = state.judge(&payer, self.0.store.now())
+                && let Judged::Go = state.judge(&payer, price(asked), self.0.store.now())
             {
                 return Admission::Go;
             }
@@ -235,6 +254,11 @@ impl Purse for Ledger {
         self.state().ended(call);
         self.0.arrived.notify_one();
     }
+}
+
+/// Whether a request costs the organization money.
+const fn price(asked: &Asked) -> Price {
+    if asked.is_free { Price::Free } else { Price::Paid }
 }
 
 /// A call as it is stored.
@@ -255,7 +279,7 @@ fn row(call: &Call, payer: &Payer) -> Option<NewModelCall> {
         cache_write: usage.tokens.cache_write,
         reasoning: usage.tokens.reasoning,
         micros: call.micros,
-        paid_by: None,
+        paid_by: call.paid_by.as_deref().map(str::to_owned),
         estimated: usage.estimated,
         status: call.status.map(u32::from),
         millis: u64::try_from(call.duration.as_millis()).unwrap_or(u64::MAX),

@@ -44,7 +44,9 @@ pub(crate) fn store_problem(error: boatyard_store::Error) -> Problem {
         E::IllegalState { .. } | E::AlreadyResolved { .. } | E::Refused { .. } => Problem::conflict(error.to_string()),
         E::NoSuchOption { .. } => Problem::invalid("option", &error),
         E::Conflict { .. } => Problem::idempotency_conflict(),
-        E::Quota { reason } => Problem::conflict(reason.text.clone()),
+        E::Quota { reason } => {
+            Problem::new(boatyard_api::ProblemKind::QuotaReached, reason.text.clone())
+        }
         _ if error.is_full() => Problem::disk_full(),
         E::Closed => Problem::unavailable("the server is going down"),
         _ => Problem::internal(error),

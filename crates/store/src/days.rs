@@ -196,11 +196,16 @@ impl Tx {
     }
 
     /// Stores the figures of an organization's days that are over and are not stored yet; the last
-    /// one that was stored is stored anew. How many rows there are, and of how many days.
+    /// one that was stored is stored anew. At most `most` days: how many rows there are, and of how
+    /// many days.
     ///
     /// # Errors
     /// When they can't be stored.
-    pub async fn store_days(&mut self, organization: OrganizationId) -> Result<(u64, u64)> {
+    pub async fn store_days(
+        &mut self,
+        organization: OrganizationId,
+        most: u64,
+    ) -> Result<(u64, u64)> {
         let today = day_of(self.now());
         let name = format!("{STORED}{organization}");
         let stored = self.meta(&name).await?.and_then(|text| text.parse::<i64>().ok());
@@ -210,7 +215,7 @@ impl Tx {
         };
         let mut day = first.map_or(today, |first| Timestamp(first).min(Timestamp(today.0 - DAY)));
         let (mut rows, mut days) = (0, 0);
-        while day < today {
+        while day < today && days < most {
             let next = Timestamp(day.0 + DAY);
             let live = list!(self, DayRow, live_sql(), organization, day, next, next)?;
             let sql = "DELETE FROM usage_day WHERE organization = $1 AND day = $2";
@@ -222,7 +227,7 @@ impl Tx {
             days += 1;
             day = next;
         }
-        self.set_meta(&name, &today.0.to_string()).await?;
+        self.set_meta(&name, &day.0.to_string()).await?;
         Ok((rows, days))
     }
 

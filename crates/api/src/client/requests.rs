@@ -69,4 +69,13 @@ impl Client {
     pub async fn summarize_requests(&self, query: &RequestSummaryQuery) -> Result<RequestSummary> {
         self.json(self.call(Method::GET, "api/egress/log/summary").query(query)).await
     }
+
+    /// What was used, day by day, as comma-separated values.
+    pub async fn export_usage_days(
+        &self,
+        query: &crate::quota::DaysQuery,
+    ) -> Result<reqwest::Response> {
+        let call = self.call(Method::GET, "api/usage/days").query(query);
+        self.send(call.accept(ExportForm::Csv.mime()).within(EXPORT_TIMEOUT)).await
+    }
 }

@@ -1,10 +1,13 @@
 //! The endpoints of usage and budgets.
 
-use boatyard_model::BudgetId;
+use boatyard_model::{BudgetId, QuotaId};
 use reqwest::Method;
 
 use super::{Client, Result};
-use crate::usage::{Budget, BudgetList, NewBudget, UsageQuery, UsageReport};
+use crate::{
+    quota::{DaysQuery, NewQuota, Quota, QuotaList, UsageDays},
+    usage::{Budget, BudgetList, NewBudget, UsageQuery, UsageReport},
+};
 
 #[expect(clippy::missing_errors_doc, reason = "all fail in the same way: see `endpoints`")]
 impl Client {
@@ -26,5 +29,25 @@ impl Client {
     /// Removes a budget.
     pub async fn remove_budget(&self, id: BudgetId) -> Result<()> {
         self.empty(self.call(Method::DELETE, format!("api/budgets/{id}"))).await
+    }
+
+    /// The quotas that hold for the caller, and what is used.
+    pub async fn list_quotas(&self) -> Result<QuotaList> {
+        self.json(self.call(Method::GET, "api/quotas")).await
+    }
+
+    /// Sets a quota.
+    pub async fn set_quota(&self, quota: &NewQuota) -> Result<Quota> {
+        self.json(self.call(Method::PUT, "api/quotas").json(quota)).await
+    }
+
+    /// Removes a quota.
+    pub async fn remove_quota(&self, id: QuotaId) -> Result<()> {
+        self.empty(self.call(Method::DELETE, format!("api/quotas/{id}"))).await
+    }
+
+    /// What was used, day by day.
+    pub async fn read_usage_days(&self, query: &DaysQuery) -> Result<UsageDays> {
+        self.json(self.call(Method::GET, "api/usage/days").query(query)).await
     }
 }

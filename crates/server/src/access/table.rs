@@ -34,16 +34,16 @@ macro_rules! table {
 table! {
     GET "/" enter OPEN Account None;
     GET "/api/agents" list_agents VIEWER AgentsRead None;
-    DELETE "/api/agents/{name}" remove_agent ADMIN AgentsWrite Change;
+    DELETE "/api/agents/{name}" remove_agent OPERATOR AgentsWrite Change;
     GET "/api/agents/{name}" find_agent VIEWER AgentsRead None;
-    PUT "/api/agents/{name}" put_agent ADMIN AgentsWrite Change;
-    POST "/api/agents/{name}/check" check_agent MEMBER AgentsWrite Change;
-    POST "/api/agents/{name}/install" install_agent ADMIN AgentsWrite Change;
+    PUT "/api/agents/{name}" put_agent OPERATOR AgentsWrite Change;
+    POST "/api/agents/{name}/check" check_agent OPERATOR AgentsWrite Change;
+    POST "/api/agents/{name}/install" install_agent OPERATOR AgentsWrite Change;
     DELETE "/api/agents/{name}/settings" clear_agent_settings ADMIN AgentsWrite Change;
     GET "/api/agents/{name}/settings" find_agent_settings VIEWER AgentsRead None;
     PUT "/api/agents/{name}/settings" set_agent_settings ADMIN AgentsWrite Change;
     GET "/api/agents/{name}/tools" list_tools VIEWER AgentsRead None;
-    DELETE "/api/agents/{name}/tools/{id}" remove_tool ADMIN AgentsWrite Change;
+    DELETE "/api/agents/{name}/tools/{id}" remove_tool OPERATOR AgentsWrite Change;
     GET "/api/agents/{name}/tools/{id}" find_tool VIEWER AgentsRead None;
     GET "/api/api-keys" list_keys KNOWN KeysRead None;
     POST "/api/api-keys" create_key KNOWN KeysWrite Change;
@@ -54,10 +54,17 @@ table! {
     GET "/api/audit/check" check_audit ADMIN AuditRead None;
     GET "/api/audit/retention" find_audit_retention ADMIN AuditRead None;
     PUT "/api/audit/retention" set_audit_retention OWNER MembersWrite Change;
+    GET "/api/auth/accounts" list_accounts KNOWN Account None;
+    DELETE "/api/auth/accounts/{id}" remove_account KNOWN Account Change;
+    GET "/api/auth/callback/{provider}" finish_sign_in OPEN Account Change;
     POST "/api/auth/device/code" create_device_code OPEN Account None;
     POST "/api/auth/device/token" redeem_device_code OPEN Account Change;
     GET "/api/auth/device/{code}" find_device_code KNOWN KeysWrite None;
     POST "/api/auth/device/{code}" decide_device_code KNOWN KeysWrite Change;
+    DELETE "/api/auth/devices" end_devices KNOWN Account Change;
+    GET "/api/auth/devices" list_devices KNOWN Account None;
+    DELETE "/api/auth/devices/{id}" end_device KNOWN Account Change;
+    POST "/api/auth/guest" enter_as_guest OPEN Account Change;
     GET "/api/auth/invitation" preview_invitation OPEN Account None;
     DELETE "/api/auth/key" revoke_own_key ONESELF Account Change;
     GET "/api/auth/key" find_own_key ONESELF Account None;
@@ -65,6 +72,19 @@ table! {
     POST "/api/auth/login" sign_in OPEN Account Change;
     POST "/api/auth/logout" sign_out OPEN Account Change;
     GET "/api/auth/me" find_identity ONESELF Account None;
+    PATCH "/api/auth/me" change_identity KNOWN Account Change;
+    POST "/api/auth/organization" choose_organization KNOWN Account Change;
+    GET "/api/auth/passkeys" list_passkeys KNOWN Account None;
+    POST "/api/auth/passkeys/login/begin" begin_passkey_login OPEN Account None;
+    POST "/api/auth/passkeys/login/finish" finish_passkey_login OPEN Account Change;
+    POST "/api/auth/passkeys/register/begin" begin_passkey KNOWN Account None;
+    POST "/api/auth/passkeys/register/finish" finish_passkey KNOWN Account Change;
+    DELETE "/api/auth/passkeys/{id}" remove_passkey KNOWN Account Change;
+    POST "/api/auth/password" set_password KNOWN Account Change;
+    POST "/api/auth/setup" set_up OPEN Account Change;
+    POST "/api/auth/sign-up" sign_up OPEN Account Change;
+    GET "/api/auth/start/{provider}" begin_sign_in OPEN Account None;
+    GET "/api/auth/ways" list_ways OPEN Account None;
     POST "/api/blobs" create_blob MEMBER TasksWrite Change;
     GET "/api/blobs/{id}" read_blob VIEWER TasksRead None;
     GET "/api/budgets" list_budgets VIEWER UsageRead None;
@@ -123,6 +143,10 @@ table! {
     PATCH "/api/organizations/{id}" update_organization KNOWN MembersWrite Change;
     POST "/api/organizations/{id}/leave" leave_organization KNOWN MembersWrite Change;
     POST "/api/organizations/{id}/transfer" transfer_organization KNOWN MembersWrite Change;
+    GET "/api/people" list_people OPERATOR ServerRead None;
+    GET "/api/people/{id}" find_person OPERATOR ServerRead None;
+    PATCH "/api/people/{id}" update_person OPERATOR ServerWrite Change;
+    POST "/api/people/{id}/links" create_person_link OPERATOR ServerWrite Change;
     GET "/api/quotas" list_quotas VIEWER UsageRead None;
     PUT "/api/quotas" set_quota ADMIN UsageWrite Change;
     DELETE "/api/quotas/{id}" remove_quota ADMIN UsageWrite Change;
@@ -143,6 +167,8 @@ table! {
     PATCH "/api/sessions/{id}" change_session MEMBER TasksWrite Change;
     GET "/api/sessions/{id}/events" follow_session VIEWER TasksRead None;
     POST "/api/sessions/{id}/permissions/{permission}" answer_permission MEMBER Approve Change;
+    GET "/api/sessions/{id}/presence" find_presence VIEWER TasksRead None;
+    POST "/api/sessions/{id}/presence" set_presence VIEWER TasksRead None;
     GET "/api/sessions/{id}/prompts" list_prompts VIEWER TasksRead None;
     POST "/api/sessions/{id}/prompts" create_prompt MEMBER TasksWrite Change;
     DELETE "/api/sessions/{id}/prompts/{prompt}" delete_prompt MEMBER TasksWrite Change;
@@ -158,6 +184,14 @@ table! {
     GET "/api/shares/{id}" find_share VIEWER TasksRead None;
     GET "/api/sharing" find_sharing VIEWER TasksRead None;
     PUT "/api/sharing" set_sharing ADMIN MembersWrite Change;
+    GET "/api/sign-in" find_sign_in OPERATOR ServerRead None;
+    PUT "/api/sign-in" change_sign_in OPERATOR ServerWrite Change;
+    GET "/api/sign-in/providers" list_sign_in_providers OPERATOR ServerRead None;
+    POST "/api/sign-in/providers" create_sign_in_provider OPERATOR ServerWrite Change;
+    DELETE "/api/sign-in/providers/{name}" remove_sign_in_provider OPERATOR ServerWrite Change;
+    GET "/api/sign-in/providers/{name}" find_sign_in_provider OPERATOR ServerRead None;
+    PUT "/api/sign-in/providers/{name}" change_sign_in_provider OPERATOR ServerWrite Change;
+    POST "/api/sign-in/providers/{name}/check" check_sign_in_provider OPERATOR ServerWrite Change;
     GET "/api/tasks" list_tasks VIEWER TasksRead None;
     POST "/api/tasks" create_task MEMBER TasksWrite Change;
     GET "/api/tasks/{id}" find_task VIEWER TasksRead None;
@@ -198,6 +232,11 @@ table! {
     GET "/health" find_health OPEN ServerRead None;
     GET "/metrics" read_metrics OPERATOR ServerRead None;
     GET "/skill.md" read_skill OPEN Account None;
+}
+
+/// The entry of an operation.
+pub(crate) fn named(operation: &str) -> Option<&'static Entry> {
+    TABLE.iter().find(|entry| entry.operation == operation)
 }
 
 /// The entry of a method and a path.

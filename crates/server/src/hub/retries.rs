@@ -228,6 +228,7 @@ mod tests {
                 model: None,
                 usage: None,
                 micros: None,
+                paid_by: None,
                 is_unauthorized: false,
                 instead_of: None,
                 next: None,

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, dispatch, finish, prepare};
+use super::{Done, admission, dispatch, finish, prepare};
 use crate::{app::App, operations::egress};
 
 /// Ends an attempt whose time is over. Its payload is `{"attempt"}`.
@@ -29,6 +29,8 @@ pub const JOB_DEADLINE: &str = "deadline";
 pub const JOB_COST: &str = "cost";
 /// How often the queue is looked at although nobody said that there is a place.
 const LOOK: Duration = Duration::from_secs(5);
+/// Sessions of which it is remembered what they were told.
+const TOLD: usize = 4096;
 /// How long an attempt that waits for a person is given before its time is counted again.
 const RECOUNT: Duration = Duration::from_secs(60);
 
@@ -37,6 +39,7 @@ const RECOUNT: Duration = Duration::from_secs(60);
 pub struct Places {
     wake: Arc<Notify>,
     preparing: Arc<Mutex<HashMap<AttemptId, CancellationToken>>>,
+    told: Arc<Mutex<HashMap<SessionId, String>>>,
 }
 
 impl Places {
@@ -59,6 +62,24 @@ impl Places {
         let mut preparing = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
         preparing.insert(attempt, token.clone());
         token
+    }
+
+    /// Whether a session was not told this yet, why it waits. It counts as told from here on.
+    pub fn is_news(&self, session: SessionId, why: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.get(&session).is_some_and(|before| before == why) {
+            return false;
+        }
+        if told.len() >= TOLD {
+            told.clear();
+        }
+        told.insert(session, why.to_owned());
+        true
+    }
+
+    /// A session waits no more.
+    pub fn untell(&self, session: SessionId) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&session);
     }
 
     /// The attempt is not watched any more.
@@ -87,10 +108,19 @@ pub async fn run(app: App) {
 
 async fn begin_all(app: &App, places: u32) -> Result<(), boatyard_store::Error> {
     loop {
-        if app.stopping.is_cancelled()
-            || app.store.attempts_in(AttemptState::Queued).await?.is_empty()
-        {
+        let (queued, preparing) = app.store.queue_counts().await?;
+        if app.stopping.is_cancelled() || queued == 0 {
             return Ok(());
+        }
+        if let Err(busy) = admission::attempt(app, preparing) {
+            let text = busy.to_string();
+            return app
+                .store
+                .write(move |tx| {
+                    let text = text.clone();
+                    Box::pin(async move { tx.hold_queued(&text).await })
+                })
+                .await;
         }
         let begun = app
             .store
@@ -313,10 +343,15 @@ async fn prepare(app: &App, attempt: AttemptRow) -> Result<(), Reason> {
         text: format!("The agent could not be started: {}", crate::chain(&error)),
     })?;
     phases.end("").await;
-    dispatch::run(app, session).await.map_err(|error| Reason {
+    let done = dispatch::run(app, session).await.map_err(|error| Reason {
         code: "agent_failed".to_owned(),
         text: format!("The prompt could not be handed to the agent: {error:#}"),
     })?;
+    if let Done::Later(pause) = done {
+        // A quota was reached while it was prepared.
+        let job = dispatch::job(attempt.owner, session).at(app.store.now().after(pause));
+        app.store.enqueue(vec![job]).await.map_err(prepare::store_failed)?;
+    }
     Ok(())
 }
 

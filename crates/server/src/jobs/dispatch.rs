@@ -12,7 +12,7 @@ use boatyard_model::{Content, PromptMode, PromptState, SessionId, SessionState, 
 use boatyard_store::{NewJob, Owner, PromptRow, Restarted, SessionRow, SessionUpdate};
 use serde_json::{Value, json};
 
-use super::{Done, environments};
+use super::{Done, admission, environments};
 use crate::{
     app::App,
     hub::{Attached, HubError, events},
@@ -68,6 +68,9 @@ async fn begin(app: &App, session: SessionRow) -> anyhow::Result<Done> {
             // The preparation dispatches when it is done.
             return Ok(Done::Yes);
         }
+    }
+    if let Some(pause) = admission::turn(app, &session).await? {
+        return Ok(Done::Later(pause));
     }
     let id = session.id;
     let delivery =

@@ -8,7 +8,7 @@ use boatyard_model::{
     AttemptState, LayerId, SessionId, SessionState, Timestamp, TurnOutcome, WorkspaceId,
     WorkspaceState,
 };
-use boatyard_store::{LayerState, NewJob, Reason, SessionFilter};
+use boatyard_store::{LayerState, NewJob, Reason};
 use serde_json::Value;
 
 use super::{Done, disk};
@@ -20,10 +20,14 @@ pub const IDLE: &str = "idle-reaper";
 pub const GARBAGE: &str = "gc";
 /// Says no where nobody answered in time.
 pub const EXPIRE: &str = "expire";
-/// Removes what the log of requests keeps no longer.
+/// Removes what the logs of requests and of calls with keys keep no longer, and codes that are over.
 pub const TRAFFIC: &str = "egress-log";
+/// Removes entries of the audit log that are kept no longer.
+pub const AUDIT: &str = "audit-log";
+/// Stores the figures of days that are over.
+pub const USAGE: &str = "daily-usage";
 /// What a person may ask for by name.
-pub const BY_NAME: &[&str] = &[IDLE, GARBAGE, EXPIRE, TRAFFIC];
+pub const BY_NAME: &[&str] = &[IDLE, GARBAGE, EXPIRE, TRAFFIC, USAGE, AUDIT];
 
 /// How often quiet workspaces and expired questions are looked for.
 const EVERY_MINUTE: Duration = Duration::from_secs(60);
@@ -31,17 +35,21 @@ const EVERY_MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 /// Rows of that log that are removed in one transaction: others write meanwhile.
 const LOG_BATCH: u32 = 5000;
+/// How long calls with keys are remembered, in days.
+const CALL_DAYS: i64 = 90;
 /// How often what nothing refers to is removed.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long what was just made is left alone, whoever refers to it.
 const FRESH: Duration = Duration::from_secs(3600);
+/// Days whose figures are stored in one transaction.
+const DAYS_AT_ONCE: u64 = 7;
 /// What is removed in one transaction.
 const BATCH: u32 = 200;
 
 /// Runs until the server stops: links are swept, jobs are enqueued by the clock, the disk is
 /// watched.
 pub async fn run(app: App) {
-    tokio::join!(by_the_clock(&app), disk::watch(&app));
+    tokio::join!(by_the_clock(&app), at_midnight(&app), disk::watch(&app));
 }
 
 async fn by_the_clock(app: &App) {
@@ -64,10 +72,55 @@ async fn by_the_clock(app: &App) {
                 enqueue(app, IDLE).await;
                 enqueue(app, EXPIRE).await;
             }
-            _ = hour.tick() => enqueue(app, TRAFFIC).await,
+            _ = hour.tick() => {
+                enqueue(app, TRAFFIC).await;
+                enqueue(app, AUDIT).await;
+            }
             _ = day.tick() => enqueue(app, GARBAGE).await,
         }
     }
+}
+
+/// Has the figures of a day stored when it is over; at the start those of days that went by
+/// without a server.
+async fn at_midnight(app: &App) {
+    let mut stored = None;
+    loop {
+        let now = app.store.now();
+        let today = boatyard_store::day_of(now);
+        if stored != Some(today) {
+            enqueue(app, USAGE).await;
+            stored = Some(today);
+        }
+        let midnight = Timestamp(today.0.saturating_add(boatyard_store::DAY));
+        // Not all the way: the clock may be set, and a machine may sleep.
+        let pause = midnight.since(now).min(HOUR / 6);
+        tokio::select! {
+            () = app.stopping.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Stores the figures of days that are over.
+pub(super) async fn usage(app: &App) -> anyhow::Result<Done> {
+    app.hub.ledger().flush().await?;
+    app.store.write(|tx| Box::pin(async move { tx.count_clocks().await })).await?;
+    for organization in app.store.every_organization().await? {
+        loop {
+            let (rows, days) = app
+                .store
+                .write(move |tx| {
+                    Box::pin(async move { tx.store_days(organization, DAYS_AT_ONCE).await })
+                })
+                .await?;
+            tracing::debug!(organization.id = %organization, rows, days, "days were stored");
+            if days < DAYS_AT_ONCE {
+                break;
+            }
+        }
+    }
+    Ok(Done::Yes)
 }
 
 pub(super) async fn enqueue(app: &App, kind: &str) {
@@ -81,8 +134,9 @@ pub fn job(kind: &str) -> NewJob {
     NewJob::new(kind, Value::Null).once_for(kind.to_owned())
 }
 
-/// Puts to sleep what was quiet for the idle time.
+/// Puts to sleep what was quiet for the idle time, and looks after turns that go past a quota.
 pub(super) async fn idle(app: &App) -> anyhow::Result<Done> {
+    super::admission::look_after_turns(app).await?;
     let idle = app.settings.retention.idle_sleep.duration();
     let before = Timestamp(
         app.store.now().0.saturating_sub(i64::try_from(idle.as_millis()).unwrap_or(i64::MAX)),
@@ -151,7 +205,7 @@ async fn tell(app: &App, session: SessionId, request: Request) -> anyhow::Result
     }
 }
 
-/// Cuts the log of requests back to what the settings keep.
+/// Cuts the log of requests back to what the settings keep, that of calls with keys to ninety days.
 pub(super) async fn traffic(app: &App) -> anyhow::Result<Done> {
     let settings = &app.settings.egress;
     let days = DAY.saturating_mul(settings.log_days);
@@ -168,9 +222,32 @@ pub(super) async fn traffic(app: &App) -> anyhow::Result<Done> {
             })
             .await?;
         if gone < u64::from(LOG_BATCH) {
+            break;
+        }
+    }
+    let now = app.store.now().0;
+    let ago = |days: i64| Timestamp(now.saturating_sub(days * 24 * 3_600_000));
+    let (calls, codes) = (ago(CALL_DAYS), ago(1));
+    loop {
+        let gone = app
+            .store
+            .write(move |tx| {
+                Box::pin(async move {
+                    tx.forget_device_codes(codes).await?;
+                    tx.trim_key_calls(calls, LOG_BATCH).await
+                })
+            })
+            .await?;
+        if gone < u64::from(LOG_BATCH) {
             return Ok(Done::Yes);
         }
     }
+}
+
+/// Cuts the audit logs back to what is kept.
+pub(super) async fn audit(app: &App) -> anyhow::Result<Done> {
+    crate::operations::audit::trim(app).await?;
+    Ok(Done::Yes)
 }
 
 /// The daily removal, and the one when the disk is nearly full.
@@ -376,10 +453,7 @@ pub async fn take_up(app: &App) -> anyhow::Result<()> {
     // Turns that were under way are delivered if their runner never heard of them; so is the first
     // prompt of an attempt whose preparation had just ended.
     for state in [SessionState::Starting, SessionState::Running, SessionState::Waiting] {
-        let filter = SessionFilter { state: Some(state), ..SessionFilter::default() };
-        let rows =
-            app.store.list_sessions(boatyard_store::BUILT_IN_ORGANIZATION, filter, 10_000).await?;
-        for session in rows {
+        for session in app.store.sessions_in(state).await? {
             app.store.enqueue(vec![super::dispatch::job(session.owner, session.id)]).await?;
         }
     }

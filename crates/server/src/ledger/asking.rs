@@ -2,30 +2,58 @@
 
 use std::time::Duration;
 
+use boatyard_api::Problem;
 use boatyard_egress::gateway::Stopped;
 use boatyard_model::{
-    EventBody, PermissionId, SessionId, TurnOutcome,
+    EventBody, PermissionId, Role, SessionId, Timestamp, TurnOutcome,
     event::{NoticeLevel, PermissionKind, PermissionOption, PermissionOutcome},
 };
 use boatyard_store::{
     BudgetAskRow, BudgetKey, BudgetPeriod, BudgetScope, BudgetUnit, Error, NewBudgetAsk, Owner,
-    PermissionState, Result, Tx,
+    PermissionState, QuotaKey, QuotaKind, QuotaScope, Result, Tx,
 };
 use tokio::{sync::watch, time::sleep};
 
 use super::{
     Ledger, dollars,
     payer::Payer,
-    spent::{Judged, Over},
+    spent::{Judged, Over, Price},
 };
-use crate::{app::App, hub::HubError, jobs::finish};
+use crate::{
+    app::App, auth::Caller, hub::HubError, jobs::finish, operations::store_problem,
+};
 
 /// How the ids of options begin that add money; the micros follow.
 const RAISE: &str = "raise_";
 /// The option that ends the turn.
 const STOP: &str = "stop";
-/// The least that is added, in micros.
-const LEAST: u64 = 1_000_000;
+/// The least that is added: micros of a dollar, milliseconds, bytes.
+const fn least(unit: BudgetUnit) -> u64 {
+    match unit {
+        BudgetUnit::Money => 1_000_000,
+        BudgetUnit::Minutes => 30 * 60_000,
+        BudgetUnit::Storage => 1 << 30,
+    }
+}
+
+/// What is added is a multiple of this: whole cents, minutes, MiB.
+const fn step(unit: BudgetUnit) -> u64 {
+    match unit {
+        BudgetUnit::Money => 10_000,
+        BudgetUnit::Minutes => 60_000,
+        BudgetUnit::Storage => 1 << 20,
+    }
+}
+
+/// So much of something, for people.
+fn amount(unit: BudgetUnit, value: u64) -> String {
+    match unit {
+        BudgetUnit::Money => dollars(value),
+        BudgetUnit::Minutes => format!("{} minutes", value / 60_000),
+        BudgetUnit::Storage => format!("{} MiB", value >> 20),
+    }
+}
+
 /// How long the end of a turn is waited for after a no.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 /// The code of the notice that tells why a turn ended.
@@ -33,11 +61,15 @@ const NOTICE: &str = "limit_cost";
 
 /// Whose budget it is, for people.
 fn name(key: &BudgetKey) -> String {
-    let whose = match key.scope {
-        BudgetScope::Organization => "organization's budget",
-        BudgetScope::Person => "person's budget",
-        BudgetScope::Task => "task's budget",
-        BudgetScope::Attempt => "attempt's limit",
+    let whose = match (key.unit, key.scope) {
+        (BudgetUnit::Money, BudgetScope::Organization) => "organization's budget",
+        (BudgetUnit::Money, BudgetScope::Person) => "person's budget",
+        (_, BudgetScope::Task) => "task's budget",
+        (_, BudgetScope::Attempt) => "attempt's limit",
+        (BudgetUnit::Minutes, BudgetScope::Organization) => "organization's quota of minutes",
+        (BudgetUnit::Minutes, BudgetScope::Person) => "person's quota of minutes",
+        (BudgetUnit::Storage, BudgetScope::Organization) => "organization's quota of storage",
+        (BudgetUnit::Storage, BudgetScope::Person) => "person's quota of storage",
     };
     let period = match key.period {
         BudgetPeriod::Day => " for today",
@@ -48,22 +80,33 @@ fn name(key: &BudgetKey) -> String {
 }
 
 fn title(over: &Over) -> String {
-    let (spent, limit) = (dollars(over.spent), dollars(over.limit));
-    format!(
-        "Models may cost no more: {} is {limit}, and {spent} is spent. Raise it?",
-        name(&over.key)
-    )
+    let unit = over.key.unit;
+    let (spent, limit, name) = (amount(unit, over.spent), amount(unit, over.limit), name(&over.key));
+    match unit {
+        BudgetUnit::Money => {
+            format!("Models may cost no more: {name} is {limit}, and {spent} is spent. Raise it?")
+        }
+        BudgetUnit::Minutes => format!(
+            "Agents may work no longer: {name} is {limit}, and {spent} are used. It goes on at \
+             midnight UTC by itself. Raise it?"
+        ),
+        BudgetUnit::Storage => format!(
+            "Nothing more may be stored: {name} is {limit}, and {spent} are used. It goes on by \
+             itself when there is room. Raise it?"
+        ),
+    }
 }
 
 fn options(over: &Over) -> Vec<PermissionOption> {
     // Whole cents, and enough that the next request is let through.
+    let (unit, least) = (over.key.unit, least(over.key.unit));
     let missing = over.spent.saturating_sub(over.limit);
-    let cents = |micros: u64| micros.div_ceil(10_000) * 10_000;
-    let half = cents((over.base / 2).max(LEAST) + missing);
-    let whole = cents(over.base.max(2 * LEAST) + missing);
-    let raise = |micros: u64| PermissionOption {
-        id: format!("{RAISE}{micros}"),
-        name: format!("Raise by {}", dollars(micros)),
+    let whole_steps = |value: u64| value.div_ceil(step(unit)) * step(unit);
+    let half = whole_steps((over.base / 2).max(least) + missing);
+    let whole = whole_steps(over.base.max(2 * least) + missing);
+    let raise = |value: u64| PermissionOption {
+        id: format!("{RAISE}{value}"),
+        name: format!("Raise by {}", amount(unit, value)),
         kind: PermissionKind::AllowOnce,
     };
     let stop = PermissionOption {
@@ -76,10 +119,16 @@ fn options(over: &Over) -> Vec<PermissionOption> {
 
 /// Why a request does not go on, for its agent.
 fn stopped(over: &Over, why: &str) -> Stopped {
-    let (spent, limit) = (dollars(over.spent), dollars(over.limit));
+    let unit = over.key.unit;
+    let (spent, limit) = (amount(unit, over.spent), amount(unit, over.limit));
+    let (is_spent, command) = match unit {
+        BudgetUnit::Money => ("is spent", "budget set"),
+        BudgetUnit::Minutes => ("are used", "quota set minutes"),
+        BudgetUnit::Storage => ("are used", "quota set storage"),
+    };
     Stopped(format!(
-        "Boatyard passes no more requests to models on: {} is {limit}, {spent} is spent, and \
-         {why}. A person raises it by `boatyard budget set`.",
+        "Boatyard passes no more requests to models on: {} is {limit}, {spent} {is_spent}, and \
+         {why}. A person raises it by `boatyard {command}`.",
         name(&over.key)
     ))
 }
@@ -91,6 +140,7 @@ fn stopped(over: &Over, why: &str) -> Stopped {
 pub(super) async fn wait(
     ledger: &Ledger,
     payer: &Payer,
+    price: Price,
     over: &Over,
     changed: &mut watch::Receiver<u64>,
 ) -> Result<std::result::Result<(), Stopped>> {
@@ -100,7 +150,7 @@ pub(super) async fn wait(
     let Some(permission) = ask(ledger, session, over).await? else {
         return Ok(Err(stopped(over, "the session has no turn that could wait for a person")));
     };
-    let outcome = answer(ledger, payer, session, permission, over, changed).await?;
+    let outcome = answer(ledger, (payer, price), session, permission, over, changed).await?;
     if let Some(PermissionState::Denied | PermissionState::Expired) = outcome {
         turn_ends(ledger, session).await?;
     }
@@ -161,7 +211,7 @@ async fn ask(ledger: &Ledger, session: SessionId, over: &Over) -> Result<Option<
 /// is withdrawn, and there is no answer.
 async fn answer(
     ledger: &Ledger,
-    payer: &Payer,
+    (payer, price): (&Payer, Price),
     session: SessionId,
     permission: PermissionId,
     over: &Over,
@@ -190,7 +240,7 @@ async fn answer(
                 if state != PermissionState::Open {
                     return Ok(Some(state));
                 }
-                if alive.is_err() || !ledger.is_over(payer).await? {
+                if alive.is_err() || !ledger.is_over(payer, price).await? {
                     break;
                 }
             }
@@ -218,9 +268,9 @@ async fn answer(
 
 impl Ledger {
     /// Whether there is still no money for somebody.
-    async fn is_over(&self, payer: &Payer) -> Result<bool> {
+    async fn is_over(&self, payer: &Payer, price: Price) -> Result<bool> {
         loop {
-            let judged = self.state().judge(payer, self.0.store.now());
+            let judged = self.state().judge(payer, price, self.0.store.now());
             match judged {
                 Judged::Go => return Ok(false),
                 Judged::Over(_) => return Ok(true),
@@ -241,8 +291,58 @@ pub(crate) async fn apply(
     option: Option<&str>,
 ) -> Result<()> {
     let raise = option.and_then(|option| option.strip_prefix(RAISE));
-    let Some(micros) = raise.and_then(|micros| micros.parse::<u64>().ok()) else { return Ok(()) };
-    tx.raise_budget(owner, ask.key(), ask.base, ask.since, micros).await
+    let Some(more) = raise.and_then(|more| more.parse::<u64>().ok()) else { return Ok(()) };
+    let kind = match ask.unit {
+        BudgetUnit::Money => {
+            return tx.raise_budget(owner, ask.key(), ask.base, ask.since, more).await;
+        }
+        BudgetUnit::Minutes => QuotaKind::Minutes,
+        BudgetUnit::Storage => QuotaKind::Storage,
+    };
+    // What is of no day is raised for good.
+    let since = if kind == QuotaKind::Minutes { ask.since } else { Timestamp(0) };
+    tx.raise_quota(owner, quota_key(ask, kind), ask.base, since, more).await
+}
+
+fn quota_key(ask: &BudgetAskRow, kind: QuotaKind) -> QuotaKey {
+    let scope = match ask.scope {
+        BudgetScope::Organization => QuotaScope::Organization,
+        _ => QuotaScope::Person,
+    };
+    QuotaKey { scope, subject: ask.subject.clone(), kind }
+}
+
+/// Refuses a raise to who may not set the limit: nobody gives himself more than he was given.
+///
+/// # Errors
+/// When it is for an administrator, or for who runs the server.
+pub(crate) async fn may_raise(
+    app: &App,
+    caller: &Caller,
+    ask: &BudgetAskRow,
+) -> std::result::Result<(), Problem> {
+    if matches!(ask.scope, BudgetScope::Task | BudgetScope::Attempt) {
+        return Ok(());
+    }
+    let refused = |who: &str| {
+        Problem::not_allowed(format!("{} is raised by {who}", name(&ask.key())))
+            .with_next("Ask them to answer, or answer `stop` to end the turn.")
+    };
+    if caller.role < Role::Admin {
+        return Err(refused("an administrator of the organization"));
+    }
+    let kind = match ask.unit {
+        BudgetUnit::Money => return Ok(()),
+        BudgetUnit::Minutes => QuotaKind::Minutes,
+        BudgetUnit::Storage => QuotaKind::Storage,
+    };
+    let key = quota_key(ask, kind);
+    let rows = app.store.quotas(ask.owner.organization).await.map_err(store_problem)?;
+    let is_imposed = rows.iter().any(|row| row.key() == key && row.imposed);
+    if is_imposed && !caller.operator {
+        return Err(refused("who runs the server"));
+    }
+    Ok(())
 }
 
 /// What follows when a question for more money was answered, or was not in time.

@@ -39,7 +39,9 @@ impl Ledger {
             Ok(row) => row,
             // Setups are run in workspaces that have no row.
             Err(Error::NotFound { .. }) => {
-                return Ok(Arc::new(nobody(Owner::BUILT_IN, None)));
+                // One of which nobody says whose it is costs the server's own organization.
+                let owner = self.0.unrecorded.owner(workspace).unwrap_or(Owner::BUILT_IN);
+                return Ok(Arc::new(nobody(owner, None)));
             }
             Err(error) => return Err(error),
         };

@@ -3,11 +3,15 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use boatyard_egress::gateway::Call;
-use boatyard_model::{OrganizationId, SessionId, Timestamp, WorkspaceId};
-use boatyard_store::{BudgetKey, BudgetPeriod, BudgetRow, BudgetScope};
+use boatyard_model::{MemberId, OrganizationId, SessionId, Timestamp, WorkspaceId};
+use boatyard_store::{
+    BudgetKey, BudgetPeriod, BudgetRow, BudgetScope, BudgetUnit, Owner, QuotaKind, QuotaRow,
+    QuotaScope, QuotaUse, quotas,
+};
 
 use super::{Payers, Pending, REMEMBERED, day_of, month_of, payer::Payer};
 
@@ -30,6 +34,18 @@ pub(crate) struct Over {
     pub(crate) limit: u64,
     /// What it was before anything was added.
     pub(crate) base: u64,
+}
+
+/// How long it counts what was read of the use of a quota: minutes pass slowly.
+const USE_COUNTS: Duration = Duration::from_secs(5);
+
+/// Whether a request costs the organization money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Price {
+    /// It does.
+    Paid,
+    /// Nobody pays, or a person does.
+    Free,
 }
 
 /// Whether there is money for a request.
@@ -55,6 +71,8 @@ pub(crate) struct State {
     payers: Payers,
     budgets: HashMap<OrganizationId, Arc<[BudgetRow]>>,
     spent: HashMap<(Subject, Timestamp), u64>,
+    quotas: HashMap<OrganizationId, Arc<[QuotaRow]>>,
+    uses: HashMap<(OrganizationId, Option<MemberId>), (Instant, QuotaUse)>,
     pending: VecDeque<Pending>,
 }
 
@@ -125,6 +143,86 @@ impl State {
 
     pub(crate) fn forget_budgets(&mut self, organization: OrganizationId) {
         self.budgets.remove(&organization);
+        self.quotas.remove(&organization);
+        self.forget_uses();
+    }
+
+    /// What is used of quotas is read again.
+    pub(crate) fn forget_uses(&mut self) {
+        self.uses.clear();
+    }
+
+    pub(crate) fn keep_quotas(&mut self, organization: OrganizationId, rows: Vec<QuotaRow>) {
+        self.quotas.insert(organization, rows.into());
+    }
+
+    pub(crate) fn keep_use(
+        &mut self,
+        organization: OrganizationId,
+        member: Option<MemberId>,
+        used: QuotaUse,
+    ) {
+        if self.uses.len() >= REMEMBERED {
+            self.uses.clear();
+        }
+        self.uses.insert((organization, member), (Instant::now(), used));
+    }
+
+    /// Whose use of quotas has to be read.
+    pub(crate) fn unknown_uses(&self, owner: Owner) -> Vec<Option<MemberId>> {
+        let rows = self.quotas.get(&owner.organization).map(Arc::clone).unwrap_or_default();
+        let kinds = QuotaKind::OF_TURNS;
+        let mut holding = quotas::holding(&rows, owner).filter(|row| kinds.contains(&row.kind));
+        let whose = [None, Some(owner.member)];
+        match holding.next() {
+            Some(_) => whose
+                .into_iter()
+                .filter(|member| self.used(owner.organization, *member).is_none())
+                .collect(),
+            None => Vec::new(),
+        }
+    }
+
+    fn used(&self, organization: OrganizationId, member: Option<MemberId>) -> Option<QuotaUse> {
+        let (since, used) = self.uses.get(&(organization, member))?;
+        (since.elapsed() < USE_COUNTS).then_some(*used)
+    }
+
+    /// Whether a quota keeps a turn from going on.
+    fn judge_quotas(&self, payer: &Payer, now: Timestamp) -> Judged {
+        let owner = payer.owner;
+        let Some(rows) = self.quotas.get(&owner.organization) else { return Judged::Unknown };
+        let kinds = &QuotaKind::OF_TURNS;
+        if !quotas::holding(rows, owner).any(|row| kinds.contains(&row.kind)) {
+            return Judged::Go;
+        }
+        let all = self.used(owner.organization, None);
+        let own = self.used(owner.organization, Some(owner.member));
+        let (Some(all), Some(own)) = (all, own) else { return Judged::Unknown };
+        let Some(reached) = quotas::first_reached(rows, owner, kinds, all, own, now) else {
+            return Judged::Go;
+        };
+        let row = reached.row;
+        let (scope, subject) = match row.scope {
+            QuotaScope::Organization => (BudgetScope::Organization, row.subject),
+            // More is for this person only.
+            QuotaScope::Each | QuotaScope::Person => {
+                (BudgetScope::Person, owner.member.to_string())
+            }
+        };
+        let (unit, period) = match row.kind {
+            QuotaKind::Storage => (BudgetUnit::Storage, BudgetPeriod::Total),
+            _ => (BudgetUnit::Minutes, BudgetPeriod::Day),
+        };
+        let since = since(period, now);
+        Judged::Over(Over {
+            key: BudgetKey { scope, subject, period, unit },
+            since,
+            until: until(period, since),
+            spent: reached.used,
+            limit: reached.limit,
+            base: row.amount,
+        })
     }
 
     pub(crate) fn keep_budgets(&mut self, organization: OrganizationId, rows: Vec<BudgetRow>) {
@@ -157,8 +255,18 @@ impl State {
         Some(limits)
     }
 
-    /// Whether there is money for a request.
-    pub(crate) fn judge(&mut self, payer: &Payer, now: Timestamp) -> Judged {
+    /// Whether there is money for a request, and whether its turn may go on.
+    pub(crate) fn judge(&mut self, payer: &Payer, price: Price, now: Timestamp) -> Judged {
+        match price {
+            Price::Free => self.judge_quotas(payer, now),
+            Price::Paid => match self.judge_money(payer, now) {
+                Judged::Go => self.judge_quotas(payer, now),
+                other => other,
+            },
+        }
+    }
+
+    fn judge_money(&self, payer: &Payer, now: Timestamp) -> Judged {
         let Some(limits) = self.limits(payer, now) else { return Judged::Unknown };
         for Limit { key, since, limit, base } in limits {
             let subject = Subject { scope: key.scope, subject: key.subject.clone() };
@@ -190,7 +298,8 @@ impl State {
             is_counted.is_some_and(|payer| subjects(payer).any(|one| one == subject))
                 && pending.call.time >= since
         });
-        let waiting = waits.filter_map(|pending| pending.call.micros);
+        let ours = waits.filter(|pending| pending.call.paid_by.is_none());
+        let waiting = ours.filter_map(|pending| pending.call.micros);
         let waiting = waiting.fold(0, u64::saturating_add);
         if self.spent.len() >= REMEMBERED {
             self.spent.clear();
@@ -200,6 +309,9 @@ impl State {
 
     fn count(&mut self, payer: &Payer, call: &Call) {
         let Some(micros) = call.micros.filter(|micros| *micros > 0) else { return };
+        if call.paid_by.is_some() {
+            return;
+        }
         for subject in subjects(payer) {
             for period in [BudgetPeriod::Day, BudgetPeriod::Month, BudgetPeriod::Total] {
                 let key = (subject.clone(), since(period, call.time));

@@ -43,6 +43,9 @@ pub async fn answer_permission(
     let resolution =
         Resolution { outcome, option: chosen.clone(), by: Some(caller.name.to_string()) };
     let money = app.store.budget_ask(id).await.map_err(store_problem)?;
+    if let Some(money) = money.as_ref().filter(|_| allowed) {
+        asking::may_raise(app, caller, money).await?;
+    }
     let (owner, asked) = (caller.owner, money.clone());
     app.store
         .write(move |tx| {

@@ -6,14 +6,16 @@ use boatyard_api::{
     workspace::{NewWorkspace, Workspace, WorkspaceChange, WorkspaceFilter, WorkspacePage},
 };
 use boatyard_model::{RuleSpec, Visibility, Wish, WorkspaceId, WorkspaceKind, WorkspaceState};
-use boatyard_store::{Begins, NewRule, RepositoryRow, RulePlace, ThingId, Tx, WorkspaceRow};
+use boatyard_store::{
+    Begins, NewRule, QuotaKind, RepositoryRow, RulePlace, ThingId, Tx, WorkspaceRow,
+};
 
 use super::{egress, hub_problem, repositories, store_problem};
 use crate::{
     access,
     app::App,
     auth::Caller,
-    jobs::{housekeeping, prepare},
+    jobs::{admission, housekeeping, prepare},
 };
 
 mod fork;
@@ -46,6 +48,7 @@ pub async fn create_workspace(
     if let Some(before) = made_before(app, caller, idempotency.as_ref()).await? {
         return find_workspace(app, caller, before).await;
     }
+    admission::workspace(app)?;
     let repository = match &new.repository {
         Some(text) => Some(repositories::resolve(app, caller, text, Wish::Act).await?),
         None => None,
@@ -197,6 +200,7 @@ async fn record(
         }
         tx.remember(owner, key, &id.to_string()).await?;
     }
+    tx.within_quota(owner, &QuotaKind::OF_WORKSPACES).await?;
     tx.create_workspace(new).await?;
     Ok(id)
 }

@@ -10,6 +10,14 @@ super::table::section! {
         /// How many tasks run at the same time; others wait their turn. 0 means as many as this
         /// machine has cores.
         running_tasks: u32 = 0;
+        /// Memory of this machine that is kept free: nothing begins that would go into it.
+        memory_reserve: ByteSize = ByteSize::from_bytes(256 << 20);
+        /// For how much of the last ten seconds, in percent, what runs may wait for memory before
+        /// nothing more begins. 0 means that it is not looked at.
+        memory_pressure: u32 = 40;
+        /// The same for processors. Waiting for a processor makes work slow and harms nothing, so
+        /// that this is not looked at by itself.
+        cpu_pressure: u32 = 0;
         /// How long one attempt at a task may take, without the time that it waits for a person.
         task_time: Span = Span::hours(4);
         /// How long the setup of an environment may take.

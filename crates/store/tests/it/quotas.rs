@@ -196,7 +196,7 @@ async fn time_is_counted_while_an_agent_works_and_split_at_midnight() {
         let stored = world.store.write(|tx| {
             Box::pin(async move {
                 tx.count_clocks().await?;
-                tx.store_days(BUILT_IN_ORGANIZATION).await
+                tx.store_days(BUILT_IN_ORGANIZATION, 7).await
             })
         });
         stored.await.unwrap();
