@@ -249,9 +249,15 @@ fn where_nobody_can_answer_the_command_says_how_and_no_answer_is_a_no() {
 fn a_program_that_goes_away_withdraws_its_question() {
     let port = web();
     let yard = yard(port, "");
-    let script = format!("timeout -s KILL 2 {}; echo gone", get(port, "/x"));
+    // It goes when it is told to.
+    let script =
+        format!("mkfifo /tmp/go; {} & cat /tmp/go; kill -9 $!; echo gone", get(port, "/x"));
     yard.json(&["run", &script, "--repo", "app", "--agent", "shell", "--detach"]);
     let ask = waiting(&yard);
+    let workspace = ask["workspace"].as_str().unwrap();
+    let tell =
+        ["workspace", "exec", workspace, "--", "timeout", "20", "sh", "-c", "echo > /tmp/go"];
+    assert!(yard.command(&tell).status().unwrap().success());
     let ended =
         when(&yard, &["egress", "asks", "--all"], |asks| asks["items"][0]["state"] != "open");
     assert_eq!(ended["items"][0]["state"], "withdrawn");
@@ -279,6 +285,50 @@ fn a_question_outlives_the_server_that_asked_it() {
     let logs = yard.run(&["logs", "-v", id(&task)]);
     assert!(logs.contains("you are at /x"), "{logs}");
     assert!(logs.contains("Allowed in this workspace from now on ("), "{logs}");
+}
+
+#[test]
+fn an_answer_for_a_repository_holds_in_its_other_workspaces_alone() {
+    let port = web();
+    let yard = yard(port, "");
+    yard.repository("other");
+    let order = |repository: &str, more: &[&str]| {
+        let get = format!("{} -f", get(port, "/x/1"));
+        let args = ["run", &get, "--repo", repository, "--agent", "shell"];
+        yard.run(&[&args[..], more].concat())
+    };
+    order("app", &["--detach"]);
+    let said = yard.json(&["egress", "answer", id(&waiting(&yard)), "repository"]);
+    let made = said["made"].as_str().unwrap();
+    assert_eq!(said["answer"], "repository");
+    when(&yard, &["task", "show", "@last"], |task| task["state"] == "succeeded");
+    // The rule is the repository's, and of no other.
+    let rules = |repository: &str| {
+        let rules = yard.json(&["egress", "rules", "--repo", repository]);
+        let rules = rules["rules"].as_array().unwrap().clone();
+        rules.into_iter().filter(|rule| rule["scope"] == "repository").collect::<Vec<Value>>()
+    };
+    let own = rules("app");
+    assert_eq!((own.len(), own[0]["id"].as_str()), (1, Some(made)), "{own:#?}");
+    assert_eq!(rules("other"), Vec::<Value>::new());
+    // Nobody is asked in its next workspace, and somebody in another's.
+    let ran = order("app", &[]);
+    assert!(ran.ends_with("[0]\n") && !ran.contains("waits for a person"), "{ran}");
+    order("other", &["--detach"]);
+    let asked = waiting(&yard);
+    assert_eq!(asked["path"], "/x/1");
+    assert_ne!(asked["repository"], said["repository"]);
+    yard.json(&["egress", "answer", id(&asked), "no"]);
+    // Without a repository there is none to answer for.
+    let bare = yard.json(&["workspace", "create"])["id"].as_str().unwrap().to_owned();
+    let get = get(port, "/y");
+    let mut program = yard.command(&["workspace", "exec", &bare, "--", "sh", "-c", &get]);
+    let mut program = program.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let asked = waiting(&yard);
+    let said = yard.run(&["egress", "answer", id(&asked), "repository"]);
+    assert!(!said.ends_with("[0]\n") && said.contains("repository"), "{said}");
+    yard.json(&["egress", "answer", id(&asked), "once"]);
+    assert!(program.wait().unwrap().success());
 }
 
 #[test]

@@ -8,7 +8,6 @@ use std::{
     process::Output,
     sync::{Arc, Mutex},
     thread,
-    time::Instant,
 };
 
 use crate::yard::{LIMIT, Victim, Yard};
@@ -40,18 +39,16 @@ except socket.gaierror:
     print('it has no IPv6 address')
 "#;
 
-/// Remembers an address over a restart of the server.
+/// Remembers an address over a restart of the server. Its files are pipes: each side waits for the
+/// other.
 const REMEMBERS: &str = r#"
-import os, socket, time
+import socket
 address = socket.gethostbyname('raw.example')
 open('/work/resolved', 'w').write(address)
-while not os.path.exists('/work/go'):
-    time.sleep(0.01)
+open('/work/go').read()
 spoken = socket.create_connection((address, 5432), 10)
 spoken.sendall(b'after the restart\n')
-answer = spoken.makefile().readline()
-open('/work/part', 'w').write(answer)
-os.rename('/work/part', '/work/answer')
+open('/work/answer', 'w').write(spoken.makefile().readline())
 "#;
 
 /// What the world outside was asked for.
@@ -185,21 +182,14 @@ fn everything_else_is_refused_and_never_asked_for() {
 fn an_address_that_a_program_remembers_outlives_the_server() {
     let (mut yard, id, _seen) = start();
     let begin = format!(
-        "cat > /work/remembers.py <<'END'\n{REMEMBERS}\nEND\n\
-        (setsid /usr/bin/python3 /work/remembers.py > /work/log 2>&1 < /dev/null &)\n\
-        until test -s /work/resolved; do sleep 0.01; done"
+        "cd /work; mkfifo resolved go answer; cat > remembers.py <<'END'\n{REMEMBERS}\nEND\n\
+        (setsid /usr/bin/python3 remembers.py > log 2>&1 < /dev/null &)\n\
+        timeout 25 cat resolved"
     );
-    said(bare(&yard, &id, &["bash", "-c", &begin]));
+    assert!(said(bare(&yard, &id, &["bash", "-c", &begin])).starts_with("198.1"));
     yard.kill(Victim::Server);
     yard.start_server();
-    said(bare(&yard, &id, &["touch", "/work/go"]));
-    let begun = Instant::now();
-    let read = "cat /work/answer 2>/dev/null || true";
-    let answer = loop {
-        let answer = said(bare(&yard, &id, &["sh", "-c", read]));
-        if !answer.is_empty() || begun.elapsed() > LIMIT {
-            break answer;
-        }
-    };
+    let go_on = "cd /work; timeout 25 bash -c 'echo > go'; timeout 25 cat answer";
+    let answer = said(bare(&yard, &id, &["bash", "-c", go_on]));
     assert_eq!(answer, "raw.example:5432 heard after the restart\n");
 }

@@ -293,6 +293,51 @@ fn a_credential_goes_where_it_is_bound_and_is_nowhere_inside() {
 }
 
 #[test]
+fn a_question_says_which_credential_would_go_along() {
+    let world = World::new();
+    let yard = &world.yard;
+    let other = "other.example.com";
+    for host in [HOST, other] {
+        let rule = format!("GET https://{host}/v1/asked*");
+        let made = yard.json(&["egress", "ask", &rule, "--workspace", &world.workspace]);
+        assert!(made["id"].is_string(), "{made:#}");
+    }
+    let asked = |host: &str, more: &str| {
+        let script = format!("curl -sS --max-time 25 {more} https://{host}/v1/asked");
+        let args = ["workspace", "exec", &world.workspace, "--", "sh", "-c", &script];
+        let program = yard.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+        let deadline = std::time::Instant::now() + LIMIT;
+        loop {
+            assert!(std::time::Instant::now() < deadline, "nobody is asked");
+            let asks = yard.json(&["egress", "asks"]);
+            if let Some(ask) = asks["items"].as_array().and_then(|asks| asks.first()) {
+                break (program, ask.clone());
+            }
+        }
+    };
+    let answer = |ask: &serde_json::Value, word: &str| {
+        let said = yard.run(&["egress", "answer", ask["id"].as_str().unwrap(), word]);
+        assert!(said.ends_with("[0]\n"), "{said}");
+    };
+    let (program, ask) = asked(HOST, "-H \"Authorization: Bearer $API_TOKEN\"");
+    assert_eq!((&ask["credential"], &ask["path"]), (&"api".into(), &"/v1/asked".into()), "{ask:#}");
+    let shown = yard.run(&["egress", "asks"]);
+    assert!(shown.contains("/v1/asked with api"), "{shown}");
+    check_clean("the question", shown.as_bytes());
+    assert!(world.seen.lock().unwrap().is_empty(), "it waits");
+    answer(&ask, "once");
+    assert!(program.wait_with_output().unwrap().status.success());
+    assert!(world.last(1).contains(&format!("Bearer {VALUE}")));
+    // It is bound to that host alone.
+    let (program, ask) = asked(other, "");
+    assert!(ask["host"] == other && ask.get("credential").is_none(), "{ask:#}");
+    answer(&ask, "no");
+    let said = program.wait_with_output().unwrap().stdout;
+    assert!(String::from_utf8_lossy(&said).contains("does not let this workspace"), "{said:?}");
+    world.last(1);
+}
+
+#[test]
 fn a_credential_that_is_removed_in_mid_task_is_refused_and_told() {
     let world = World::new();
     world.yard.repository("app");

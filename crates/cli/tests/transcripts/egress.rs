@@ -196,3 +196,140 @@ fn a_change_holds_at_once_in_a_workspace_that_runs() {
     let of_other = yard.json(&["egress", "rules", "--workspace", &other]);
     assert!(!of_other.to_string().contains(&place), "{of_other:#}");
 }
+
+/// A server whose workspaces may reach this machine where a rule says so, and an origin on it.
+fn with_origin() -> (Yard, String) {
+    let mut yard = Yard::without_server();
+    yard.write("data/boatyard.toml", "[egress]\nallow_private = [\"127.0.0.1\"]\n");
+    yard.start_server();
+    let place = format!("127.0.0.1:{}", Origin::start().port);
+    (yard, place)
+}
+
+/// What asks for a page by the proxy.
+fn get(url: &str) -> String {
+    format!("curl -sS --max-time 20 -x http://127.0.0.1:3128 --noproxy '' http://{url}")
+}
+
+/// The answer to that in a workspace.
+fn page(yard: &Yard, workspace: &str, url: &str) -> String {
+    let script = get(url);
+    let args = ["workspace", "exec", workspace, "--", "sh", "-c", &script];
+    String::from_utf8(yard.command(&args).output().unwrap().stdout).unwrap()
+}
+
+fn rules_of(yard: &Yard, workspace: &str) -> Vec<String> {
+    let rules = yard.json(&["egress", "rules", "--workspace", workspace]);
+    let own = rules["rules"].as_array().unwrap().iter();
+    own.filter(|rule| rule["scope"] == "workspace")
+        .map(|rule| rule["text"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_task_may_have_rules_of_its_own() {
+    let (yard, place) = with_origin();
+    yard.repository("app");
+    let order = |more: &[&str]| {
+        let script = get(&format!("{place}/a"));
+        let args = ["run", &script, "--repo", "app", "--agent", "shell"];
+        let ran = yard.run(&[&args[..], more].concat());
+        assert!(ran.ends_with("[0]\n"), "{ran}");
+        let task = yard.json(&["task", "show", "@last"]);
+        let attempts = task["attempts"].as_array().unwrap().iter();
+        let workspaces: Vec<String> =
+            attempts.map(|one| one["workspace"].as_str().unwrap().to_owned()).collect();
+        (yard.run(&["logs", "-v", "@last"]), workspaces)
+    };
+    let (logs, workspaces) =
+        order(&["--egress", "npm,pypi", "--egress", &format!("GET {place}"), "--attempts", "2"]);
+    assert!(logs.contains("hello you!"), "{logs}");
+    assert_eq!(workspaces.len(), 2);
+    for workspace in workspaces {
+        let plain = format!("GET {place}");
+        assert_eq!(rules_of(&yard, &workspace), ["npm", "pypi", &*plain]);
+    }
+    // They are not the repository's.
+    let (logs, workspaces) = order(&[]);
+    assert!(logs.contains("no rule allows this host"), "{logs}");
+    assert_eq!(rules_of(&yard, &workspaces[0]), Vec::<String>::new());
+    let args = ["run", "true", "--repo", "app", "--agent", "shell", "--egress", "exa$mple.com"];
+    let refused = yard.run(&args);
+    assert!(refused.ends_with("[2]\n") && refused.contains("exa$mple.com"), "{refused}");
+}
+
+#[test]
+fn what_was_learned_is_proposed_and_applied() {
+    let (yard, place) = with_origin();
+    let id = yard.json(&["workspace", "create"])["id"].as_str().unwrap().to_owned();
+    let mode = |mode: &str| {
+        let set = yard.run(&["egress", "mode", mode, "--workspace", &id]);
+        assert!(set.ends_with("[0]\n"), "{set}");
+    };
+    mode("learn");
+    for path in ["a", "a", "b"] {
+        assert_eq!(page(&yard, &id, &format!("{place}/{path}")), "hello you!");
+    }
+    mode("inherit");
+    assert!(page(&yard, &id, &format!("{place}/a")).contains("no rule allows this host"));
+    let proposal = ["egress", "proposal", "--workspace", &id];
+    let proposed = yard.json(&proposal);
+    assert_eq!(proposed["requests"], 3, "{proposed:#}");
+    let texts: Vec<&str> = proposed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(rules_of(&yard, &id), Vec::<String>::new(), "proposed, not made");
+    let applied = yard.json(&[&proposal[..], &["--apply"]].concat());
+    assert_eq!(applied["items"].as_array().unwrap().len(), texts.len(), "{applied:#}");
+    assert_eq!(rules_of(&yard, &id), texts);
+    for (path, passes) in [("a", true), ("b", true), ("c", false)] {
+        let said = page(&yard, &id, &format!("{place}/{path}"));
+        assert_eq!(said == "hello you!", passes, "{path}: {said}");
+    }
+    let post = page(&yard, &id, &format!("{place}/a -d x"));
+    assert!(post.contains("for other"), "{post}");
+    // All of it is covered now.
+    let again = yard.run(&[&proposal[..], &["--apply"]].concat());
+    assert!(again.contains("There is nothing to propose."), "{again}");
+}
+
+#[test]
+fn rules_of_a_repository_hold_in_its_workspaces_alone() {
+    let (yard, place) = with_origin();
+    for name in ["app", "other"] {
+        yard.repository(name);
+    }
+    let create = |repository: &str| {
+        let ran = yard.run(&["run", "true", "--repo", repository, "--agent", "shell"]);
+        assert!(ran.ends_with("[0]\n"), "{ran}");
+        let task = yard.json(&["task", "show", "@last"]);
+        task["attempts"][0]["workspace"].as_str().unwrap().to_owned()
+    };
+    let (first, other) = (create("app"), create("other"));
+    let make = |action: &str, rule: &str, whose: &[&str]| {
+        let made = yard.json(&[&["egress", action, rule][..], whose].concat());
+        made["id"].as_str().unwrap_or_else(|| panic!("{made:#}")).to_owned()
+    };
+    let url = format!("{place}/a");
+    let allowed = make("allow", &place, &["--repo", "app"]);
+    // At once in one that runs, and in one that is made later.
+    let second = create("app");
+    for workspace in [&first, &second] {
+        assert_eq!(page(&yard, workspace, &url), "hello you!");
+    }
+    assert!(page(&yard, &other, &url).contains("no rule allows this host"));
+    // What it forbids, none of its workspaces can allow.
+    let denied = make("deny", &format!("GET {place}/a"), &["--repo", "app"]);
+    make("allow", &format!("GET {place}/a"), &["--workspace", &first]);
+    let told = page(&yard, &first, &url);
+    assert!(told.contains(&format!("rule `{denied}`")), "{told}");
+    assert_eq!(page(&yard, &first, &format!("{place}/b")), "hello you!");
+    for rule in [&denied, &allowed] {
+        assert!(yard.run(&["egress", "remove", rule]).ends_with("[0]\n"));
+    }
+    assert_eq!(page(&yard, &first, &url), "hello you!", "by its own rule");
+    assert!(page(&yard, &second, &url).contains("no rule allows this host"));
+}
