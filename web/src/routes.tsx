@@ -3,9 +3,14 @@ import { useQuery } from "@tanstack/react-query";
 import { createRootRoute, createRoute, createRouter, Link, Outlet } from "@tanstack/react-router";
 import { identity } from "./api/queries";
 import { Shell } from "./components/Shell";
+import { Account } from "./pages/Account";
 import { Agents } from "./pages/Agents";
+import { Device } from "./pages/Device";
+import { Invite } from "./pages/Invite";
 import { Session } from "./pages/Session";
+import { Setup } from "./pages/Setup";
 import { SignIn } from "./pages/SignIn";
+import { SignUp } from "./pages/SignUp";
 import { Task } from "./pages/Task";
 import { Tasks } from "./pages/Tasks";
 import { Failure } from "./ui/controls";
@@ -25,8 +30,20 @@ const session = createRoute({
   component: Session,
 });
 
+const account = createRoute({ getParentRoute: () => app, path: "/account", component: Account });
+const device = createRoute({ getParentRoute: () => app, path: "/device", component: Device });
+
+const setup = createRoute({ getParentRoute: () => root, path: "/setup", component: Setup });
+const invite = createRoute({ getParentRoute: () => root, path: "/invite", component: Invite });
+const signUp = createRoute({ getParentRoute: () => root, path: "/sign-up", component: SignUp });
+
 export const router = createRouter({
-  routeTree: root.addChildren([app.addChildren([tasks, task, session, agents])]),
+  routeTree: root.addChildren([
+    app.addChildren([tasks, task, session, agents, account, device]),
+    setup,
+    invite,
+    signUp,
+  ]),
   defaultPreload: "intent",
   scrollRestoration: true,
 });

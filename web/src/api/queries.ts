@@ -98,13 +98,6 @@ export const waitingPrompts = (id: string) =>
       ),
   });
 
-export async function signIn(key: string): Promise<Identity> {
-  const found = await unwrap(api.POST("/api/auth/login", { body: { key } }));
-  remember(found);
-  client.setQueryData(identity.queryKey, found);
-  return found;
-}
-
 export async function signOut(): Promise<void> {
   await unwrap(api.POST("/api/auth/logout"));
   remember(null);

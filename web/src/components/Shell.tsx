@@ -1,14 +1,11 @@
-import { useMutation } from "@tanstack/react-query";
 import { Link, Outlet } from "@tanstack/react-router";
-import { signOut } from "../api/queries";
 import { useFeed } from "../hooks/useFeed";
-import { Button } from "../ui/controls";
 import { files, paths } from "../util/paths";
+import { AccountMenu } from "./AccountMenu";
 
 /** The frame around every page of somebody who is signed in. */
 export function Shell() {
   const connection = useFeed();
-  const leave = useMutation({ mutationFn: signOut });
   return (
     <div className="flex min-h-dvh flex-col">
       <a
@@ -23,12 +20,10 @@ export function Shell() {
             <img src="/favicon.svg" alt="" width={26} height={26} />
             Boatyard
           </Link>
-          <nav aria-label="Elsewhere" className="ml-auto flex items-center gap-1 text-sm">
-            {connection === "lost" && (
-              <span role="status" className="mr-2 text-warn">
-                Connecting again…
-              </span>
-            )}
+          <nav
+            aria-label="Elsewhere"
+            className="ml-auto flex items-center text-sm whitespace-nowrap sm:gap-1"
+          >
             <Link
               to={paths.agents()}
               className="rounded-lg px-3 py-2 text-soft hover:bg-sunken hover:text-ink"
@@ -41,15 +36,14 @@ export function Shell() {
             >
               API
             </a>
-            <Button
-              className="border-transparent bg-transparent"
-              disabled={leave.isPending}
-              onClick={() => leave.mutate()}
-            >
-              Sign out
-            </Button>
+            <AccountMenu />
           </nav>
         </div>
+        {connection === "lost" && (
+          <p role="status" className="bg-warn-wash px-4 py-1 text-center text-xs text-warn">
+            Connecting again…
+          </p>
+        )}
       </header>
       <main id="main" className="mx-auto w-full max-w-5xl flex-1 px-4 py-6">
         <Outlet />

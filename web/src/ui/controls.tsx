@@ -1,17 +1,20 @@
 /** Buttons, fields and other small parts. They know nothing of Boatyard. */
 import {
+  type AnchorHTMLAttributes,
   type ButtonHTMLAttributes,
   type InputHTMLAttributes,
   type ReactNode,
   type SelectHTMLAttributes,
   type TextareaHTMLAttributes,
   useId,
+  useState,
 } from "react";
+import { whole } from "../util/format";
 
 const BUTTON =
   "inline-flex min-h-11 items-center justify-center gap-2 rounded-lg px-4 text-sm font-medium transition-colors disabled:cursor-not-allowed disabled:opacity-55 sm:min-h-9";
 const LOOKS = {
-  main: "bg-accent text-accent-ink enabled:hover:opacity-90",
+  main: "bg-accent text-accent-ink enabled:hover:brightness-95",
   plain: "border border-line bg-raised text-ink enabled:hover:bg-sunken",
   bad: "border border-line bg-raised text-bad enabled:hover:bg-bad-wash",
 };
@@ -22,6 +25,19 @@ export function Button({
   ...rest
 }: ButtonHTMLAttributes<HTMLButtonElement> & { look?: keyof typeof LOOKS }) {
   return <button type="button" className={`${BUTTON} ${LOOKS[look]} ${className}`} {...rest} />;
+}
+
+/** A link that looks like a button: it leads elsewhere. */
+export function ButtonLink({
+  className = "",
+  children,
+  ...rest
+}: AnchorHTMLAttributes<HTMLAnchorElement>) {
+  return (
+    <a className={`${BUTTON} ${LOOKS.plain} hover:bg-sunken ${className}`} {...rest}>
+      {children}
+    </a>
+  );
 }
 
 const CONTROL =
@@ -73,6 +89,7 @@ export function TextField({
   label,
   hint,
   problem,
+  className = "",
   ...rest
 }: Labelled & InputHTMLAttributes<HTMLInputElement>) {
   const id = useId();
@@ -80,10 +97,45 @@ export function TextField({
   return (
     <Field {...field} id={id}>
       <input
-        className={`${CONTROL} ${edge(!!problem)} min-h-11 sm:min-h-9`}
+        className={`${CONTROL} ${edge(!!problem)} min-h-11 read-only:text-soft sm:min-h-9 ${className}`}
         {...told(id, field)}
         {...rest}
       />
+    </Field>
+  );
+}
+
+/** A password, which one can look at while typing it. */
+export function PasswordField({
+  label,
+  hint,
+  problem,
+  ...rest
+}: Labelled & InputHTMLAttributes<HTMLInputElement>) {
+  const id = useId();
+  const [shown, setShown] = useState(false);
+  const field = { label, hint, problem };
+  return (
+    <Field {...field} id={id}>
+      <div className="relative">
+        <input
+          className={`${CONTROL} ${edge(!!problem)} min-h-11 pr-16 sm:min-h-9`}
+          spellCheck={false}
+          autoCapitalize="off"
+          {...told(id, field)}
+          {...rest}
+          type={shown ? "text" : "password"}
+        />
+        <button
+          type="button"
+          aria-label={`Show ${label.toLowerCase()}`}
+          aria-pressed={shown}
+          className="absolute inset-y-1 right-1 rounded-md px-2.5 text-xs text-soft hover:bg-sunken hover:text-ink"
+          onClick={() => setShown(!shown)}
+        >
+          {shown ? "Hide" : "Show"}
+        </button>
+      </div>
     </Field>
   );
 }
@@ -159,8 +211,8 @@ export function Failure({ cause }: { cause: unknown }) {
   };
   return (
     <div role="alert" className={`grid gap-1 rounded-lg px-3.5 py-2.5 text-sm ${TONES.bad}`}>
-      <p>{problem.message ?? "Something went wrong."}</p>
-      {problem.next && <p>{problem.next}</p>}
+      <p>{whole(problem.message || "Something went wrong")}</p>
+      {problem.next && <p>{whole(problem.next)}</p>}
       {problem.body?.request_id && <p className="text-xs">Request {problem.body.request_id}</p>}
     </div>
   );

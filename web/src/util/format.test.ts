@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { ago, count, duration, short, shortRevision, shortSource } from "./format";
+import { ago, count, duration, short, shortRevision, shortSource, whole } from "./format";
 
 it("says times as people do", () => {
   const said = [0, 340, 2400, 59_000, 60_000, 185_000, 7_800_000].map(duration);
@@ -18,4 +18,11 @@ it("shortens what is long", () => {
   expect(shortRevision("main")).toBe("main");
   expect([950, 12_300, 1_200_000].map(short)).toEqual(["950", "12.3k", "1.2M"]);
   expect([count(1, "file"), count(3, "file")]).toEqual(["1 file", "3 files"]);
+});
+
+it("makes sentences of what the server says", () => {
+  expect(whole("the password is wrong")).toBe("The password is wrong.");
+  expect(whole("Try again.")).toBe("Try again.");
+  // A name is not to be written otherwise.
+  expect(whole("example.com can't be reached")).toBe("example.com can't be reached.");
 });

@@ -21,6 +21,17 @@ export function ago(time: string, now: number): string {
   return new Date(time).toLocaleDateString();
 }
 
+/** What the server says is part of a line in a log, too: here it is a sentence. */
+export function whole(text: string): string {
+  const begun = text.replace(/^[a-z](?![a-z]*[_./:`])/, (letter) => letter.toUpperCase());
+  return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
+}
+
+/** A day and a time of it. */
+export function moment(time: string): string {
+  return new Date(time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
+
 /** A count with its word: `1 file`, `3 files`. */
 export function count(n: number, word: string): string {
   return `${n} ${word}${n === 1 ? "" : "s"}`;

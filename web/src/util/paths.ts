@@ -3,6 +3,10 @@ export const paths = {
   tasks: () => "/",
   task: (id: string) => `/tasks/${id}`,
   agents: () => "/agents",
+  account: () => "/account",
+  device: () => "/device",
+  setup: (code: string) => `/setup?code=${encodeURIComponent(code)}`,
+  signUp: () => "/sign-up",
   session: (id: string) => `/sessions/${id}`,
 };
 

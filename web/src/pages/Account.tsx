@@ -1,0 +1,260 @@
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { type ReactNode, useEffect, useState } from "react";
+import {
+  addPasskey,
+  changePassword,
+  devices,
+  passkeys,
+  removePasskey,
+  signOutDevice,
+  signOutOthers,
+  ways,
+} from "../api/account";
+import { client, identity, signOut } from "../api/queries";
+import type { Device } from "../api/types";
+import { PASSWORD_MIN } from "../forms/AccountFields";
+import { sorted } from "../forms/problems";
+import { useNow } from "../hooks/useNow";
+import { Badge, Button, Card, Failure, PasswordField, TextField } from "../ui/controls";
+import { browser } from "../util/browser";
+import { ago } from "../util/format";
+import { passkeysMissing } from "../util/passkeys";
+
+/** One's own account: where one is signed in, and how one signs in. */
+export function Account() {
+  const who = useQuery(identity);
+  const open = useQuery(ways);
+  useEffect(() => {
+    document.title = "Account · Boatyard";
+  }, []);
+  const people = open.data?.state === "people";
+  return (
+    <div className="mx-auto grid w-full max-w-2xl gap-6">
+      <div>
+        <h1 className="text-xl font-semibold">Account</h1>
+        {who.data && (
+          <p className="text-sm text-soft">
+            {[who.data.name, who.data.email].filter(Boolean).join(" · ")}
+          </p>
+        )}
+      </div>
+      <Part title="Where you are signed in">
+        <Devices />
+      </Part>
+      {people && open.data?.password && (
+        <Part title="Password">
+          <Password />
+        </Part>
+      )}
+      {people && open.data?.passkeys && (
+        <Part title="Passkeys">
+          <Passkeys />
+        </Part>
+      )}
+    </div>
+  );
+}
+
+function Part({ title, children }: { title: string; children: ReactNode }) {
+  return (
+    <section aria-label={title} className="grid gap-3">
+      <h2 className="font-medium">{title}</h2>
+      {children}
+    </section>
+  );
+}
+
+function Devices() {
+  const asked = useQuery(devices);
+  const others = useMutation({
+    mutationFn: signOutOthers,
+    onSettled: () => client.invalidateQueries({ queryKey: devices.queryKey }),
+  });
+  if (asked.isPending) return <p className="text-sm text-faint">Reading your devices…</p>;
+  if (asked.isError) return <Failure cause={asked.error} />;
+  return (
+    <>
+      <Card>
+        <ul className="divide-y divide-line">
+          {asked.data.items.map((device) => (
+            <li key={device.id} className="px-4 py-3">
+              <Row device={device} />
+            </li>
+          ))}
+        </ul>
+      </Card>
+      {others.isError && <Failure cause={others.error} />}
+      {asked.data.items.length > 1 && (
+        <Button
+          look="bad"
+          className="w-fit"
+          disabled={others.isPending}
+          onClick={() => others.mutate()}
+        >
+          {others.isPending ? "Signing out…" : "Sign out everywhere else"}
+        </Button>
+      )}
+    </>
+  );
+}
+
+function Row({ device }: { device: Device }) {
+  const now = useNow();
+  const name = browser(device.program);
+  const leave = useMutation({
+    mutationFn: () => (device.current ? signOut() : signOutDevice(device.id)),
+    onSettled: () => client.invalidateQueries({ queryKey: devices.queryKey }),
+  });
+  return (
+    <div className="flex flex-wrap items-center gap-x-3 gap-y-2 text-sm">
+      <div className="min-w-0 flex-1">
+        <p className="flex flex-wrap items-center gap-2 font-medium">
+          {name}
+          {device.current && (
+            <Badge tone="good" sign="●">
+              This one
+            </Badge>
+          )}
+        </p>
+        <p className="text-faint">
+          {[device.address, `seen ${ago(device.last_seen, now)}`, `by ${device.way}`]
+            .filter(Boolean)
+            .join(" · ")}
+        </p>
+      </div>
+      <Button
+        aria-label={`Sign out ${name}${device.current ? ", this one" : ""}`}
+        disabled={leave.isPending}
+        onClick={() => leave.mutate()}
+      >
+        Sign out
+      </Button>
+      {leave.isError && <Failure cause={leave.error} />}
+    </div>
+  );
+}
+
+function Password() {
+  const [current, setCurrent] = useState("");
+  const [password, setPassword] = useState("");
+  const change = useMutation({
+    mutationFn: () => changePassword(password, current || undefined),
+    onSuccess: () => {
+      setCurrent("");
+      setPassword("");
+      return client.invalidateQueries({ queryKey: devices.queryKey });
+    },
+  });
+  const { at, rest } = sorted(change.error, ["current", "password"]);
+  return (
+    <Card className="p-4">
+      <form
+        className="grid gap-4"
+        onSubmit={(event) => {
+          event.preventDefault();
+          change.mutate();
+        }}
+      >
+        <PasswordField
+          label="Present password"
+          autoComplete="current-password"
+          value={current}
+          problem={at("current")}
+          hint="Leave it empty if you have none yet."
+          onChange={(event) => setCurrent(event.target.value)}
+        />
+        <PasswordField
+          label="New password"
+          autoComplete="new-password"
+          value={password}
+          problem={at("password")}
+          hint={`At least ${PASSWORD_MIN} characters. Your other devices are signed out.`}
+          onChange={(event) => setPassword(event.target.value)}
+        />
+        {!!rest && <Failure cause={rest} />}
+        <div className="flex flex-wrap items-center gap-3">
+          <Button type="submit" disabled={change.isPending || password.length < PASSWORD_MIN}>
+            {change.isPending ? "Changing…" : "Change the password"}
+          </Button>
+          {change.isSuccess && !password && (
+            <span role="status" className="text-sm text-good">
+              It is changed.
+            </span>
+          )}
+        </div>
+      </form>
+    </Card>
+  );
+}
+
+function Passkeys() {
+  const asked = useQuery(passkeys);
+  const [name, setName] = useState("");
+  const missing = passkeysMissing();
+  const now = useNow();
+  const again = () => client.invalidateQueries({ queryKey: passkeys.queryKey });
+  const add = useMutation({
+    mutationFn: () => addPasskey(name.trim()),
+    onSuccess: () => {
+      setName("");
+      return again();
+    },
+  });
+  const remove = useMutation({ mutationFn: removePasskey, onSettled: again });
+  if (asked.isPending) return <p className="text-sm text-faint">Reading your passkeys…</p>;
+  if (asked.isError) return <Failure cause={asked.error} />;
+  return (
+    <>
+      {asked.data.items.length > 0 && (
+        <Card>
+          <ul className="divide-y divide-line">
+            {asked.data.items.map((passkey) => (
+              <li key={passkey.id} className="flex flex-wrap items-center gap-3 px-4 py-3 text-sm">
+                <div className="min-w-0 flex-1">
+                  <p className="font-medium">{passkey.name}</p>
+                  <p className="text-faint">
+                    {passkey.last_used
+                      ? `used ${ago(passkey.last_used, now)}`
+                      : `made ${ago(passkey.created, now)}, not used yet`}
+                  </p>
+                </div>
+                <Button
+                  look="bad"
+                  aria-label={`Remove ${passkey.name}`}
+                  disabled={remove.isPending}
+                  onClick={() => remove.mutate(passkey.id)}
+                >
+                  Remove
+                </Button>
+              </li>
+            ))}
+          </ul>
+        </Card>
+      )}
+      {remove.isError && <Failure cause={remove.error} />}
+      <Card className="p-4">
+        <form
+          className="grid gap-4"
+          onSubmit={(event) => {
+            event.preventDefault();
+            add.mutate();
+          }}
+        >
+          <TextField
+            label="Name of a new passkey"
+            autoComplete="off"
+            maxLength={80}
+            placeholder="Laptop"
+            value={name}
+            hint={missing ?? "Your device keeps it and asks you for a finger, a face or a PIN."}
+            onChange={(event) => setName(event.target.value)}
+          />
+          {add.isError && <Failure cause={add.error} />}
+          <Button type="submit" className="w-fit" disabled={add.isPending || !!missing}>
+            {add.isPending ? "Waiting for your device…" : "Add a passkey"}
+          </Button>
+        </form>
+      </Card>
+    </>
+  );
+}
