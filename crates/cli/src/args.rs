@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agent, answer, apply, attach, backup, bench, budget, completion, connection, diff, doctor,
-    egress, exec, gc, internal, job, logs, prompt, push, repository, restore, run, service,
-    session, stop, task, up, usage, workspace,
+    agent, answer, apply, attach, audit, backup, bench, budget, completion, connection, diff,
+    doctor, egress, exec, gc, internal, invite, job, key, login, logout, logs, member, organization,
+    prompt, push, repository, restore, run, service, session, share, stop, task, up, usage, whoami,
+    workspace,
 };
 
 /// Runs coding agents in isolated workspaces, on machines that you own.
@@ -48,6 +49,9 @@ pub(crate) struct Global {
         value_name = "KEY"
     )]
     pub(crate) api_key: Option<String>,
+    /// The organization to work in, by name or id; by default the one that the key is for
+    #[arg(long, global = true, env = "BOATYARD_ORGANIZATION", value_name = "ORGANIZATION")]
+    pub(crate) organization: Option<String>,
     /// The data folder of the server on this machine
     #[arg(long, global = true, env = "BOATYARD_DATA", hide_env_values = true, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -120,14 +124,36 @@ pub(crate) enum Command {
     /// List and forget repositories
     #[command(subcommand, visible_alias = "repositories")]
     Repository(repository::Command),
+    /// Make, list and leave organizations: teams on one server
+    #[command(subcommand, visible_alias = "organizations")]
+    Organization(organization::Command),
+    /// List the members of the organization, and say what each may do
+    #[command(subcommand, visible_alias = "members")]
+    Member(member::Command),
+    /// Invite people into the organization
+    #[command(subcommand)]
+    Invite(invite::Command),
     /// Keep credentials for outside services, which workspaces use without having them
     #[command(subcommand, visible_alias = "connections")]
     Connection(connection::Command),
+    /// Share tasks, workspaces and sessions by a link
+    #[command(subcommand, visible_alias = "shares")]
+    Share(share::Command),
     /// Show what models were asked and what it cost
     Usage(usage::Args),
     /// Set what models may cost
     #[command(subcommand, visible_alias = "budgets")]
     Budget(budget::Command),
+    /// Show who changed what, and check that nobody changed that
+    #[command(subcommand)]
+    Audit(audit::Command),
+    Login(login::Args),
+    Logout(logout::Args),
+    /// Say who the server takes you for, and what you may do
+    Whoami,
+    /// Make, list and revoke API keys, and see what was called with them
+    #[command(subcommand, visible_alias = "keys")]
+    Key(key::Command),
     /// List, show, cancel and run background jobs
     #[command(subcommand, visible_alias = "jobs")]
     Job(job::Command),

@@ -13,10 +13,12 @@ use crate::{
     output::Output,
 };
 
+pub(crate) mod access;
 pub(crate) mod agent;
 pub(crate) mod answer;
 pub(crate) mod apply;
 pub(crate) mod attach;
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod budget;
@@ -28,8 +30,14 @@ pub(crate) mod egress;
 pub(crate) mod exec;
 pub(crate) mod gc;
 pub(crate) mod internal;
+pub(crate) mod invite;
 pub(crate) mod job;
+pub(crate) mod key;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod logs;
+pub(crate) mod member;
+pub(crate) mod organization;
 pub(crate) mod prompt;
 pub(crate) mod push;
 pub(crate) mod repository;
@@ -39,10 +47,12 @@ pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod service;
 pub(crate) mod session;
+pub(crate) mod share;
 pub(crate) mod stop;
 pub(crate) mod task;
 pub(crate) mod up;
 pub(crate) mod usage;
+pub(crate) mod whoami;
 pub(crate) mod workspace;
 
 /// What a client command works with.
@@ -66,13 +76,19 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<Exit> {
         Command::Internal(command) => internal::run(command, output),
         Command::Backup(args) => with_async(backup::run(args, global, output)),
         Command::Restore(args) => with_async(restore::run(args, global, output)),
+        Command::Login(args) => with_async(login::run(args, global, output)),
+        Command::Logout(args) => with_async(logout::run(args, global, output)),
         command => with_async(client_command(command, global, output)),
     }
 }
 
 async fn client_command(command: Command, global: &Global, output: &Output) -> Result<Exit> {
-    let context = Context { client: connect::connect(global)?, output };
-    let context = &context;
+    let mut client = connect::connect(global)?;
+    if let Some(text) = &global.organization {
+        let organization = organization::named(&client, text).await?;
+        client = client.in_organization(organization);
+    }
+    let context = &Context { client, output };
     match command {
         Command::Run(args) => run::run(args, context).await,
         Command::Task(command) => task::run(command, context).await,
@@ -90,10 +106,17 @@ async fn client_command(command: Command, global: &Global, output: &Output) -> R
         Command::Question(command) => answer::question(command, context).await,
         Command::Agent(command) => agent::run(command, context).await,
         Command::Repository(command) => repository::run(command, context).await,
+        Command::Organization(command) => organization::run(command, context).await,
+        Command::Member(command) => member::run(command, context).await,
+        Command::Invite(command) => invite::run(command, context).await,
         Command::Connection(command) => connection::run(command, context).await,
+        Command::Share(command) => share::run(command, context).await,
         Command::Budget(command) => budget::run(command, context).await,
         Command::Usage(args) => usage::run(args, context).await,
+        Command::Audit(command) => audit::run(command, context).await,
         Command::Job(command) => job::run(command, context).await,
+        Command::Key(command) => key::run(command, context).await,
+        Command::Whoami => whoami::run(context).await,
         Command::Egress(command) => egress::run(command, context).await,
         Command::Shell(args) => exec::shell(args, context).await,
         Command::Gc(args) => gc::run(args, context).await,
@@ -105,7 +128,9 @@ async fn client_command(command: Command, global: &Global, output: &Output) -> R
         | Command::Version
         | Command::Internal(_)
         | Command::Backup(_)
-        | Command::Restore(_) => unreachable!("run() takes these itself"),
+        | Command::Restore(_)
+        | Command::Login(_)
+        | Command::Logout(_) => unreachable!("run() takes these itself"),
     }
 }
 

@@ -117,6 +117,17 @@ pub(crate) async fn session(
     }
 }
 
+/// The task, workspace or session that is meant, as an id.
+pub(crate) async fn thing(client: &Client, text: &str) -> Result<String> {
+    if text.starts_with(WorkspaceId::PREFIX) {
+        return Ok(workspace(client, text).await?.to_string());
+    }
+    Ok(match target(client, text).await? {
+        Target::Task(id) => id.to_string(),
+        Target::Session(id) => id.to_string(),
+    })
+}
+
 /// The repository that is meant: its id, its address, or a checkout here.
 pub(crate) async fn repository(client: &Client, text: &str) -> Result<RepositoryId> {
     if let Ok(id) = text.parse() {

@@ -13,8 +13,10 @@ use boatyard_api::{Problem, ProblemKind};
 use boatyard_model::{Role, Scope};
 use http::Method;
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Via};
 
+pub mod leases;
+pub mod presence;
 pub mod table;
 pub mod things;
 
@@ -70,7 +72,35 @@ pub fn entry(method: &Method, path: &str) -> Option<&'static Entry> {
     table::find(method, path)
 }
 
+/// What those may ask for who have nothing but the link of a share; each judges what it is about.
+const FOR_GUESTS: &[&str] = &[
+    "find_identity",
+    "find_session",
+    "follow_session",
+    "find_presence",
+    "list_prompts",
+    "find_prompt",
+    "read_transcript",
+    "read_blob",
+    "find_task",
+    "list_attempts",
+    "find_task_result",
+    "read_attempt_diff",
+    "read_attempt_patch",
+    "find_workspace",
+    "list_files",
+    "read_file",
+    "read_workspace_diff",
+    "read_workspace_log",
+    "sign_out",
+];
+
 impl Entry {
+    /// Whether those may ask for it who have nothing but the link of a share.
+    pub fn is_for_guests(&self) -> bool {
+        self.need == Need::Open || FOR_GUESTS.contains(&self.operation)
+    }
+
     /// Refuses a caller who may not.
     ///
     /// # Errors
@@ -79,6 +109,10 @@ impl Entry {
         let refused = |detail: String| Problem::new(ProblemKind::NotAllowed, detail);
         if self.need == Need::Open {
             return Ok(());
+        }
+        if matches!(caller.via, Via::Guest(_)) && !self.is_for_guests() {
+            return Err(Problem::unauthenticated("the link that you have is for looking only")
+                .with_next("Sign in to do more."));
         }
         if self.need != Need::Oneself && !caller.scopes.has(self.scope) {
             let detail = format!("this key is not for `{}`", self.scope);

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! - A stream begins with `retry:`, then has one frame for each entry (`id: <seq>`, `data: <json>`),
-//!   a comment when nothing happens for a while, and at its end `event: end` (it is complete) or
-//!   `event: goodbye` (the server is going down; connect again and go on after the last id).
+//!   a comment when nothing happens for a while, and at its end `event: end` (it is complete),
+//!   `event: goodbye` (the server is going down; connect again and go on after the last id), or
+//!   `event: closed` (the right to it is gone, for the reason that it gives).
 //! - Each batch of entries is encoded once, and written to the sockets of all watchers by the one
 //!   task of that log ([`fanout`]). A parked watcher is a socket and a number: no task, no buffer.
 //!   For that the connection is taken out of the HTTP server after the head was written
@@ -17,7 +18,10 @@
 //! - A watcher whose socket is full leaves the fan-out: a task of its own writes the rest, reads
 //!   what it missed from the table, and lets it join again. It delays nobody, and what it costs is
 //!   bounded by one batch.
-//! - Where the connection can't be taken (HTTP/1.0), the same entries come as an ordinary body
+//! - Each watcher holds a [lease](crate::access::leases): the task that writes to it says why and
+//!   parts with it as soon as that is over. Who is present in a session is told in its stream, by
+//!   events `presence` without an id.
+//! - Where the connection can't be taken (HTTP/1.0, TLS), or not everybody may see every entry, the same entries come as an ordinary body
 //!   ([`body`]).
 
 use std::{
@@ -36,7 +40,10 @@ use boatyard_store::{
     feed::FeedEntry,
     follow::{Follower, Source},
 };
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Version, header};
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 mod body;
@@ -51,6 +58,7 @@ mod tests;
 pub use body::pieces;
 
 use self::{fanout::Fanouts, socket::Socket};
+use crate::access::leases::{Lease, Leases};
 
 /// A comment is sent when nothing was for so long: proxies and clients take silence for death.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -71,6 +79,29 @@ pub trait Log: Source {
 
     /// Whether nothing can follow this entry.
     fn ends(&self) -> bool;
+
+    /// What is told beside a log's entries, from now on; nothing for most.
+    fn asides(_leases: &Leases, _key: Self::Key) -> Option<broadcast::Receiver<Bytes>> {
+        None
+    }
+
+    /// Somebody began to follow a log who was told no asides yet.
+    fn joined(_leases: &Leases, _key: Self::Key) {}
+}
+
+/// The next of what is told beside a log's entries. Never, where nothing is.
+async fn aside(from: &mut Option<broadcast::Receiver<Bytes>>) -> Bytes {
+    loop {
+        match from {
+            Some(asides) => match asides.recv().await {
+                Ok(bytes) => return bytes,
+                // Each says everything anew.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => *from = None,
+            },
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Log for StoredEvent {
@@ -84,6 +115,14 @@ impl Log for StoredEvent {
 
     fn ends(&self) -> bool {
         &*self.kind == "session.state" && self.json.contains(r#""state":"ended""#)
+    }
+
+    fn asides(leases: &Leases, key: Self::Key) -> Option<broadcast::Receiver<Bytes>> {
+        Some(leases.presences.listen(key))
+    }
+
+    fn joined(leases: &Leases, key: Self::Key) {
+        leases.presences.tell_again(key);
     }
 }
 
@@ -101,6 +140,9 @@ impl Log for FeedEntry {
     }
 }
 
+/// Whether somebody may see an entry.
+pub type Sees<T> = Arc<dyn Fn(T) -> BoxFuture<'static, Result<bool, Problem>> + Send + Sync>;
+
 /// Whether to wait for what is yet to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Following {
@@ -112,6 +154,8 @@ pub enum Following {
 
 /// Everybody who follows something.
 pub struct Watchers {
+    /// The rights that they follow by.
+    pub leases: Arc<Leases>,
     /// The logs of sessions.
     pub sessions: Watched<StoredEvent>,
     /// The feeds of organizations.
@@ -122,9 +166,11 @@ impl Watchers {
     /// Nobody yet. Everybody is sent away when `stopping` is cancelled.
     pub fn new(store: &Store, stopping: &CancellationToken) -> Self {
         let count = Count::default();
+        let leases = Arc::new(Leases::default());
         Self {
-            sessions: Watched::new(store, stopping, &count),
-            feeds: Watched::new(store, stopping, &count),
+            sessions: Watched::new(store, stopping, &count, &leases),
+            feeds: Watched::new(store, stopping, &count, &leases),
+            leases,
         }
     }
 
@@ -145,6 +191,7 @@ struct Context<T: Log> {
     stopping: CancellationToken,
     fanouts: Arc<Fanouts<T>>,
     count: Count,
+    leases: Arc<Leases>,
 }
 
 impl<T: Log> Clone for Context<T> {
@@ -154,6 +201,7 @@ impl<T: Log> Clone for Context<T> {
             stopping: self.stopping.clone(),
             fanouts: Arc::clone(&self.fanouts),
             count: self.count.clone(),
+            leases: Arc::clone(&self.leases),
         }
     }
 }
@@ -185,17 +233,24 @@ impl<T: Log> Watched<T>
 where
     T::Key: std::hash::Hash + Eq + 'static,
 {
-    fn new(store: &Store, stopping: &CancellationToken, count: &Count) -> Self {
+    fn new(
+        store: &Store,
+        stopping: &CancellationToken,
+        count: &Count,
+        leases: &Arc<Leases>,
+    ) -> Self {
         let context = Context {
             store: store.clone(),
             stopping: stopping.clone(),
             fanouts: Arc::default(),
             count: count.clone(),
+            leases: Arc::clone(leases),
         };
         Self { context }
     }
 
-    /// The answer to somebody who wants the entries after this place.
+    /// The answer to somebody who wants the entries after this place, for as long as the lease
+    /// lasts; only those that `sees` lets pass, if it is given.
     ///
     /// # Errors
     /// When there are too many watchers.
@@ -205,21 +260,26 @@ where
         after: u64,
         following: Following,
         request: &Request,
+        lease: Arc<Lease>,
+        sees: Option<Sees<T>>,
     ) -> Result<Response, Problem> {
         let too_many = || Problem::unavailable("too many streams are open").advised();
         let counted = self.context.count.one_more().ok_or_else(too_many)?;
         let context = self.context.clone();
         let socket = request.extensions().get::<Arc<Socket>>();
-        let direct = socket.filter(|_| request.version() == Version::HTTP_11);
+        let direct = socket.filter(|_| request.version() == Version::HTTP_11 && sees.is_none());
         let body = match direct {
             Some(socket) => {
                 let start = move |socket: Arc<Socket>| {
-                    let watcher = catch_up::Watcher { socket, after, _counted: counted };
+                    let watcher = catch_up::Watcher { socket, after, lease, _counted: counted };
                     tokio::spawn(catch_up::run(context, key, watcher, following, None));
                 };
                 Body::new(parked::Parked::new(Arc::clone(socket), Box::new(start)))
             }
-            None => body::following(context, key, after, following, counted),
+            None => {
+                let watcher = body::Watcher { after, following, lease, sees, _counted: counted };
+                body::following(context, key, watcher)
+            }
         };
         let mut response = Response::new(body);
         let headers = response.headers_mut();

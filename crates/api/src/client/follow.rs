@@ -6,8 +6,8 @@
 //!            └─ `end` ─► over
 //! ```
 //!
-//! The server ends a stream that is complete with an `end` event, so that an end without one is a
-//! cut. The reader sees every event once, in order: what a server sends again is skipped by its
+//! The server ends a stream that is complete with an `end` event, and one whose right is gone with
+//! a `closed` event, so that an end without either is a cut. The reader sees every event once, in order: what a server sends again is skipped by its
 //! sequence number.
 
 use std::{
@@ -20,6 +20,7 @@ use reqwest::Method;
 use serde::de::DeserializeOwned;
 
 use super::{Client, Error, Result, sse::Parser};
+use crate::Problem;
 
 /// The server sends something (a comment, if nothing else) every 15 s; three times nothing is a
 /// dead connection.
@@ -207,6 +208,9 @@ impl<T: DeserializeOwned> Follow<T> {
             match frame.event.as_deref() {
                 Some("end") => return Ok(Read::End),
                 Some("goodbye") => return Err(self.cut()),
+                Some("closed") => return Err(Error::Problem(closed(&frame.data))),
+                // What is told beside the log: who is present.
+                Some(name) if name != "message" => continue,
                 _ if frame.data.is_empty() => continue,
                 _ => {}
             }
@@ -242,6 +246,16 @@ fn broken(client: &Client, what: &str) -> Error {
         next: "the connection broke; try again",
         source: what.into(),
     }
+}
+
+/// Why the right to a stream is gone, as the server says it.
+fn closed(data: &str) -> Problem {
+    #[derive(serde::Deserialize)]
+    struct Closed {
+        reason: String,
+    }
+    let reason = serde_json::from_str(data).map(|Closed { reason }| reason);
+    Problem::not_allowed(reason.unwrap_or_else(|_| "the right to this stream is gone".to_owned()))
 }
 
 enum Read<T> {

@@ -57,6 +57,23 @@ async fn a_problem_is_read_and_another_answer_is_a_protocol_error() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_right_is_gone_says_why_and_is_not_asked_for_again() {
+    let events = format!(
+        "event: presence\ndata: {{\"people\":[]}}\n\n{}event: closed\ndata: {{\"reason\":\"this \
+         key was revoked\"}}\n\n",
+        feed(1)
+    );
+    let (client, asked) = server(vec![answer("200 OK", "text/event-stream", &events)]).await;
+    let mut feed = client.follow_feed(0);
+    assert!(matches!(feed.next().await, Some(Ok(Step::Item(FeedEvent { seq: 1, .. })))));
+    let error = feed.next().await.unwrap().unwrap_err();
+    let problem = error.problem().unwrap();
+    assert!(problem.is(ProblemKind::NotAllowed) && problem.detail == "this key was revoked");
+    assert!(feed.next().await.is_none());
+    assert_eq!(asked.await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_closed_port_is_unreachable_with_a_next_step() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

@@ -15,9 +15,11 @@
 //! found.
 
 use boatyard_api::{Problem, ProblemKind};
-use boatyard_model::{RepositoryId, RepositoryRole, Role, Visibility, Wish, WorkspaceId};
+use boatyard_model::{
+    RepositoryId, RepositoryRole, Role, SessionId, TaskId, Visibility, Wish, WorkspaceId,
+};
 use boatyard_store::{
-    Owner, RepositoryRow, SessionRow, Standing, TaskRow, ThingId, Viewer, WorkspaceRow,
+    FeedEntry, Owner, RepositoryRow, SessionRow, Standing, TaskRow, ThingId, Viewer, WorkspaceRow,
 };
 
 use crate::{
@@ -145,6 +147,11 @@ pub async fn right(app: &App, caller: &Caller, thing: &Thing) -> Result<Option<W
     if caller.via == Via::Server || theirs && sees_all(caller) {
         return Ok(Some(Wish::Manage));
     }
+    if let Via::Guest(share) = caller.via {
+        let share = app.store.good_share(share).await.map_err(store_problem)?;
+        let is_shared = share.is_some_and(|share| thing.ids().contains(&Some(share.subject)));
+        return Ok(is_shared.then_some(Wish::Look));
+    }
     let viewer = Viewer { member: caller.owner.member, person: caller.person };
     let standing = app.store.standing(viewer, thing.ids(), thing.repository, thing.workspace);
     let standing = standing.await.map_err(store_problem)?;
@@ -244,6 +251,38 @@ pub async fn repository(
     let detail = format!("your role in this repository is `{role}`, which is not enough for this");
     Err(Problem::new(ProblemKind::NotAllowed, detail)
         .with_next("Ask an admin of the organization."))
+}
+
+/// Which entries of the feed somebody may see: those about a thing, if it exists for them.
+pub fn sees(app: App, caller: Caller) -> crate::sse::Sees<FeedEntry> {
+    std::sync::Arc::new(move |entry: FeedEntry| {
+        let (app, caller) = (app.clone(), caller.clone());
+        Box::pin(async move { may_see(&app, &caller, &entry).await })
+    })
+}
+
+/// What an entry of the feed is about.
+#[derive(serde::Deserialize)]
+struct Told {
+    task: Option<TaskId>,
+    session: Option<SessionId>,
+    workspace: Option<WorkspaceId>,
+}
+
+async fn may_see(app: &App, caller: &Caller, entry: &FeedEntry) -> Result<bool, Problem> {
+    let told: Told = serde_json::from_str(&entry.json).map_err(Problem::internal)?;
+    let about = [
+        told.session.map(ThingId::Session),
+        told.workspace.map(ThingId::Workspace),
+        told.task.map(ThingId::Task),
+    ];
+    let Some(id) = about.into_iter().flatten().next() else { return Ok(true) };
+    match thing(app, id).await {
+        Ok(thing) => Ok(right(app, caller, &thing).await?.is_some()),
+        // What it was about is gone.
+        Err(problem) if problem.status == 404 => Ok(false),
+        Err(problem) => Err(problem),
+    }
 }
 
 /// Refuses who may not act as this role in the organization, for what only some of an operation

@@ -1,10 +1,15 @@
 //! `/api/shares`, and what is for whom where nobody says.
 
-use axum::{extract::State, http::StatusCode};
-use boatyard_api::share::{
-    NewShare, Share, ShareFilter, SharePage, Sharing, TakeShare, TakenShare,
+use axum::{
+    Extension,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
 };
-use boatyard_model::ShareId;
+use boatyard_api::share::{
+    NewShare, Presence, PresenceUpdate, Share, ShareFilter, SharePage, Sharing, TakeShare, TakenShare,
+};
+use boatyard_model::{SessionId, ShareId, Wish};
 use boatyard_store::Taker;
 
 use super::{
@@ -12,15 +17,22 @@ use super::{
     answer::{Answer, Created, Json},
     described::{Routes, routes},
     extract::{self, Path, Query},
+    identity::with_cookie,
 };
-use crate::{app::App, auth::Caller, operations::shares};
+use crate::{
+    app::App,
+    auth::{Caller, Known, Signer, Via, Visitor},
+    operations::{sessions, shares},
+};
 
 pub(super) fn router() -> Routes {
     Routes::new()
         .routes(routes!(create_share, list_shares))
         .routes(routes!(take_share))
+        .routes(routes!(enter_as_guest))
         .routes(routes!(find_share, revoke_share))
         .routes(routes!(find_sharing, set_sharing))
+        .routes(routes!(find_presence, set_presence))
 }
 
 /// Shares a task, a workspace or a session by a link, which is told in this answer alone.
@@ -82,6 +94,34 @@ async fn take_share(
     Ok((StatusCode::OK, Json(shares::take_share(&app, take, taker).await?)))
 }
 
+/// Takes what a link gives to this browser, without an account: to look. A browser in which
+/// somebody is signed in takes it for that person.
+#[utoipa::path(post, path = "/api/auth/guest", tag = "shares", request_body = TakeShare,
+    responses((status = 200, description = "Given; the cookie is set.", body = TakenShare)))]
+async fn enter_as_guest(
+    State(api): State<Api>,
+    State(app): State<App>,
+    known: Option<Extension<Known>>,
+    visitor: Visitor,
+    extract::Json(take): extract::Json<TakeShare>,
+) -> Answer<Response> {
+    let signed_in = known.map(|Extension(known)| known.caller);
+    if let Some(caller) = signed_in.filter(|caller| !matches!(caller.via, Via::Guest(_))) {
+        let taker = Taker::Known { owner: caller.owner, person: caller.person };
+        return Ok(Json(shares::take_share(&app, take, taker).await?).into_response());
+    }
+    let token = Signer::token();
+    let taker = Taker::Guest {
+        hash: shares::hash_of(&token),
+        address: visitor.address.map(|address| address.to_string()),
+        agent: visitor.program,
+    };
+    let taken = shares::take_share(&app, take, taker).await?;
+    let age = taken.expires.since(app.store.now());
+    let cookie = api.gate.auth.signer().set(&token, age, api.transport);
+    Ok(with_cookie(Json(taken).into_response(), &cookie)?)
+}
+
 /// Who may see what is made in the organization, where nobody says.
 #[utoipa::path(get, path = "/api/sharing", tag = "shares",
     responses((status = 200, description = "As it is.", body = Sharing)))]
@@ -98,4 +138,35 @@ async fn set_sharing(
     extract::Json(sharing): extract::Json<Sharing>,
 ) -> Answer<Json<Sharing>> {
     Ok(Json(shares::set_sharing(&app, &caller, sharing).await?))
+}
+
+/// Who is present in a session: who follows it, and who writes a prompt. Those who follow it are
+/// told of changes by `presence` events in its stream.
+#[utoipa::path(get, path = "/api/sessions/{id}/presence", tag = "sessions",
+    params(("id" = SessionId, Path)),
+    responses((status = 200, description = "They.", body = Presence)))]
+async fn find_presence(
+    State(api): State<Api>,
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<SessionId>,
+) -> Answer<Json<Presence>> {
+    sessions::row(&app, &caller, id, Wish::Look).await?;
+    Ok(Json(api.watchers.leases.presences.of(id)))
+}
+
+/// Says that one writes a prompt, or no more: for those who may, and follow the session.
+#[utoipa::path(post, path = "/api/sessions/{id}/presence", tag = "sessions",
+    params(("id" = SessionId, Path)), request_body = PresenceUpdate,
+    responses((status = 200, description = "Who is present.", body = Presence)))]
+async fn set_presence(
+    State(api): State<Api>,
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<SessionId>,
+    extract::Json(update): extract::Json<PresenceUpdate>,
+) -> Answer<Json<Presence>> {
+    let wish = if update.typing { Wish::Act } else { Wish::Look };
+    sessions::row(&app, &caller, id, wish).await?;
+    Ok(Json(api.watchers.leases.presences.types(id, &caller, update.typing)))
 }

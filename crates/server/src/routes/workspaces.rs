@@ -1,6 +1,7 @@
 //! `/api/workspaces`: their life, commands in them, their git.
 
 use axum::{
+    Extension,
     extract::State,
     response::{IntoResponse as _, Response},
 };
@@ -12,14 +13,22 @@ use boatyard_api::{
     },
 };
 use boatyard_model::WorkspaceId;
+use boatyard_store::ThingId;
 use http::{HeaderMap, StatusCode, header};
 
 use super::{
+    Api,
     answer::{Answer, Created, Json},
     described::{Routes, routes},
     extract::{self, Once, PROMPT_JSON_MAX, Path, Query},
 };
-use crate::{app::App, auth::Caller, operations::workspaces, sse};
+use crate::{
+    access::leases::{About, Want},
+    app::App,
+    auth::{Caller, Known},
+    operations::workspaces,
+    sse,
+};
 
 pub(super) fn router() -> Routes {
     Routes::new()
@@ -159,18 +168,24 @@ async fn snapshot_workspace(
     responses((status = 200, description = "What it did.", content(
         (ExecResult = "application/json"), (ExecOutput = "text/event-stream")))))]
 async fn exec_in_workspace(
+    State(api): State<Api>,
     State(app): State<App>,
-    caller: Caller,
+    Extension(known): Extension<Known>,
     Path(id): Path<WorkspaceId>,
     headers: HeaderMap,
     extract::Json(request): extract::Json<ExecRequest, PROMPT_JSON_MAX>,
 ) -> Answer<Response> {
+    let about = About::Thing(ThingId::Workspace(id), Want::Act);
+    let caller = &known.caller;
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("text/event-stream")) {
-        let output = workspaces::exec_streaming(&app, &caller, id, request).await?;
-        return Ok(sse::pieces(output));
+        let output = workspaces::exec_streaming(&app, caller, id, request).await?;
+        let lease = super::lease(&api, &known, "exec_in_workspace", about)?;
+        return Ok(sse::pieces(output, lease));
     }
-    Ok(Json(workspaces::exec_in_workspace(&app, &caller, id, request).await?).into_response())
+    let lease = super::lease(&api, &known, "exec_in_workspace", about)?;
+    let work = workspaces::exec_in_workspace(&app, caller, id, request);
+    Ok(Json(lease.during(work).await?).into_response())
 }
 
 /// What differs in a workspace's repository.

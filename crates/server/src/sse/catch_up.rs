@@ -10,6 +10,7 @@ use super::{
     frame::{self, Then},
     socket::Socket,
 };
+use crate::access::leases::{Lease, Over};
 
 /// A watcher's connection and place.
 pub(super) struct Watcher {
@@ -17,6 +18,8 @@ pub(super) struct Watcher {
     pub(super) socket: Arc<Socket>,
     /// Everything up to here was sent.
     pub(super) after: u64,
+    /// The right to follow.
+    pub(super) lease: Arc<Lease>,
     /// It counts as long as it lives.
     pub(super) _counted: Counted,
 }
@@ -40,9 +43,14 @@ pub(super) async fn run<T: Log>(
     T::Key: std::hash::Hash + Eq + 'static,
 {
     let behind = Behind::begin();
+    let lease = Arc::clone(&watcher.lease);
+    // Whether what was written last is whole.
+    let mut is_whole = true;
     let work = async {
         if let Some(rest) = rest {
+            is_whole = false;
             write_all(&watcher.socket, rest.bytes).await?;
+            is_whole = true;
             if rest.then == Then::Ends {
                 return Ok(Outcome::Over);
             }
@@ -65,7 +73,9 @@ pub(super) async fn run<T: Log>(
                 return Ok(Outcome::Over);
             };
             let then = if last.ends() { Then::Ends } else { Then::GoesOn };
+            is_whole = false;
             write_all(&watcher.socket, frame::chunk(&entries, then)).await?;
+            is_whole = true;
             watcher.after = last.seq();
             if then == Then::Ends {
                 return Ok(Outcome::Over);
@@ -76,6 +86,7 @@ pub(super) async fn run<T: Log>(
         biased;
         outcome = work => outcome,
         () = context.stopping.cancelled() => Ok(Outcome::Stopping),
+        over = lease.ended() => Ok(Outcome::Closed(over)),
     };
     drop(behind);
     match outcome {
@@ -83,6 +94,14 @@ pub(super) async fn run<T: Log>(
         Ok(Outcome::Over) => watcher.socket.finish(),
         // A frame may be cut in the middle: the client must see a cut, not an end.
         Ok(Outcome::Stopping) => {}
+        Ok(Outcome::Closed(over)) if is_whole => {
+            let words = frame::last_words(&frame::over(&over));
+            match write_all(&watcher.socket, words).await {
+                Ok(()) => watcher.socket.finish(),
+                Err(error) => tracing::debug!(%error, "a watcher is gone"),
+            }
+        }
+        Ok(Outcome::Closed(_)) => {}
         Err(error) => tracing::debug!(%error, "a watcher is gone"),
     }
 }
@@ -107,6 +126,7 @@ enum Outcome {
     InStep,
     Over,
     Stopping,
+    Closed(Over),
 }
 
 /// Writes all of it, waiting for the socket, but not for ever.

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    Context, Following, KEEP_ALIVE, Log,
+    Context, Following, KEEP_ALIVE, Log, aside,
     catch_up::{self, Rest, Watcher},
     frame::{self, Then},
 };
@@ -99,6 +99,9 @@ where
     async fn run(mut self) {
         let mut alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let leases = Arc::clone(&self.context.leases);
+        let mut ended = leases.ended();
+        let mut asides = T::asides(&leases, self.key);
         loop {
             let before = self.follower.after();
             tokio::select! {
@@ -128,6 +131,12 @@ where
                     Some(watcher) => self.admit(watcher).await,
                     None => return,
                 },
+                // It lives as long as the leases do.
+                _ = ended.changed() => self.part().await,
+                bytes = aside(&mut asides) => {
+                    let bytes = frame::chunked(&bytes).freeze();
+                    self.offer(&bytes, before, Then::GoesOn).await;
+                }
                 _ = alive.tick() => {
                     let bytes = frame::chunked(frame::ALIVE.as_bytes()).freeze();
                     self.offer(&bytes, before, Then::GoesOn).await;
@@ -137,6 +146,26 @@ where
                 }
             }
         }
+    }
+
+    /// Parts with those whose right is gone.
+    async fn part(&mut self) {
+        let is_over = |watcher: &mut Watcher| watcher.lease.over().is_some();
+        let parting: Vec<Watcher> = self.watchers.extract_if(.., is_over).collect();
+        for (done, watcher) in parting.into_iter().enumerate() {
+            if done % BEFORE_YIELD == BEFORE_YIELD - 1 {
+                tokio::task::yield_now().await;
+            }
+            self.say_why(watcher);
+        }
+    }
+
+    /// Tells a watcher why its right is gone.
+    fn say_why(&self, watcher: Watcher) {
+        let Some(over) = watcher.lease.over() else { return };
+        let words = frame::last_words(&frame::over(over));
+        let (result, after) = (watcher.socket.offer(&words), watcher.after);
+        self.let_go(watcher, result, &words, after, Then::Ends);
     }
 
     /// Ends this fan-out if nobody is about to join.
@@ -252,6 +281,11 @@ where
 
     /// Takes a watcher in, with what was published since it caught up.
     async fn admit(&mut self, watcher: Watcher) {
+        if watcher.lease.over().is_some() {
+            self.say_why(watcher);
+            return;
+        }
+        T::joined(&self.context.leases, self.key);
         let now = self.follower.after();
         if watcher.after >= now {
             self.watchers.push(watcher);

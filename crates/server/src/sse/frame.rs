@@ -3,6 +3,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::Log;
+use crate::access::leases::Over;
 
 /// The first bytes: how long a client waits before it connects again, in milliseconds.
 pub(super) const PREAMBLE: &str = "retry: 1000\n\n";
@@ -15,6 +16,17 @@ pub(super) const END: &str = "event: end\ndata: {}\n\n";
 
 /// Says that the server goes and that the client is to come back, soon but not at once.
 pub(super) const GOODBYE: &str = "event: goodbye\nretry: 500\ndata: {}\n\n";
+
+/// Says why the right to follow is gone: nobody need come back.
+pub(super) fn over(over: &Over) -> String {
+    match over {
+        Over::Again => GOODBYE.to_owned(),
+        Over::Closed(reason) => {
+            let data = serde_json::json!({ "reason": reason });
+            format!("event: closed\ndata: {data}\n\n")
+        }
+    }
+}
 
 /// Says that the log can't be read at the moment; the client comes back as after a cut.
 pub(super) const FAILED: &str = ": the log can't be read\n\n";

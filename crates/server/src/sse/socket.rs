@@ -57,6 +57,11 @@ impl Socket {
         self.stream.set_nodelay(true)
     }
 
+    /// The address of the other end, while there is one.
+    pub fn peer(&self) -> Option<std::net::IpAddr> {
+        self.stream.peer_addr().ok().map(|address| address.ip())
+    }
+
     /// Asks for the connection, once the server has written what it has.
     pub(super) fn want(&self, continuation: Continuation) {
         *self.continuation.lock().unwrap_or_else(PoisonError::into_inner) = Some(continuation);

@@ -10,6 +10,7 @@ use axum::{
 };
 use boatyard_api::client::{Parser, Step};
 use boatyard_model::SessionId;
+use boatyard_store::ThingId;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -17,7 +18,14 @@ use tokio::{
 };
 
 use super::*;
-use crate::routes::answer::Failure;
+use crate::{
+    access::{
+        leases::{About, Want},
+        table,
+    },
+    auth::{Caller, Known},
+    routes::answer::Failure,
+};
 
 /// Nothing here takes longer; a test that waits so long has failed.
 const LONG: Duration = Duration::from_secs(30);
@@ -40,7 +48,11 @@ async fn follow(
 ) -> Response {
     let after = query.get("after").copied().unwrap_or(0);
     let following = if query.contains_key("stored") { Following::Stored } else { Following::Live };
-    let answer = watchers.sessions.answer(id, after, following, &request);
+    let known = Known { caller: Caller::server(), csrf: None, until: None };
+    let about = About::Thing(ThingId::Session(id), Want::Look);
+    let entry = table::named("follow_session").unwrap();
+    let lease = watchers.leases.take(&known, entry, about);
+    let answer = watchers.sessions.answer(id, after, following, &request, lease, None);
     answer.unwrap_or_else(|problem| Failure(problem).into_response())
 }
 
