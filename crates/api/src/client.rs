@@ -7,12 +7,13 @@
 
 use std::{fmt, time::Duration};
 
+use boatyard_model::OrganizationId;
 use bytes::Bytes;
 use reqwest::{Method, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 
-use crate::{IdempotencyKey, Problem, idempotency, problem};
+use crate::{IdempotencyKey, Problem, idempotency, identity::ORGANIZATION_HEADER, problem};
 
 mod audit;
 mod connections;
@@ -20,6 +21,7 @@ mod egress;
 mod endpoints;
 mod follow;
 mod git;
+mod keys;
 mod organizations;
 mod requests;
 mod settings;
@@ -31,6 +33,7 @@ mod usage;
 
 pub use egress::EgressPlace;
 pub use follow::{Follow, Step};
+pub use keys::Grant;
 pub use requests::ExportForm;
 pub use sse::{Frame, Parser};
 
@@ -102,6 +105,7 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     key: Option<String>,
+    organization: Option<OrganizationId>,
 }
 
 impl fmt::Debug for Client {
@@ -163,7 +167,13 @@ impl Client {
             http = http.no_proxy();
         }
         let http = http.build().map_err(|e| protocol(e.to_string()))?;
-        Ok(Self { http, base, key: key.map(str::to_owned) })
+        Ok(Self { http, base, key: key.map(str::to_owned), organization: None })
+    }
+
+    /// The same, about another organization of the same person.
+    #[must_use]
+    pub fn in_organization(self, organization: OrganizationId) -> Self {
+        Self { organization: Some(organization), ..self }
     }
 
     /// The server's address, with a slash at its end.
@@ -196,6 +206,9 @@ impl Client {
         let mut request = self.http.request(call.method, url).header(header::ACCEPT, call.accept);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
+        }
+        if let Some(organization) = self.organization {
+            request = request.header(ORGANIZATION_HEADER, organization.to_string());
         }
         if let Some(key) = &call.idempotency {
             request = request.header(idempotency::HEADER, key.as_str());

@@ -10,9 +10,6 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{Cursor, page::page};
 
-/// The header by which a request is about another organization of the same person.
-pub const ORGANIZATION_HEADER: &str = "x-boatyard-organization";
-
 /// The longest name of an organization, in bytes.
 pub const NAME_MAX: usize = 80;
 

@@ -6,6 +6,9 @@
 //!   tools that are ready                               ──►  InstalledTool
 //! ```
 //!
+//! They are the server's: every organization has the same, and its own settings for them. Their rows
+//! are those of the first organization.
+//!
 //! [`Agents::refresh`] reads the store and swaps the view; whoever changes one of the two tables
 //! calls it after. An added entry that makes no sense (any more) is kept aside with its reason: the
 //! server comes up without it.

@@ -26,7 +26,7 @@ use boatyard_egress::{
 };
 use boatyard_store::Store;
 
-use crate::{policies::Policies, settings::Settings, vault::Vault};
+use crate::{policies::Policies, settings::Settings, unrecorded::Unrecorded, vault::Vault};
 
 pub mod credentials;
 mod desk;
@@ -67,6 +67,8 @@ pub struct Parts {
     pub wallet: Arc<dyn Wallet>,
     /// What seals the key that commits are signed with.
     pub vault: Vault,
+    /// Whose those workspaces are that no table knows.
+    pub(crate) unrecorded: Unrecorded,
 }
 
 impl Git {
@@ -76,7 +78,17 @@ impl Git {
     /// When a setting makes no sense.
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
         use anyhow::Context as _;
-        let Parts { store, settings, policies, asker, log, outgoing, wallet, vault } = parts;
+        let Parts {
+            store,
+            settings,
+            policies,
+            asker,
+            log,
+            outgoing,
+            wallet,
+            vault,
+            unrecorded,
+        } = parts;
         let authorities = match &settings.egress.ca_file {
             Some(file) => std::fs::read(file)
                 .with_context(|| format!("[egress] ca_file: {} can't be read", file.display()))?,
@@ -102,6 +114,7 @@ impl Git {
             credentials: credentials.clone(),
             signing: signing.clone(),
             branches,
+            unrecorded,
         });
         let gateway = GitGateway::new(https, Arc::new(desk), log, GatewaySettings::default());
         Ok(Self { gateway, credentials, signing })

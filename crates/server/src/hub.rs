@@ -48,6 +48,7 @@ use crate::{
     providers::Providers,
     settings::Settings,
     traffic::Traffic,
+    unrecorded::Unrecorded,
 };
 
 pub mod attached;
@@ -107,6 +108,8 @@ pub(crate) struct Shared {
     keeper: recover::Keeper,
     settler: settle::Settler,
     programs: programs::Programs,
+    /// Whose those workspaces are that no table knows.
+    unrecorded: Unrecorded,
 }
 
 /// Why something could not be done in a workspace.
@@ -183,7 +186,9 @@ impl Hub {
             true => Outgoing::offline(),
             false => Outgoing::from_env(|name| std::env::var(name).ok())?,
         };
-        let ledger = Ledger::new(store.clone(), settings.limits.answer_time.duration());
+        let unrecorded = Unrecorded::default();
+        let answer_time = settings.limits.answer_time.duration();
+        let ledger = Ledger::new(store.clone(), answer_time, unrecorded.clone());
         let allowed: Vec<Cidr> = allowed.collect::<Result<_, _>>()?;
         let traffic = Traffic::start(store.clone());
         let ask_time = settings.egress.ask_time.duration();
@@ -210,6 +215,7 @@ impl Hub {
             outgoing: outgoing.clone(),
             wallet: connections.wallet(),
             vault: connections.vault().clone(),
+            unrecorded: unrecorded.clone(),
         })?;
         let (ours, theirs) = (ledger.clone(), git.gateway.clone());
         let (gateway, calls) =
@@ -237,6 +243,7 @@ impl Hub {
             keeper,
             settler,
             programs: programs::Programs::default(),
+            unrecorded,
         };
         let hub = Self { shared: Arc::new(shared) };
         hub.shared.traffic.ask(&hub);

@@ -15,8 +15,10 @@ pub mod access;
 pub mod agents;
 pub mod app;
 pub mod asks;
+pub mod audit;
 pub mod auth;
 pub mod blobs;
+pub mod calls;
 pub mod connections;
 pub mod encoded;
 pub mod gate;
@@ -41,10 +43,11 @@ pub mod sse;
 pub mod stream;
 pub mod traffic;
 pub mod trust;
+mod unrecorded;
 pub mod vault;
 
 pub use app::{App, Parts};
-pub use serve::{Serving, start};
+pub use serve::{Entry, Serving, start};
 
 /// Bytes as small hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -30,8 +30,8 @@ use boatyard_egress::{
     policy::Binding,
     rules::{Below, Layer},
 };
-use boatyard_model::{OrganizationId, RepositoryId, Timestamp, WorkspaceId};
-use boatyard_store::{BUILT_IN_ORGANIZATION, RulePlace, Store};
+use boatyard_model::{MemberId, OrganizationId, RepositoryId, Timestamp, WorkspaceId};
+use boatyard_store::{Owner, RulePlace, Store};
 use tokio::{
     sync::{Mutex, Notify, watch},
     time::sleep,
@@ -57,6 +57,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Whose {
     /// The organization.
     pub organization: OrganizationId,
+    /// The member of it whose the workspace is.
+    pub member: MemberId,
     /// The repository in the workspace.
     pub repository: Option<RepositoryId>,
     /// The workspace.
@@ -64,6 +66,17 @@ pub struct Whose {
 }
 
 impl Whose {
+    /// Nobody's: what no table knows and nobody answers for has the settings' rules alone.
+    const fn nobodys(workspace: WorkspaceId) -> Self {
+        let (organization, member) = (OrganizationId::from_u128(0), MemberId::from_u128(0));
+        Self { organization, member, repository: None, workspace }
+    }
+
+    /// Whose it is.
+    pub const fn owner(&self) -> Owner {
+        Owner { organization: self.organization, member: self.member }
+    }
+
     /// The places whose rules hold for it, the widest first.
     pub fn places(&self) -> impl Iterator<Item = RulePlace> {
         [
@@ -159,12 +172,15 @@ impl Policies {
         let whose = match self.0.store.workspace(workspace).await {
             Ok(row) => Whose {
                 organization: row.owner.organization,
+                member: row.owner.member,
                 repository: row.repository,
                 workspace,
             },
-            // One that is not on record: what holds for everybody.
+            // One that only makes a layer is watched for whom it is made.
             Err(boatyard_store::Error::NotFound { .. }) => {
-                Whose { organization: BUILT_IN_ORGANIZATION, repository: None, workspace }
+                let state = self.0.state.lock().await;
+                let known = state.watched.get(&workspace).map(|watched| watched.whose);
+                known.unwrap_or(Whose::nobodys(workspace))
             }
             Err(error) => return Err(error),
         };
@@ -217,6 +233,29 @@ impl Policies {
     pub async fn changed_all(&self, organization: OrganizationId) {
         let mut state = self.0.state.lock().await;
         self.renew(&mut state, |whose| whose.organization == organization).await;
+    }
+
+    /// Workspaces of an organization have got other owners. Returns when each has the policy of the
+    /// one whose it is now.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn changed_owners(
+        &self,
+        organization: OrganizationId,
+    ) -> boatyard_store::Result<()> {
+        let mut state = self.0.state.lock().await;
+        state.forget_unwatched();
+        let theirs = state.watched.values_mut();
+        for watched in theirs.filter(|watched| watched.whose.organization == organization) {
+            match self.0.store.workspace(watched.whose.workspace).await {
+                Ok(row) => watched.whose.member = row.owner.member,
+                Err(boatyard_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.renew(&mut state, |whose| whose.organization == organization).await;
+        Ok(())
     }
 
     /// The rules that hold for somebody, as they are at this moment.

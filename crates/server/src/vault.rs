@@ -33,7 +33,7 @@ mod seal;
 
 pub use master::{Error as MasterError, FILE, Master, VARIABLE};
 use master::{MasterKey, Source};
-use seal::Key;
+pub(crate) use seal::Key;
 
 /// Why the vault can't do what is wanted.
 #[derive(Debug, thiserror::Error)]
@@ -227,6 +227,7 @@ impl Vault {
             let Some(master) = state.masters.first() else {
                 return Err(Error::Locked("there is no master key".to_owned()));
             };
+            // The vault is the server's; what a value is sealed for names its organization.
             let owner = Owner::BUILT_IN;
             let wrapped = master.key.seal(&wrapping(&id, purpose, owner), key.bytes());
             NewVaultKey { id: id.clone(), owner, purpose, wrapped, master: master.id.clone() }

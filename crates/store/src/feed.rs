@@ -13,6 +13,10 @@
 //! | `question.answered` | `session`, `question` |
 //! | `egress.asked` | `ask`, `workspace`, `task?`, `host`, `port`, `method?`, `deadline` |
 //! | `egress.answered` | `ask`, `workspace`, `state`, `answer?` |
+//! | `member.changed` | `member`, `change` (`joined`, `changed`, `removed`) |
+//! | `organization.changed` | `organization`, `name`, `visibility` |
+//! | `repository.access` | `repository` |
+//! | `work.transferred` | `from`, `to`, `tasks`, `sessions`, `workspaces` |
 
 use std::sync::Arc;
 

@@ -313,15 +313,16 @@ impl Store {
     /// When they can't be read.
     pub async fn list_jobs(
         &self,
-        organization: OrganizationId,
+        organization: impl Into<Option<OrganizationId>>,
         filter: &JobFilter,
         limit: u32,
     ) -> Result<Vec<JobRow>> {
+        let organization: Option<OrganizationId> = organization.into();
         read_page!(
             self,
             JobRow,
             format!(
-                "SELECT {} FROM job WHERE organization = $1
+                "SELECT {} FROM job WHERE ($1 IS NULL OR organization = $1)
                  AND ($2 IS NULL OR state = $2) AND ($3 IS NULL OR kind = $3)
                  AND ($4 IS NULL OR subject = $4) AND number < $5
                  ORDER BY number DESC LIMIT $6",

@@ -1,9 +1,9 @@
 //! People in organizations, with their roles.
 //!
 //! A member who is removed leaves its row: what it made goes on being its own, until somebody gives
-//! it to another ([`Tx::transfer_work`]). What proves it to be the member (keys, browsers that look
-//! at the organization) and the invitations that it gave die with the removal, in the same
-//! transaction.
+//! it to another ([`Tx::transfer_work`]). What proves it to be the member (its keys, and its browsers
+//! where it is in no other organization), its own credentials and the invitations that it gave die
+//! with the removal, in the same transaction.
 //!
 //! An organization always has an owner who can sign in: a change that would leave none is refused
 //! ([`Tx::require_owner`]). There is one writer, so two owners can't leave at once.
@@ -267,9 +267,17 @@ impl Tx {
         exec!(
             self,
             "UPDATE device SET revoked = $3 WHERE organization = $2 AND revoked IS NULL
-                AND person = (SELECT person FROM member WHERE id = $1)",
+                AND person = (SELECT person FROM member WHERE id = $1)
+                AND NOT EXISTS (SELECT 1 FROM standing WHERE standing.person = device.person)",
             id,
             organization,
+            now,
+        )?;
+        exec!(
+            self,
+            "UPDATE connection SET sealed = '', removed = $2
+             WHERE owner = $1 AND personal = TRUE AND removed IS NULL",
+            id,
             now,
         )?;
         exec!(self, "DELETE FROM repository_role WHERE member = $1", id)?;

@@ -12,7 +12,7 @@ use boatyard_model::{AgentOffers, OrganizationId, Timestamp, ToolId};
 
 use crate::{
     Error, Owner, Result, Store, Tx,
-    conn::{exec, find, read_all, read_one},
+    conn::{exec, find, list, read_all, read_one},
     row::{json, record},
     state::words,
 };
@@ -379,7 +379,16 @@ impl Tx {
         if let Some(reason) = row.reason {
             body["reason"] = reason.into();
         }
-        self.feed(row.owner, "tool.state", body).await?;
+        // A tool is the server's, and everybody's news.
+        let all = list!(
+            self,
+            (OrganizationId,),
+            "SELECT id FROM organization WHERE deleted IS NULL ORDER BY id",
+        )?;
+        for (organization,) in all {
+            let owner = Owner { organization, ..row.owner };
+            self.feed(owner, "tool.state", body.clone()).await?;
+        }
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! Connections that the server uses by itself, to ask providers of models.
+//! Connections that the server uses by itself, to ask providers of models. The settings name them, so
+//! they are those of the server's first organization.
 
 use boatyard_egress::gateway::{Later, Secret, Source};
 use boatyard_model::{ConnectionId, OrganizationId};
@@ -14,13 +15,13 @@ impl Connections {
         let mut rows = book.0.iter().map(|entry| &entry.row);
         let row = rows.find(|row| {
             let is_it = Some(row.id) == id || row.name == name;
-            is_it && row.owner.organization == organization && row.removed.is_none()
+            is_it && !row.personal && row.owner.organization == organization && row.removed.is_none()
         })?;
         Some((row.id, row.rotated.0.unsigned_abs()))
     }
 
     /// Puts a renewed value in the place of one that is of no more use.
-    async fn renew(&self, id: ConnectionId, value: Secret) -> Result<(), String> {
+    pub(super) async fn renew(&self, id: ConnectionId, value: Secret) -> Result<(), String> {
         let row = self.0.store.connection(id).await.map_err(|error| crate::chain(&error))?;
         let organization = row.owner.organization;
         let sealed = self.seal(id, organization, value.expose());

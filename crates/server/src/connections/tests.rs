@@ -60,12 +60,13 @@ impl House {
     }
 
     fn variables(&self, workspace: WorkspaceId) -> BTreeMap<String, String> {
-        self.connections.variables(Owner::BUILT_IN.organization, workspace)
+        self.connections.variables(Owner::BUILT_IN.organization, Some(Owner::BUILT_IN.member), workspace)
     }
 
     async fn bindings(&self, workspace: WorkspaceId) -> Vec<Arc<Binding>> {
-        let organization = Owner::BUILT_IN.organization;
-        self.connections.0.of(Whose { organization, repository: None, workspace }).await.unwrap()
+        let Owner { organization, member } = Owner::BUILT_IN;
+        let whose = Whose { organization, member, repository: None, workspace };
+        self.connections.0.of(whose).await.unwrap()
     }
 }
 

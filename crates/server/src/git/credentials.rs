@@ -26,7 +26,7 @@ use boatyard_egress::{
     https::Https,
 };
 use boatyard_model::{ConnectionId, Timestamp, name::RepositorySource};
-use boatyard_store::{GitBindingRow, Owner, Store};
+use boatyard_store::{BUILT_IN_ORGANIZATION, GitBindingRow, Owner, Store};
 
 use super::{
     place::{self, Place},
@@ -172,9 +172,17 @@ impl Credentials {
         place: &Place,
         is_own: bool,
     ) -> Result<Option<GitBindingRow>, NoCredential> {
-        let all = self.0.store.git_bindings(owner.organization).await;
-        let all =
-            all.map_err(|source| NoCredential::Store { repository: place.clone(), source })?;
+        let failed = |source| NoCredential::Store { repository: place.clone(), source };
+        // A person's own goes before the organization's, and with the workspace's own repository
+        // alone.
+        if is_own {
+            let own = self.0.store.own_git_bindings(owner).await.map_err(failed)?;
+            let near = own.into_iter().filter_map(|row| Some((Place::fits(&row.place, place)?, row)));
+            if let Some((_, row)) = near.max_by_key(|(fit, _)| *fit) {
+                return Ok(Some(row));
+            }
+        }
+        let all = self.0.store.git_bindings(owner.organization).await.map_err(failed)?;
         let near = all.into_iter().filter_map(|row| {
             let fit = Place::fits(&row.place, place)?;
             (is_own || row.shared).then_some((fit, row))
@@ -200,8 +208,10 @@ impl Credentials {
             }
             return self.made(owner, &binding, remote, direction).await.map(Some);
         }
+        // What the settings name is the server's own organization's, not everybody's.
+        let may_have = is_own && owner.organization == BUILT_IN_ORGANIZATION;
         let host = remote.target.host.to_string();
-        let token = self.0.settings.repositories.tokens.get(&host).filter(|_| is_own);
+        let token = self.0.settings.repositories.tokens.get(&host).filter(|_| may_have);
         Ok(token.map(|token| {
             let name = format!("[repositories.tokens] {host}");
             let mend = "put a new token there and start the server again";
@@ -346,7 +356,10 @@ impl Credentials {
     async fn note(&self, owner: Owner, place: String, problem: Option<String>) {
         let noted = self.0.store.write(move |tx| {
             let (place, problem) = (place.clone(), problem.clone());
-            Box::pin(async move { tx.git_problem(owner.organization, &place, problem).await })
+            Box::pin(async move {
+                tx.own_git_problem(owner, &place, problem.clone()).await?;
+                tx.git_problem(owner.organization, &place, problem).await
+            })
         });
         if let Err(error) = noted.await {
             tracing::warn!(error = %crate::chain(&error), "a connection's state was not noted");

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::Method;
 
 use super::{Credentials, Signing, place, told};
-use crate::policies::Policies;
+use crate::{policies::Policies, unrecorded::Unrecorded};
 
 /// What allows what is a workspace's own.
 const OWN: &str = "the workspace's own repository";
@@ -40,6 +40,8 @@ pub(super) struct Parts {
     pub(super) credentials: Credentials,
     pub(super) signing: Signing,
     pub(super) branches: Vec<BranchPattern>,
+    /// Whose those are that no table knows.
+    pub(super) unrecorded: Unrecorded,
 }
 
 /// Says what workspaces may do with git. A cheap clone.
@@ -98,7 +100,11 @@ impl Desk {
             Ok(row) => row,
             // One that only makes a layer has no row, and nothing of its own.
             Err(boatyard_store::Error::NotFound { .. }) => {
-                return Ok(Home { owner: Owner::BUILT_IN, own: None });
+                let owner = self.0.parts.unrecorded.owner(workspace);
+                let owner = owner.ok_or_else(|| {
+                    refuse("Boatyard does not know this workspace.", RefusalKind::Forbidden)
+                })?;
+                return Ok(Home { owner, own: None });
             }
             Err(error) => return Err(failed(error)),
         };

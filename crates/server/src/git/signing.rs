@@ -88,11 +88,23 @@ impl Signing {
     /// Signs a commit or tag that is made in the name under which workspaces commit.
     pub(super) async fn sign(&self, owner: Owner, object: &[u8]) -> Result<String, SigningError> {
         let key = self.for_workspace(owner).await?;
-        let author = &self.0.settings.author;
-        sign::check(object, &author.name, &author.email).map_err(|error| {
-            SigningError::Refused(error, format!("{} <{}>", author.name, author.email))
-        })?;
+        let (name, email) = self.author(owner).await?;
+        sign::check(object, &name, &email)
+            .map_err(|error| SigningError::Refused(error, format!("{name} <{email}>")))?;
         Ok(key.sign(object))
+    }
+
+    /// The name and address in which somebody's workspaces commit: their own, or the server's.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn author(&self, owner: Owner) -> boatyard_store::Result<(String, String)> {
+        let author = &self.0.settings.author;
+        let own = self.0.store.git_identity(owner).await?;
+        Ok(own.map_or_else(
+            || (author.name.clone(), author.email.clone()),
+            |identity| (identity.name, identity.email),
+        ))
     }
 
     /// An organization's key; made if there is none.

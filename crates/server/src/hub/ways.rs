@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Hub, HubError, place::Place};
-use crate::policies::Whose;
+use crate::{policies::Whose, unrecorded::Noted};
 
 /// A way out.
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +115,13 @@ impl Ways {
     }
 }
 
+/// The ways out of a workspace that only makes a layer, until it is dropped.
+#[derive(Debug)]
+pub struct BuilderWays {
+    _ways: DropGuard,
+    _noted: Noted,
+}
+
 impl Hub {
     /// Serves a workspace's ways out, as far as they are not served already.
     pub(super) async fn serve_ways(&self, place: &Arc<Place>) -> Result<(), HubError> {
@@ -153,15 +160,16 @@ impl Hub {
     ///
     /// # Errors
     /// When it doesn't run.
-    pub async fn serve_builder(&self, whose: Whose) -> Result<DropGuard, HubError> {
+    pub async fn serve_builder(&self, whose: Whose) -> Result<BuilderWays, HubError> {
         let workspace = whose.workspace;
+        let noted = self.shared.unrecorded.note(workspace, whose.owner());
         let policy = self.shared.policies.watch_for(whose).await?;
         let token = CancellationToken::new();
         for way in Way::ALL {
             let open = self.open(workspace, self.work(policy.clone(), way)).await?;
             self.serve_way(workspace, open, token.child_token());
         }
-        Ok(token.drop_guard())
+        Ok(BuilderWays { _ways: token.drop_guard(), _noted: noted })
     }
 
     /// Serves some ways out of a throw-away workspace, until the guard is dropped.

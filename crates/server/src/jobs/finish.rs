@@ -8,7 +8,9 @@ use boatyard_model::{
     event::{DiffFile, NoticeLevel},
     name::{Branch, CommitId},
 };
-use boatyard_store::{AttemptRow, AttemptUpdate, NewJob, Owner, Reason, SessionRow, TaskDetail};
+use boatyard_store::{
+    AttemptRow, AttemptUpdate, BUILT_IN_ORGANIZATION, NewJob, Owner, Reason, SessionRow, TaskDetail,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -274,7 +276,7 @@ async fn take(
         branch: branch.clone(),
         base: base.clone(),
         message: task.task.title.clone(),
-        author: prepare::author(app),
+        author: prepare::author(app, workspace.owner).await?,
     };
     let (reply, _) = attached.git(request).await?;
     let GitReply::Finished { head, commits, files, unsigned } = reply else {
@@ -366,7 +368,10 @@ async fn may_push(app: &App, task: &TaskDetail) -> bool {
     let Some(id) = task.task.repository else { return false };
     let Ok(row) = app.store.repository(id).await else { return false };
     match prepare::source(app, &row) {
-        Ok(Https { host, .. }) => app.settings.repositories.tokens.contains_key(&host),
+        Ok(Https { host, .. }) => {
+            row.owner.organization == BUILT_IN_ORGANIZATION
+                && app.settings.repositories.tokens.contains_key(&host)
+        }
         Ok(Ssh { .. } | Path(_)) => true,
         Ok(Sent(_)) | Err(_) => false,
     }
@@ -389,7 +394,7 @@ pub async fn push(app: &App, attempt: &AttemptRow, task: &TaskDetail) -> PushSta
     let Ok(parsed) = branch.parse::<Branch>() else {
         return refused(format!("`{branch}` is no branch"));
     };
-    match app.mirrors.push_result(attempt.id, &source, &parsed, &app.network).await {
+    match app.mirrors.push_result(attempt.id, &source, &parsed, &app.network.of(attempt.owner)).await {
         Ok(()) => PushState::Pushed {
             remote: source.to_string(),
             branch: branch.to_owned(),

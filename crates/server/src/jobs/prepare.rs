@@ -108,7 +108,7 @@ pub async fn workspace(
             folder: row.folder.clone(),
             branch: branch.clone(),
             commit: commit.to_string(),
-            author: author(app),
+            author: author(app, wanted.owner).await.map_err(store_failed)?,
         };
         attached.git(request).await.map_err(workspace_failed)?;
     }
@@ -186,7 +186,7 @@ pub async fn base(app: &App, row: &RepositoryRow, wanted: Option<&str>) -> Resul
     if matches!(source, RepositorySource::Sent(_)) {
         return found.await;
     }
-    let fetched = app.mirrors.fetch(row.id, &source, &app.network).await;
+    let fetched = app.mirrors.fetch(row.id, &source, &app.network.of(row.owner)).await;
     let (noted, found) = tokio::join!(note(app, row, &fetched), found);
     noted.map_err(store_failed)?;
     fetched.map_err(|error| failed(&error))?;
@@ -295,6 +295,7 @@ pub async fn build(
     let (layer, builder) = (new.id, WorkspaceId::new());
     let whose = Whose {
         organization: new.owner.organization,
+        member: new.owner.member,
         repository: new.repository,
         workspace: builder,
     };
@@ -402,14 +403,13 @@ pub async fn clear(app: &App, workspace: WorkspaceId) -> Result<(), Reason> {
     }
 }
 
-/// Who commits in workspaces.
-pub fn author(app: &App) -> GitAuthor {
-    let author = &app.settings.author;
-    GitAuthor {
-        name: author.name.clone(),
-        email: author.email.clone(),
-        signs: app.settings.git.sign,
-    }
+/// Who commits in somebody's workspaces.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn author(app: &App, owner: Owner) -> boatyard_store::Result<GitAuthor> {
+    let (name, email) = app.hub.git().signing.author(owner).await?;
+    Ok(GitAuthor { name, email, signs: app.settings.git.sign })
 }
 
 pub(super) fn store_failed(error: boatyard_store::Error) -> Reason {

@@ -15,7 +15,7 @@ use boatyard_model::{
     RepositoryId,
     name::{Branch, CommitId, RepositorySource},
 };
-use boatyard_store::Owner;
+use boatyard_store::{BUILT_IN_ORGANIZATION, Owner};
 use tokio::io::AsyncRead;
 
 use super::{
@@ -108,6 +108,8 @@ pub struct Network {
     resolver: Arc<dyn Resolver>,
     /// What repositories are reached with; nothing, if none.
     credentials: Option<Credentials>,
+    /// Whose repositories they are.
+    owner: Owner,
     /// Whom to trust, as one file; git's own choice where the settings add nobody.
     authorities: Option<Arc<Path>>,
 }
@@ -136,13 +138,24 @@ impl Network {
             None => None,
         };
         let (guard, resolver) = (Guard::new(ranges), Arc::new(System));
-        Ok(Self { settings, guard, resolver, credentials: None, authorities })
+        Ok(Self { settings, guard, resolver, credentials: None, owner: Owner::BUILT_IN, authorities })
     }
 
     /// The same, with what repositories are reached with.
     #[must_use]
     pub fn with(self, credentials: Credentials) -> Self {
         Self { credentials: Some(credentials), ..self }
+    }
+
+    /// The same for the repositories of one: its organization's credentials, and no other's. What
+    /// the server has by itself (its folders, its account's keys for ssh) is the first one's.
+    #[must_use]
+    pub fn of(&self, owner: Owner) -> Self {
+        Self { owner, ..self.clone() }
+    }
+
+    fn is_first(&self) -> bool {
+        self.owner.organization == BUILT_IN_ORGANIZATION
     }
 
     /// What a repository is reached with, if anything.
@@ -152,7 +165,7 @@ impl Network {
         direction: Direction,
     ) -> Result<Option<Credential>, NoCredential> {
         match &self.credentials {
-            Some(credentials) => credentials.of_source(Owner::BUILT_IN, source, direction).await,
+            Some(credentials) => credentials.of_source(self.owner, source, direction).await,
             None => Ok(None),
         }
     }
@@ -161,7 +174,7 @@ impl Network {
     pub(super) async fn forget(&self, source: &RepositorySource) -> bool {
         match (&self.credentials, place::remote(source)) {
             (Some(credentials), Some(remote)) => {
-                credentials.forget(Owner::BUILT_IN, &remote, true).await
+                credentials.forget(self.owner, &remote, true).await
             }
             _ => false,
         }
@@ -465,6 +478,12 @@ impl Mirrors {
                 }
                 Ok((git, url.clone()))
             }
+            RepositorySource::Ssh { .. } if !network.is_first() => {
+                Err(FetchError::NotAllowed(format!(
+                    "{source} would be reached with the server's own key, which is the first \
+                     organization's; connect the repository (`boatyard repository connect`)"
+                )))
+            }
             RepositorySource::Ssh { url, host } => {
                 let address = network.checked(host).await?;
                 let ip = address.first().map(IpAddr::to_string).unwrap_or_else(|| host.clone());
@@ -483,6 +502,10 @@ impl Mirrors {
                 }
                 Ok((git, url.clone()))
             }
+            RepositorySource::Path(_) if !network.is_first() => Err(FetchError::NotAllowed(
+                "folders of the server's machine are for the server's first organization"
+                    .to_owned(),
+            )),
             RepositorySource::Path(path) => {
                 let real = below_roots(path, settings).await?;
                 // The far side is another git process, which takes nothing of our configuration: the

@@ -8,21 +8,21 @@ use boatyard_api::{
 use boatyard_model::JobId;
 use boatyard_store::JobRow;
 
-use super::{own, store_problem};
+use super::store_problem;
 use crate::{app::App, auth::Caller, jobs::housekeeping};
 
-/// Jobs, the newest first.
+/// Jobs of every organization, the newest first: whoever may look runs the server.
 ///
 /// # Errors
 /// When the filter makes no sense.
-pub async fn list_jobs(app: &App, caller: &Caller, filter: JobFilter) -> Result<JobPage, Problem> {
+pub async fn list_jobs(app: &App, _: &Caller, filter: JobFilter) -> Result<JobPage, Problem> {
     let limit = limit(filter.limit)?;
     let before = super::tasks::cursor_id(filter.cursor.as_ref())?;
     let wanted =
         boatyard_store::JobFilter { state: filter.state, kind: filter.name, subject: None, before };
     let rows = app
         .store
-        .list_jobs(caller.owner.organization, &wanted, limit)
+        .list_jobs(None, &wanted, limit)
         .await
         .map_err(store_problem)?;
     let full = rows.len() == limit as usize;
@@ -50,9 +50,8 @@ fn job(row: JobRow) -> Job {
 ///
 /// # Errors
 /// When there is none.
-pub async fn find_job(app: &App, caller: &Caller, id: JobId) -> Result<Job, Problem> {
+pub async fn find_job(app: &App, _: &Caller, id: JobId) -> Result<Job, Problem> {
     let row = app.store.job(id).await.map_err(store_problem)?;
-    own(caller, row.owner, "job", id)?;
     Ok(job(row))
 }
 
@@ -79,9 +78,8 @@ pub async fn run_job(app: &App, caller: &Caller, name: String) -> Result<Job, Pr
             format!("there is no job `{name}`; there is {}", housekeeping::BY_NAME.join(", "));
         return Err(Problem::invalid("name", detail));
     }
-    let mut new = housekeeping::job(&name);
-    new.owner = caller.owner;
-    let enqueued = app.store.enqueue(vec![new]).await.map_err(store_problem)?;
+    // The server's own, as it is by the clock: one of its kind at a time, whoever asks.
+    let enqueued = app.store.enqueue(vec![housekeeping::job(&name)]).await.map_err(store_problem)?;
     let id = enqueued.first().map(|job| job.id());
     let id = id.ok_or_else(|| Problem::unavailable("the job was not enqueued"))?;
     find_job(app, caller, id).await

@@ -9,7 +9,7 @@ use boatyard_api::{
     },
 };
 use boatyard_model::{RepositoryId, Wish, name::RepositorySource};
-use boatyard_store::RepositoryRow;
+use boatyard_store::{BUILT_IN_ORGANIZATION, RepositoryRow};
 use tokio_util::io::StreamReader;
 
 use super::store_problem;
@@ -60,6 +60,12 @@ async fn resolve_as(
     let source =
         RepositorySource::parse(text, host).map_err(|error| Problem::invalid(field, error))?;
     if let RepositorySource::Path(path) = &source {
+        if caller.owner.organization != BUILT_IN_ORGANIZATION {
+            let detail = "folders of the server's machine are for the server's first organization";
+            return Err(Problem::repository_unusable(detail).at(field).with_next(
+                "Name an address, or use the command line, which sends the repository.",
+            ));
+        }
         below_roots(path, &app.settings).await.map_err(|error| {
             Problem::repository_unusable(error.to_string()).at(field).with_next(
                 "Name its folder under [repositories] roots, or use the command line, which sends it.",

@@ -9,11 +9,13 @@ super::table::section! {
     Repositories = "repositories" {
         /// The host that `owner/repo` means.
         default_host: String = "github.com".to_owned();
-        /// Folders of this machine below which a repository may be read by its path. None means
-        /// that no path of this machine is read.
+        /// Folders of this machine below which a repository may be read by its path, in the
+        /// server's first organization. None means that no path of this machine is read.
         roots: Vec<PathBuf> = Vec::new(), example "[\"/srv/git\"]";
-        /// Tokens for private repositories, by host. They stay on the server: no workspace sees
-        /// one. A token is a text, or `{ file = "/path" }`, or `{ variable = "NAME" }`.
+        /// Tokens for private repositories, by host, for the server's first organization; others
+        /// connect their repositories (`boatyard repository connect`). They stay on the server: no
+        /// workspace sees one. A token is a text, or `{ file = "/path" }`, or
+        /// `{ variable = "NAME" }`.
         tokens: BTreeMap<String, Secret> = BTreeMap::new(),
             example "{ \"github.com\" = { file = \"/etc/boatyard/github-token\" } }";
         /// Hosts and networks with private addresses that the server may fetch from: a name, an

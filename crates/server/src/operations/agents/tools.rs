@@ -1,4 +1,5 @@
-//! What is installed of agents, and the entries that people add.
+//! What is installed of agents, and the entries that people add. Both are the server's own, for every
+//! organization; what an organization sets for an agent is in [`settings`](super::settings).
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use boatyard_api::{
     agent::{Agent, AgentCheck, AgentEntry, InstallAgent, Tool, ToolState},
 };
 use boatyard_model::{ToolId, name::AgentName};
-use boatyard_store::{Again, ToolKind, ToolRow};
+use boatyard_store::{Again, BUILT_IN_ORGANIZATION, Owner, ToolKind, ToolRow};
 
 use super::super::store_problem;
 use crate::{
@@ -50,7 +51,7 @@ pub async fn install_agent(
         .ok_or_else(|| nothing_to_install(name, &entry))?;
     let again = if request.force { Again::Yes } else { Again::No };
     let wished =
-        install::wish(app, caller.owner, ToolKind::Agent, name.as_str(), &recipe, again).await;
+        install::wish(app, Owner::BUILT_IN, ToolKind::Agent, name.as_str(), &recipe, again).await;
     let id = wished.map_err(store_problem)?;
     find_tool(app, caller, name, id).await
 }
@@ -204,7 +205,7 @@ pub async fn put_agent(
     let whole =
         app.agents.with_entry(name, &value).map_err(|error| Problem::invalid("entry", error))?;
     Recipe::of(&whole, &[]).map_err(|reason| Problem::invalid("entry.install.packages", reason))?;
-    let (owner, key, text) = (caller.owner, name.to_string(), value.to_string());
+    let (owner, key, text) = (Owner::BUILT_IN, name.to_string(), value.to_string());
     app.store
         .write(move |tx| Box::pin(tx.put_agent_entry(owner, key, text)))
         .await
@@ -234,9 +235,9 @@ pub async fn remove_agent(app: &App, caller: &Caller, name: &AgentName) -> Resul
             remove_tool(app, caller, name, tool.id).await?;
         }
     }
-    let (organization, key) = (caller.owner.organization, name.to_string());
+    let key = name.to_string();
     app.store
-        .write(move |tx| Box::pin(tx.remove_agent_entry(organization, key)))
+        .write(move |tx| Box::pin(tx.remove_agent_entry(BUILT_IN_ORGANIZATION, key)))
         .await
         .map_err(store_problem)?;
     app.agents.refresh(&app.store).await.map_err(store_problem)
