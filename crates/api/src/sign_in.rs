@@ -9,7 +9,7 @@ use boatyard_model::{IdentityId, PasskeyId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::connection::SecretText;
+use crate::{connection::SecretText, identity::SignUp};
 
 /// What a provider is, and so how it is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -143,41 +143,6 @@ pub struct SignInProviderCheck {
     pub findings: Vec<String>,
 }
 
-/// A way to sign in, for the page to offer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ProviderWay {
-    /// Its name, for `/api/auth/start/{provider}`.
-    pub name: String,
-    /// What the button says.
-    pub label: String,
-    /// What it is.
-    pub kind: ProviderKind,
-}
-
-/// Who may make an account without being invited.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SignUpPolicy {
-    /// Nobody.
-    #[default]
-    Closed,
-    /// Whoever has an address of one of the allowed domains.
-    Domains,
-    /// Everybody.
-    Open,
-}
-
-impl SignUpPolicy {
-    /// The word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Domains => "domains",
-            Self::Open => "open",
-        }
-    }
-}
-
 /// Something that is on or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Switch {
@@ -195,7 +160,7 @@ pub struct SignInSettings {
     /// Signing in by a passkey.
     pub passkeys: Switch,
     /// Who may make an account without being invited.
-    pub sign_up: SignUpPolicy,
+    pub sign_up: SignUp,
     /// Who said so.
     pub sign_up_set_by: SetBy,
     /// The domains of addresses that may, where `sign_up` is `domains`.
@@ -222,7 +187,7 @@ pub struct SignInUpdate {
     pub passkeys: Option<bool>,
     /// Who may make an account without being invited.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sign_up: Option<SignUpPolicy>,
+    pub sign_up: Option<SignUp>,
     /// The domains of addresses that may.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_domains: Option<Vec<String>>,
@@ -371,6 +336,9 @@ refusals! {
     /// The person is in no organization.
     NoOrganization = "no_organization"
         "You are in no organization of this server any more. Ask for an invitation.",
+    /// Nobody has set the server up yet.
+    NotSetUp = "not_set_up"
+        "This server is not set up yet: open the link that it printed when it was started.",
     /// The provider is not known, or switched off.
     NoProvider = "no_provider"
         "This way of signing in is switched off.",

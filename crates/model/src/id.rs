@@ -156,6 +156,10 @@ id! {
     ShareId, "shr", "a share";
     /// A limit on what an organization or a person may use.
     QuotaId, "quo", "a quota";
+    /// A person's account at a provider of sign-in.
+    IdentityId, "idt", "an account";
+    /// A passkey of a person.
+    PasskeyId, "pky", "a passkey";
 }
 
 #[cfg(test)]

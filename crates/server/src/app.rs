@@ -20,7 +20,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agents::Agents,
+    auth::providers::SignIn,
+    auth::Admin,
     blobs::Blobs,
+    calls::Calls,
     connections::Connections,
     encoded::Lists,
     hub::{Hub, Outside},
@@ -53,8 +56,12 @@ pub struct App {
     pub agents: Agents,
     /// Bytes beside the database.
     pub blobs: Blobs,
+    /// The log of calls with keys.
+    pub calls: Calls,
     /// Credentials for outside services.
     pub connections: Connections,
+    /// Other people's word for who somebody is, and passkeys.
+    pub sign_in: SignIn,
     /// Repositories.
     pub mirrors: Mirrors,
     /// How the server's own fetches reach the world.
@@ -81,6 +88,8 @@ pub struct Parts {
     pub providers: Providers,
     /// What the vault's keys are wrapped by.
     pub master: Master,
+    /// Who sets the server up without a browser.
+    pub admin: Option<Admin>,
 }
 
 impl App {
@@ -89,12 +98,13 @@ impl App {
     /// # Errors
     /// When a setting makes no sense or the data folder can't be used.
     pub fn new(parts: Parts) -> anyhow::Result<Self> {
-        let Parts { data, store, settings, runtime, providers, master } = parts;
+        let Parts { data, store, settings, runtime, providers, master, admin: _ } = parts;
         let settings = Arc::new(settings);
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         let blobs = Blobs::open(&data.join("blobs"))?;
         let vault = Vault::new(store.clone(), data.as_path().into(), master);
+        let sign_in = SignIn::new(store.clone(), vault.clone(), Arc::clone(&settings));
         let connections = Connections::new(store.clone(), vault);
         let hub = Hub::new(
             store.clone(),
@@ -115,6 +125,7 @@ impl App {
                 .with(hub.git().credentials.clone()),
             places: Places::default(),
             lists: Arc::default(),
+            calls: Calls::start(store.clone()),
             clock: Arc::new(SystemClock),
             data: data.into(),
             store,
@@ -122,6 +133,7 @@ impl App {
             runtime,
             hub,
             blobs,
+            sign_in,
             connections,
             stopping,
             tasks,

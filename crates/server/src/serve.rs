@@ -10,8 +10,9 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use boatyard_api::identity::LoginLink;
+use boatyard_api::identity::{LoginLink, ServerState};
 use boatyard_model::{KeyId, time::SystemClock};
+use boatyard_store::BUILT_IN_PERSON;
 use tokio::{
     net::TcpListener,
     time::{Instant, MissedTickBehavior, interval_at},
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{App, Parts},
-    auth::{Auth, Hosts},
+    auth::{Auth, Holder, Hosts, code::Purpose},
     gate::Gate,
     jobs, listener,
     routes::{self, Api},
@@ -34,6 +35,15 @@ const STARTED: Duration = Duration::from_secs(3);
 
 /// How often memory that a burst needed is given back.
 const GIVE_BACK: Duration = Duration::from_secs(10);
+
+/// Where one begins.
+#[derive(Clone)]
+pub struct Entry {
+    /// For whom the server is.
+    pub state: ServerState,
+    /// The address to open. Unless the server is set up, it holds a code: not for logs.
+    pub url: String,
+}
 
 /// A server that runs.
 pub struct Serving {
@@ -50,18 +60,33 @@ pub struct Serving {
 pub async fn start(parts: Parts, listener: TcpListener) -> anyhow::Result<Serving> {
     let address = listener.local_addr()?;
     let data = parts.data.clone();
+    let admin = parts.admin.clone();
     let app = App::new(parts)?;
-    let auth = Auth::open(app.store.clone(), Arc::new(SystemClock), &data)?;
+    let mut auth = Auth::open(app.store.clone(), Arc::new(SystemClock), &data)?;
+    auth.prepare(&app.settings, address).await?;
+    if let Some(admin) = admin {
+        let done = auth.set_up(&admin).await;
+        done.map_err(|problem| anyhow::anyhow!(problem.detail.clone()))?;
+    }
+    let stored = app.store.sign_in_providers().await?;
+    auth.check_ways(&app.settings, stored.len())?;
     let hosts = Hosts::new(&app.settings.server)?;
-    let gate = Gate::new(auth, hosts, app.stopping.clone());
+    let gate = Gate::new(auth, hosts, app.stopping.clone()).logging(app.calls.clone());
     let url = app.settings.server.url.clone().unwrap_or_else(|| format!("http://{address}"));
     let api = Api::new(app.clone(), gate, &url);
+    app.sign_in.begin(&api.url).await?;
     let router = routes::router(api.clone());
     let http = tokio::spawn(listener::serve(listener, router, app.stopping.clone()));
     app.connections.begin().await?;
+    // Secrets of providers open once the vault does.
+    app.sign_in.read().await?;
     jobs::housekeeping::take_up(&app).await?;
     api.gate.begin();
     app.tasks.spawn(give_back(app.stopping.clone()));
+    let leases = Arc::clone(&api.watchers.leases);
+    app.tasks.spawn(Arc::clone(&leases).run(app.clone(), Arc::clone(&api.gate)));
+    let stopping = app.stopping.clone();
+    app.tasks.spawn(async move { leases.presences.run(stopping).await });
     app.tasks.spawn(jobs::run(app.clone()));
     app.tasks.spawn(jobs::attempt::run(app.clone()));
     app.tasks.spawn(jobs::housekeeping::run(app.clone()));
@@ -92,9 +117,23 @@ impl Serving {
         self.address
     }
 
-    /// A link that signs a browser in once.
+    /// A link that signs a browser in once as the built-in person, with what this key may.
     pub fn login_link(&self, key: KeyId) -> LoginLink {
-        self.api.login_link(key)
+        let purpose = Purpose::SignIn;
+        self.api.login_link(Holder { person: BUILT_IN_PERSON, key: Some(key), purpose })
+    }
+
+    /// Where the one who started the server begins: a link that signs in, one that sets the server
+    /// up, or the page.
+    pub fn entry(&self, key: KeyId) -> Entry {
+        let auth = &self.api.gate.auth;
+        let state = auth.state();
+        let url = match state {
+            ServerState::Single => self.login_link(key).url,
+            ServerState::Setup => format!("{}/setup?code={}", self.api.url, auth.setup().issue()),
+            ServerState::People => format!("{}/", self.api.url),
+        };
+        Entry { state, url }
     }
 
     /// Ends in good order: no new work is taken, what is followed ends with a hint to come back,
@@ -113,6 +152,7 @@ impl Serving {
             tracing::warn!("work was under way at the end; the next server does it again");
         }
         app.hub.close().await;
+        app.calls.flush().await;
         if let Err(error) = app.store.clone().close().await {
             tracing::error!(error = %crate::chain(&error), "the database did not close well");
         }

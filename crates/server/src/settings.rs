@@ -32,6 +32,8 @@ pub mod repositories;
 pub mod resolve;
 pub mod retention;
 pub mod server;
+pub mod sign_in;
+pub mod sign_in_providers;
 pub mod table;
 pub mod tools;
 pub mod value;
@@ -47,6 +49,8 @@ pub use repositories::Repositories;
 pub use resolve::{Error, Origin, Resolved, Sources};
 pub use retention::Retention;
 pub use server::Server;
+pub use sign_in::SignIn;
+pub use sign_in_providers::SignInProvider;
 pub use tools::Tools;
 pub use value::{ByteSize, Secret, Span};
 pub use vault::Vault;
@@ -60,6 +64,8 @@ pub struct Settings {
     pub general: General,
     /// `[server]`
     pub server: Server,
+    /// `[sign_in]`
+    pub sign_in: SignIn,
     /// `[log]`
     pub log: Log,
     /// `[repositories]`
@@ -80,6 +86,8 @@ pub struct Settings {
     pub author: Author,
     /// `[providers.NAME]`, by name.
     pub providers: BTreeMap<String, Provider>,
+    /// `[sign_in.providers.NAME]`, by name.
+    pub sign_in_providers: BTreeMap<String, SignInProvider>,
     /// `[agents.NAME]`, as the catalogue of agents takes it: a table for each name.
     pub agents: toml::Table,
 }
@@ -125,6 +133,8 @@ const fn info<S: Section>() -> SectionInfo {
 pub const SECTIONS: &[SectionInfo] = &[
     info::<General>(),
     info::<Server>(),
+    info::<SignIn>(),
+    info::<SignInProvider>(),
     info::<Log>(),
     info::<Repositories>(),
     info::<Tools>(),
@@ -171,9 +181,23 @@ impl Settings {
         }
         providers::check_fallbacks(&providers)
             .map_err(|(name, reason)| layers.error_in(&format!("providers.{name}."), reason))?;
+        let sign_in = SignIn::read(layers, "sign_in")?;
+        sign_in
+            .check()
+            .map_err(|(key, reason)| layers.error_in(&format!("sign_in.{key}"), reason))?;
+        let mut sign_in_providers = BTreeMap::new();
+        for name in layers.names_below("sign_in.providers.") {
+            let path = format!("sign_in.providers.{name}");
+            let provider = SignInProvider::read(layers, &path)?;
+            let below = format!("{path}.");
+            provider.check(name).map_err(|reason| layers.error_in(&below, reason))?;
+            sign_in_providers.insert(name.to_owned(), provider);
+        }
         Ok(Self {
             general: General::read(layers, "")?,
             server: Server::read(layers, "server")?,
+            sign_in,
+            sign_in_providers,
             log: Log::read(layers, "log")?,
             repositories: Repositories::read(layers, "repositories")?,
             tools: Tools::read(layers, "tools")?,
@@ -200,6 +224,10 @@ impl Settings {
         let mut out = Vec::new();
         add(&mut out, "", &self.general);
         add(&mut out, "server", &self.server);
+        add(&mut out, "sign_in", &self.sign_in);
+        for (name, provider) in &self.sign_in_providers {
+            add(&mut out, &format!("sign_in.providers.{name}"), provider);
+        }
         add(&mut out, "log", &self.log);
         add(&mut out, "repositories", &self.repositories);
         add(&mut out, "tools", &self.tools);

@@ -1,5 +1,4 @@
-//! People's accounts at providers of sign-in, the providers that were set up by the API, and what
-//! was decided about signing in.
+//! People's accounts at providers of sign-in, and the providers that were set up by the API.
 //!
 //! An account is known by who says so and whom it means (`issuer`, `subject`), and by nothing else:
 //! an address may pass to somebody else.
@@ -183,6 +182,57 @@ impl Tx {
         Ok(list!(self, IdentityRow, sql, person)?)
     }
 
+    /// Whether a person has an account at a provider, or a passkey.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn has_other_ways(&mut self, person: PersonId) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM identity WHERE person = $1)
+                       OR EXISTS (SELECT 1 FROM passkey WHERE person = $1)";
+        let found = find!(self, (bool,), sql, person)?;
+        Ok(found.is_some_and(|(found,)| found))
+    }
+
+    /// The organization with this id or, without one, with this name, if it is there.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn organization_with(
+        &mut self,
+        id: Option<OrganizationId>,
+        name: &str,
+    ) -> Result<Option<OrganizationId>> {
+        let found = find!(
+            self,
+            (OrganizationId,),
+            "SELECT id FROM organization WHERE deleted IS NULL AND (id = $1 OR name = $2)
+             ORDER BY id LIMIT 1",
+            id,
+            id.is_none().then_some(name),
+        )?;
+        Ok(found.map(|(id,)| id))
+    }
+
+    /// Whether an organization would have no owner who can sign in without this person.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn is_only_owner(
+        &mut self,
+        person: PersonId,
+        organization: OrganizationId,
+    ) -> Result<bool> {
+        let others = find!(
+            self,
+            (u64,),
+            "SELECT COUNT(*) FROM standing
+             WHERE organization = $1 AND role = 'owner' AND person <> $2",
+            organization,
+            person,
+        )?;
+        Ok(others.is_none_or(|(others,)| others == 0))
+    }
+
     /// Stores a provider, in the place of one of the same name.
     ///
     /// # Errors
@@ -238,34 +288,6 @@ impl Tx {
         )?;
         Ok(touched > 0)
     }
-
-    /// Decides something about signing in, or leaves it to the settings again.
-    ///
-    /// # Errors
-    /// When it can't be stored.
-    pub async fn put_sign_in_choice(
-        &mut self,
-        owner: Owner,
-        name: &str,
-        value: Option<String>,
-    ) -> Result<()> {
-        let Some(value) = value else {
-            exec!(self, "DELETE FROM sign_in_choice WHERE name = $1", name)?;
-            return Ok(());
-        };
-        exec!(
-            self,
-            "INSERT INTO sign_in_choice (name, organization, owner, value, changed)
-             VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed = excluded.changed",
-            name,
-            owner.organization,
-            owner.member,
-            value,
-            self.now(),
-        )?;
-        Ok(())
-    }
 }
 
 impl Store {
@@ -287,15 +309,6 @@ impl Store {
         let sql =
             format!("SELECT {} FROM sign_in_provider ORDER BY name", SignInProviderRow::COLUMNS);
         read_all!(self, SignInProviderRow, sql)
-    }
-
-    /// What was decided about signing in: values as JSON, by name.
-    ///
-    /// # Errors
-    /// When it can't be read.
-    pub async fn sign_in_choices(&self) -> Result<BTreeMap<String, String>> {
-        let rows = read_all!(self, (String, String), "SELECT name, value FROM sign_in_choice")?;
-        Ok(rows.into_iter().collect())
     }
 
     /// How many of those who run the server could sign in if only these ways were left.

@@ -59,9 +59,7 @@ impl Tx {
         if find!(self, (PasskeyId,), taken, credential_id)?.is_some() {
             return Ok(Kept::Before);
         }
-        let count = "SELECT COUNT(*) FROM passkey WHERE person = $1";
-        let there = find!(self, (u64,), count, person)?.map_or(0, |(there,)| there);
-        if there >= PASSKEYS_MAX as u64 {
+        if self.count_passkeys(person).await? >= PASSKEYS_MAX as u64 {
             return Ok(Kept::TooMany);
         }
         let row = PasskeyRow {
@@ -102,6 +100,24 @@ impl Tx {
             self.now(),
         )?;
         Ok(touched > 0)
+    }
+
+    /// How many passkeys a person has.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn count_passkeys(&mut self, person: PersonId) -> Result<u64> {
+        let sql = "SELECT COUNT(*) FROM passkey WHERE person = $1";
+        Ok(find!(self, (u64,), sql, person)?.map_or(0, |(count,)| count))
+    }
+
+    /// Whether a person has this passkey.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn find_passkey(&mut self, person: PersonId, id: PasskeyId) -> Result<bool> {
+        let sql = "SELECT COUNT(*) FROM passkey WHERE person = $1 AND id = $2";
+        Ok(find!(self, (u64,), sql, person, id)?.is_some_and(|(count,)| count > 0))
     }
 
     /// Removes a person's passkey.

@@ -3,12 +3,12 @@
 use boatyard_api::{
     Problem,
     connection::{
-        Connection, ConnectionBinding, ConnectionCheck, ConnectionState, NewConnection, Rekey,
-        Rekeyed, RotateConnection,
+        Connection, ConnectionBinding, ConnectionCheck, ConnectionScope, ConnectionState,
+        NewConnection, Rekey, Rekeyed, RotateConnection,
     },
 };
 use boatyard_egress::rules::HostPattern;
-use boatyard_model::{ConnectionId, Timestamp};
+use boatyard_model::{ConnectionId, Role, Timestamp};
 use boatyard_store::{ConnectionRow, RulePlace};
 
 use super::{own, store_problem};
@@ -30,7 +30,7 @@ pub async fn list_connections(app: &App, caller: &Caller) -> Result<Vec<Connecti
     let rows = app.store.list_connections(caller.owner.organization).await;
     let rows = rows.map_err(store_problem)?;
     let mut list = Vec::with_capacity(rows.len());
-    for row in rows {
+    for row in rows.into_iter().filter(|row| sees(caller, row)) {
         list.push(shown(app, row).await?);
     }
     Ok(list)
@@ -63,16 +63,32 @@ pub async fn create_connection(
     let binding = spec::binding(&new, kind)?;
     let compiled = spec::compile(&name, &binding)?;
     let expires = future(app, new.expires)?;
+    let personal = new.scope == ConnectionScope::Person;
+    if !personal {
+        for_all(caller)?;
+    }
+    let provider = provider(app, &new, kind)?;
     let value = spec::value(new.value, &compiled.places)?;
     let there = app.store.list_connections(caller.owner.organization).await;
     let there = there.map_err(store_problem)?;
     if there.len() >= MOST {
         return Err(Problem::conflict(format!("there are {MOST} connections, as many as may be")));
     }
-    if there.iter().any(|row| row.name == name) {
+    // What others have of their own is no matter here.
+    let beside: Vec<ConnectionRow> = there
+        .into_iter()
+        .filter(|row| row.personal == personal && (!personal || row.owner == caller.owner))
+        .collect();
+    if beside.iter().any(|row| row.name == name) {
         return Err(taken(&name));
     }
-    free_variables(&there, &binding)?;
+    if let Some(other) = beside.iter().find(|row| provider.is_some() && row.provider == provider) {
+        let detail = format!("your connection `{}` is for that provider already", other.name);
+        return Err(Problem::already_exists(detail)
+            .at("provider")
+            .with_next("Give that one a new value with `boatyard connection rotate`."));
+    }
+    free_variables(&beside, &binding)?;
     let id = ConnectionId::new();
     let sealed = app.connections.seal(id, caller.owner.organization, &value);
     let sealed = sealed.map_err(vault_problem)?;
@@ -85,8 +101,8 @@ pub async fn create_connection(
         sealed: sealed.text,
         sealed_by: sealed.by,
         expires,
-        personal: false,
-        provider: None,
+        personal,
+        provider,
     };
     let write = app.store.write(move |tx| Box::pin(tx.create_connection(new)));
     let row = write.await.map_err(|error| match error {
@@ -96,6 +112,52 @@ pub async fn create_connection(
     })?;
     changed(app, caller).await?;
     shown(app, row).await
+}
+
+/// Whether the caller sees it: others' own are nobody else's.
+fn sees(caller: &Caller, row: &ConnectionRow) -> bool {
+    !row.personal || row.owner.member == caller.owner.member
+}
+
+/// Refuses who may not decide for the organization.
+fn for_all(caller: &Caller) -> Result<(), Problem> {
+    match caller.role >= Role::Admin {
+        true => Ok(()),
+        false => Err(Problem::not_allowed(
+            "connections of the organization are for its administrators",
+        )
+        .with_next("Make it your own, for your workspaces alone: `--mine`.")),
+    }
+}
+
+/// The provider of models that a person's own is for.
+fn provider(
+    app: &App,
+    new: &NewConnection,
+    kind: &kinds::Kind,
+) -> Result<Option<String>, Problem> {
+    let is_personal = new.scope == ConnectionScope::Person;
+    let known = || {
+        let known: Vec<&str> = crate::providers::names(&app.settings).collect();
+        format!("It is one of {}.", known.join(", "))
+    };
+    match &new.provider {
+        None if is_personal && kind.name == "model" => {
+            Err(Problem::invalid("provider", "say which provider you pay by it").with_next(known()))
+        }
+        None => Ok(None),
+        Some(_) if !is_personal || kind.name != "model" => {
+            let detail = "only a person's own connection of the kind `model` is for a provider";
+            Err(Problem::invalid("provider", detail).with_next(
+                "The organization's is named as `connection` in [providers.NAME] of boatyard.toml.",
+            ))
+        }
+        Some(name) if !crate::providers::names(&app.settings).any(|known| known == name) => {
+            let detail = format!("there is no model provider `{name}`");
+            Err(Problem::invalid("provider", detail).with_next(known()))
+        }
+        Some(name) => Ok(Some(name.clone())),
+    }
 }
 
 fn taken(name: &str) -> Problem {
@@ -129,7 +191,7 @@ pub async fn rotate_connection(
     id: ConnectionId,
     request: RotateConnection,
 ) -> Result<Connection, Problem> {
-    let row = find(app, caller, id).await?;
+    let row = managed(app, caller, id).await?;
     let binding = binding_of(&row)?;
     let compiled = spec::compile(&row.name, &binding)?;
     let expires = future(app, request.expires)?;
@@ -153,7 +215,7 @@ pub async fn remove_connection(
     caller: &Caller,
     id: ConnectionId,
 ) -> Result<(), Problem> {
-    find(app, caller, id).await?;
+    managed(app, caller, id).await?;
     let write = app.store.write(move |tx| Box::pin(tx.remove_connection(id)));
     write.await.map_err(store_problem)?;
     changed(app, caller).await
@@ -169,7 +231,7 @@ pub async fn check_connection(
     caller: &Caller,
     id: ConnectionId,
 ) -> Result<ConnectionCheck, Problem> {
-    let row = find(app, caller, id).await?;
+    let row = managed(app, caller, id).await?;
     let mut findings = warnings(app, &row).await?;
     let value = match app.connections.value(id) {
         Ok(value) => value,
@@ -215,8 +277,10 @@ pub async fn rekey(app: &App, _: &Caller, request: Rekey) -> Result<Rekeyed, Pro
     if request.data {
         vault.renew().await.map_err(vault_problem)?;
         done.sealed = app.connections.reseal().await.map_err(vault_problem)?;
+        done.sealed += app.sign_in.reseal().await.map_err(vault_problem)?;
         vault.forget_unused().await.map_err(vault_problem)?;
     }
+    app.sign_in.read().await.map_err(store_problem)?;
     let every = app.connections.organizations();
     for organization in every {
         app.connections.changed(organization).await.map_err(store_problem)?;
@@ -227,6 +291,18 @@ pub async fn rekey(app: &App, _: &Caller, request: Rekey) -> Result<Rekeyed, Pro
 async fn find(app: &App, caller: &Caller, id: ConnectionId) -> Result<ConnectionRow, Problem> {
     let row = app.store.connection(id).await.map_err(store_problem)?;
     own(caller, row.owner, "connection", id)?;
+    match sees(caller, &row) {
+        true => Ok(row),
+        false => Err(Problem::not_found("connection", id)),
+    }
+}
+
+/// One that the caller may change: an own one, or the organization's for an administrator.
+async fn managed(app: &App, caller: &Caller, id: ConnectionId) -> Result<ConnectionRow, Problem> {
+    let row = find(app, caller, id).await?;
+    if !row.personal {
+        for_all(caller)?;
+    }
     Ok(row)
 }
 
@@ -247,7 +323,7 @@ fn binding_of(row: &ConnectionRow) -> Result<ConnectionBinding, Problem> {
     serde_json::from_str(&row.binding).map_err(Problem::internal)
 }
 
-fn vault_problem(error: vault::Error) -> Problem {
+pub(super) fn vault_problem(error: vault::Error) -> Problem {
     match &error {
         vault::Error::Locked(_) => Problem::unavailable(error.to_string()),
         vault::Error::Same(_) | vault::Error::Damaged => Problem::conflict(error.to_string()),
@@ -275,6 +351,11 @@ async fn shown(app: &App, row: ConnectionRow) -> Result<Connection, Problem> {
         binding: binding_of(&row)?,
         name: row.name,
         kind: row.kind,
+        scope: match row.personal {
+            true => ConnectionScope::Person,
+            false => ConnectionScope::Organization,
+        },
+        provider: row.provider,
         state,
         created: row.created,
         rotated: row.rotated,

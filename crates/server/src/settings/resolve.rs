@@ -25,8 +25,15 @@ use super::{
 pub(super) const KEY: &str = "key";
 
 /// What `BOATYARD_*` variables that are no settings are for: they are not looked at here.
-const OTHER_VARIABLES: &[&str] =
-    &["BOATYARD_CONFIG", "BOATYARD_DATA", "BOATYARD_SERVER", "BOATYARD_API_KEY", "BOATYARD_LISTEN"];
+const OTHER_VARIABLES: &[&str] = &[
+    "BOATYARD_CONFIG",
+    "BOATYARD_DATA",
+    "BOATYARD_SERVER",
+    "BOATYARD_API_KEY",
+    "BOATYARD_LISTEN",
+    "BOATYARD_ADMIN_EMAIL",
+    "BOATYARD_ADMIN_PASSWORD",
+];
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -263,18 +270,7 @@ fn read_file(layers: &mut Layers, path: &Path, text: &str) -> Result<(), Error> 
         let line = line_of(text, key.span());
         match (name, value, place.get_ref()) {
             (_, Value::Table(many), DeValue::Table(places)) if many_of(name).is_some() => {
-                let declared = many_of(name).unwrap_or_default();
-                for (one, place) in places {
-                    let at = line_of(text, one.span());
-                    let one: &str = one.get_ref();
-                    let path = format!("{name}.{one}");
-                    match (many.get(one), place.get_ref()) {
-                        (Some(Value::Table(keys)), DeValue::Table(places)) => {
-                            reader.section(&path, declared, keys, places)?;
-                        }
-                        _ => return Err(reader.not_a_table(&path, at)),
-                    }
-                }
+                reader.many(name, many_of(name).unwrap_or_default(), many, places)?;
             }
             (_, Value::Table(keys), DeValue::Table(places)) if section(name).is_some() => {
                 reader.section(name, name, keys, places)?;
@@ -303,6 +299,28 @@ impl FileReader<'_> {
         Error::Value { key: name.to_owned(), origin, reason: format!("write it as [{name}]") }
     }
 
+    /// Sections of which there may be many, by name below `name`.
+    fn many(
+        &mut self,
+        name: &str,
+        declared: &str,
+        many: &toml::Table,
+        places: &DeTable<'_>,
+    ) -> Result<(), Error> {
+        for (one, place) in places {
+            let at = line_of(self.text, one.span());
+            let one: &str = one.get_ref();
+            let path = format!("{name}.{one}");
+            match (many.get(one), place.get_ref()) {
+                (Some(Value::Table(keys)), DeValue::Table(places)) => {
+                    self.section(&path, declared, keys, places)?;
+                }
+                _ => return Err(self.not_a_table(&path, at)),
+            }
+        }
+        Ok(())
+    }
+
     fn section(
         &mut self,
         path: &str,
@@ -311,10 +329,21 @@ impl FileReader<'_> {
         places: &DeTable<'_>,
     ) -> Result<(), Error> {
         let known = section(declared).map_or(&[][..], |section| section.keys);
-        for (key, _) in places {
+        for (key, place) in places {
             let line = line_of(self.text, key.span());
             let name: &str = key.get_ref();
             let Some(value) = keys.get(name) else { continue };
+            // A section may have others below it: `[sign_in.providers.NAME]`.
+            let below = format!("{path}.{name}");
+            if let Some(declared) = many_of(&below) {
+                match (value, place.get_ref()) {
+                    (Value::Table(many), DeValue::Table(places)) => {
+                        self.many(&below, declared, many, places)?;
+                    }
+                    _ => return Err(self.not_a_table(&below, line)),
+                }
+                continue;
+            }
             // What may stand under an agent is known to the catalogue.
             if declared == AGENTS || known.iter().any(|key| key.name == name) {
                 let dotted =

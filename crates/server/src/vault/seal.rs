@@ -21,14 +21,14 @@ const FORM: u8 = 1;
 const NONCE: usize = 24;
 
 /// A key of 256 bits. It can't be printed, and its memory is overwritten when it goes.
-pub(super) struct Key(Zeroizing<[u8; 32]>);
+pub(crate) struct Key(Zeroizing<[u8; 32]>);
 
 impl Key {
     pub(super) fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn random() -> Self {
+    pub(crate) fn random() -> Self {
         let mut bytes = Zeroizing::new([0; 32]);
         rand::rng().fill_bytes(&mut bytes[..]);
         Self(bytes)
@@ -39,7 +39,7 @@ impl Key {
     }
 
     /// Seals a text for one thing.
-    pub(super) fn seal(&self, what_for: &str, text: &[u8]) -> String {
+    pub(crate) fn seal(&self, what_for: &str, text: &[u8]) -> String {
         let mut nonce = [0; NONCE];
         rand::rng().fill_bytes(&mut nonce);
         let payload = Payload { msg: text, aad: what_for.as_bytes() };
@@ -55,7 +55,7 @@ impl Key {
 
     /// Opens what was sealed for the same thing; none when it was sealed by another key, for
     /// something else, or was changed since.
-    pub(super) fn open(&self, what_for: &str, sealed: &str) -> Option<Zeroizing<Vec<u8>>> {
+    pub(crate) fn open(&self, what_for: &str, sealed: &str) -> Option<Zeroizing<Vec<u8>>> {
         let whole = STANDARD.decode(sealed).ok()?;
         let (form, rest) = whole.split_first()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE>()?;

@@ -16,16 +16,6 @@ CREATE TABLE sign_in_provider (
 );
 CREATE INDEX sign_in_provider_sealed_by ON sign_in_provider (sealed_by);
 
--- What was decided by the API or on the page about signing in; what the settings file says wins.
-CREATE TABLE sign_in_choice (
-    name TEXT PRIMARY KEY,
-    organization TEXT NOT NULL REFERENCES organization (id),
-    owner TEXT NOT NULL REFERENCES member (id),
-    -- As JSON.
-    value TEXT NOT NULL,
-    changed BIGINT NOT NULL
-);
-
 -- A person's account at a provider. A person belongs to no organization, so neither does this.
 CREATE TABLE identity (
     id TEXT PRIMARY KEY,
