@@ -110,8 +110,8 @@ pub fn actor(caller: &Caller) -> Actor {
 fn via(via: &Via) -> String {
     match via {
         Via::Key(id) => format!("key {id}"),
-        Via::Session(id) => format!("browser {id}"),
         Via::Device(id) => format!("device {id}"),
+        Via::Guest(id) => format!("guest {id}"),
         Via::Server => "server".to_owned(),
     }
 }

@@ -1,53 +1,57 @@
-//! Who calls: API keys, the page's session, and where a request may come from.
+//! Who calls: API keys, signed-in browsers, and where a request may come from.
 //!
 //! A caller proves itself in one of two ways:
 //!
-//! - `Authorization: Bearer by_…`: an API key. The database holds its SHA-256 only; what is looked
-//!   up is the hash, so that the time it takes tells nothing about a key.
-//! - the page's cookie ([`cookie`]): signed by the server, HttpOnly and SameSite=Strict, given for
-//!   a key or for the one-time code of a printed link. A request with it that changes something
-//!   must also carry `X-Boatyard-CSRF`.
+//! - `Authorization: Bearer by_…`: an API key.
+//! - the page's cookie ([`cookie`]): a browser in which a person is signed in, by a password
+//!   ([`password`]), a passkey, a provider, a key, or the one-time code of a printed link
+//!   ([`code`]). A request with it that changes something must also carry `X-Boatyard-CSRF`.
+//!
+//! The database holds the SHA-256 of either only; what is looked up is the hash, so that the time it
+//! takes tells nothing about a key. What was found is remembered for a moment, and forgotten as soon
+//! as anybody's rights are taken away ([`find`]).
 //!
 //! Before either counts, the request must have been meant for this server ([`origin`]): a page of
-//! another site can't speak as the person who looks at it.
-//!
-//! There is one organization with one member in this release; every request has a [`Caller`] all
-//! the same, and every operation takes it.
+//! another site can't speak as the person who looks at it. For whom the server is, and how people
+//! may sign in, is in [`ways`].
 
 use std::{
-    collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use boatyard_api::{Problem, identity::KEY_PREFIX};
-use boatyard_model::{DeviceId, KeyId, PersonId, Role, Scopes, Timestamp, time::Clock};
-use boatyard_store::{KeyRow, Owner, Store};
-use http::{HeaderMap, Method, header};
+use boatyard_api::{Problem, identity::KEY_PREFIX, identity::ServerState};
+use boatyard_model::{DeviceId, KeyId, PersonId, Role, Scopes, ShareId, Timestamp, time::Clock};
+use boatyard_store::{Owner, Store};
 use sha2::{Digest as _, Sha256};
 
+use crate::settings::{Settings, SignIn};
+
+pub mod admin;
 pub mod code;
 pub mod cookie;
+pub mod enter;
+pub mod find;
+mod guest;
+mod key;
 pub mod origin;
+pub mod passkeys;
+pub mod password;
+pub mod providers;
+pub mod ways;
 
-pub use code::Codes;
+pub use admin::Admin;
+pub use code::{Codes, Holder, SetupCode};
 pub use cookie::Signer;
-pub use origin::Hosts;
-
-/// How long a key that was found counts without asking the database again. One that is revoked
-/// through this server's store dies at once, by another program's hand within this time.
-const CACHED_FOR: Duration = Duration::from_secs(5);
-
-/// How many keys are remembered at a time.
-const CACHED_KEYS: usize = 1024;
-
-/// The longest secret that is hashed, in bytes; ours have 46.
-const SECRET_MAX: usize = 200;
-
-/// What the one member there is in this release is called; people bring their own names.
-const OWNER_NAME: &str = "Owner";
+pub use enter::{Entrance, SignedIn, Visitor};
+pub use find::Asked;
+pub use origin::{Hosts, Site};
+pub use password::Passwords;
+pub use ways::{Audience, StoredWays, Ways};
 
 /// Random bytes in a key.
 const KEY_BYTES: usize = 32;
@@ -74,21 +78,21 @@ pub struct Caller {
 }
 
 /// How a caller proved itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Via {
     /// With an API key.
     Key(KeyId),
-    /// With the page's cookie, which was given for this key.
-    Session(KeyId),
     /// In a browser, as a person.
     Device(DeviceId),
+    /// In a browser that has the link of this share, as nobody: to look at what it shares.
+    Guest(ShareId),
     /// It is the server itself: a job, a schedule.
     Server,
 }
 
 impl Caller {
-    /// The built-in member, who may do everything.
-    fn local(name: &str) -> Self {
+    /// The server itself, for the one who owns everything.
+    pub fn server() -> Self {
         Self {
             owner: Owner::BUILT_IN,
             person: None,
@@ -96,14 +100,9 @@ impl Caller {
             operator: true,
             scopes: Scopes::ALL,
             address: None,
-            name: name.into(),
+            name: "Boatyard".into(),
             via: Via::Server,
         }
-    }
-
-    /// The server itself, for the one who owns everything.
-    pub fn server() -> Self {
-        Self { via: Via::Server, ..Self::local("Boatyard") }
     }
 }
 
@@ -114,6 +113,8 @@ pub struct Known {
     pub caller: Caller,
     /// What `X-Boatyard-CSRF` must say, for a caller with a cookie.
     pub csrf: Option<String>,
+    /// When what it proved itself with ends by itself.
+    pub until: Option<Timestamp>,
 }
 
 /// Why nobody was found behind a request.
@@ -121,8 +122,16 @@ pub struct Known {
 pub enum Refusal {
     /// It carries nothing that says who.
     Missing,
-    /// What it carries is not known, or no longer.
+    /// What it carries is not known.
     Unknown,
+    /// Its key was revoked.
+    Revoked,
+    /// Its key's time is over.
+    Expired,
+    /// The browser was signed out, or was not used for long.
+    SignedOut,
+    /// The person is no member of the organization that the request is about.
+    NoMember,
     /// It changes something by cookie, without the page's proof.
     Csrf,
 }
@@ -132,188 +141,208 @@ impl Refusal {
     pub fn problem(self) -> Problem {
         match self {
             Self::Missing => Problem::unauthenticated("this needs an API key or a session"),
-            Self::Unknown => Problem::unauthenticated("this key or session is not known, or over"),
+            Self::Unknown => Problem::unauthenticated("this key is not known"),
+            Self::Revoked => Problem::unauthenticated("this key was revoked")
+                .with_next("Make another one, or ask an admin of the organization for one."),
+            Self::Expired => Problem::unauthenticated("this key has expired")
+                .with_next("Make another one, or ask an admin of the organization for one."),
+            Self::SignedOut => Problem::unauthenticated("this browser is not signed in any more")
+                .with_next("Sign in again."),
+            Self::NoMember => {
+                Problem::unauthenticated("you are no member of this organization (any more)")
+                    .with_next("Ask one of its admins for an invitation.")
+            }
             Self::Csrf => Problem::not_allowed("a change by the page needs its proof")
                 .at("header.x-boatyard-csrf")
                 .with_next("Reload the page."),
         }
     }
+
+    /// A word for it, for programs that follow a stream.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Unknown => "unknown",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::SignedOut => "signed_out",
+            Self::NoMember => "no_member",
+            Self::Csrf => "csrf",
+        }
+    }
 }
 
-/// Tells who calls.
+/// Tells who calls, and signs people in.
 pub struct Auth {
     store: Store,
     clock: Arc<dyn Clock>,
     signer: Signer,
     codes: Codes,
-    cache: Mutex<HashMap<[u8; 32], Remembered>>,
-}
-
-/// A caller that was found.
-struct Remembered {
-    caller: Caller,
-    since: Instant,
-    /// How many keys the store had revoked before it was looked up.
-    revocations: u64,
+    setup: SetupCode,
+    /// Works on passwords.
+    pub passwords: Passwords,
+    audience: Audience,
+    claimed: AtomicBool,
+    settings: SignIn,
+    ways: RwLock<Arc<Ways>>,
+    remembered: find::Remembered,
 }
 
 impl Auth {
-    /// With the keys of the store and the signing secret of the data folder, which is made at the
-    /// first start.
+    /// With the keys and people of the store and the secret of the data folder, which is made at
+    /// the first start; for one person on this machine until [`Auth::prepare`] says otherwise.
     ///
     /// # Errors
     /// When the secret can't be read or written.
     pub fn open(store: Store, clock: Arc<dyn Clock>, data: &Path) -> std::io::Result<Self> {
-        let signer = Signer::open(&data.join("session.key"))?;
+        let settings = SignIn::default();
+        let ways = Arc::new(Ways::new(&settings, &StoredWays::default()));
         Ok(Self {
+            signer: Signer::open(&data.join("session.key"))?,
             store,
             codes: Codes::new(Arc::clone(&clock)),
+            setup: SetupCode::default(),
             clock,
-            signer,
-            cache: Mutex::new(HashMap::new()),
+            passwords: Passwords::default(),
+            audience: Audience::One,
+            claimed: AtomicBool::new(false),
+            settings,
+            ways: RwLock::new(ways),
+            remembered: find::Remembered::default(),
         })
     }
 
-    /// Who sent a request with these headers.
+    /// Finds out for whom the server is, and which ways of signing in count.
     ///
     /// # Errors
-    /// When nobody is found; see [`Refusal`]. A database that fails is a problem of its own.
-    pub async fn identify(
-        &self,
-        method: &Method,
-        headers: &HeaderMap,
-    ) -> Result<Result<Known, Refusal>, Problem> {
-        if let Some(value) = headers.get(header::AUTHORIZATION) {
-            let Some(secret) = bearer(value) else { return Ok(Err(Refusal::Unknown)) };
-            let caller = self.by_secret(secret).await?;
-            return Ok(caller.map(|caller| Known { caller, csrf: None }).ok_or(Refusal::Unknown));
-        }
-        let Some(text) = self.signer.find(headers) else { return Ok(Err(Refusal::Missing)) };
-        let Some(key) = self.signer.verify(text, self.clock.now()) else {
-            return Ok(Err(Refusal::Unknown));
-        };
-        let Some(mut caller) = self.by_id(key).await? else { return Ok(Err(Refusal::Unknown)) };
-        caller.via = Via::Session(key);
-        let csrf = self.signer.csrf(text);
-        if !method.is_safe() && !cookie::has_proof(headers, &csrf) {
-            return Ok(Err(Refusal::Csrf));
-        }
-        Ok(Ok(Known { caller, csrf: Some(csrf) }))
+    /// When the database can't be read.
+    pub async fn prepare(
+        &mut self,
+        settings: &Settings,
+        listening: SocketAddr,
+    ) -> Result<(), boatyard_store::Error> {
+        self.audience = Audience::of(settings, listening);
+        self.settings = settings.sign_in.clone();
+        self.claimed.store(self.store.is_claimed().await?, Ordering::Release);
+        let stored = self.stored_ways().await?;
+        self.use_ways(&stored);
+        Ok(())
     }
 
-    /// The cookie for somebody who showed a key or the code of a link, and the proof that the page
-    /// needs.
+    /// Refuses a server that nobody could sign in to, or that a network could reach without anybody
+    /// having to.
     ///
     /// # Errors
-    /// When it is neither; when the database fails.
-    pub async fn sign_in(&self, secret: &str) -> Result<(String, Known), Problem> {
-        let found = match self.codes.take(secret) {
-            Some(key) => self.by_id(key).await?,
-            None => self.by_secret(secret).await?,
-        };
-        let refused = || {
-            Problem::unauthenticated("this key or link is not known, or was used before")
-                .at("key")
-                .with_next("The key in `client.toml` of the data folder signs in; a restart prints a new link.")
-        };
-        let mut caller = found.ok_or_else(refused)?;
-        let (Via::Key(key) | Via::Session(key)) = caller.via else { return Err(refused()) };
-        caller.via = Via::Session(key);
-        let value = self.signer.sign(key, self.clock.now());
-        let csrf = self.signer.csrf(&value);
-        Ok((value, Known { caller, csrf: Some(csrf) }))
+    /// When no way of signing in is switched on, with what to set.
+    pub fn check_ways(&self, settings: &Settings, providers: usize) -> Result<(), NoWay> {
+        let ways = self.ways();
+        let known = settings.sign_in_providers.values().filter(|one| one.enabled).count();
+        let any = ways.password || ways.passkeys || providers + known > 0;
+        if any || self.audience == Audience::One { Ok(()) } else { Err(NoWay) }
     }
 
-    /// What signs the sessions, for setting and clearing the cookie.
+    /// For whom the server is now.
+    pub fn state(&self) -> ServerState {
+        self.audience.state(self.claimed.load(Ordering::Acquire))
+    }
+
+    /// The server is somebody's from now on.
+    pub(crate) fn claimed(&self) {
+        self.claimed.store(true, Ordering::Release);
+        self.setup.spend();
+    }
+
+    /// What counts of the settings and of what was set on the page.
+    pub fn ways(&self) -> Arc<Ways> {
+        Arc::clone(&self.ways.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the settings file says, which goes before the page.
+    pub const fn settings(&self) -> &SignIn {
+        &self.settings
+    }
+
+    /// What was set on the page.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn stored_ways(&self) -> Result<StoredWays, boatyard_store::Error> {
+        let text = self.store.meta(ways::STORED).await?;
+        Ok(text.map_or_else(StoredWays::default, |text| {
+            serde_json::from_str(&text).unwrap_or_else(|error| {
+                tracing::error!(%error, "what was set about signing in can't be read; the settings count");
+                StoredWays::default()
+            })
+        }))
+    }
+
+    /// Keeps what is set on the page, and uses it from now on.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    pub async fn store_ways(&self, stored: StoredWays) -> Result<(), Problem> {
+        let text = serde_json::to_string(&stored).map_err(Problem::internal)?;
+        self.store
+            .write(move |tx| Box::pin(async move { tx.set_meta(ways::STORED, &text).await }))
+            .await
+            .map_err(crate::operations::store_problem)?;
+        self.use_ways(&stored);
+        Ok(())
+    }
+
+    fn use_ways(&self, stored: &StoredWays) {
+        let ways = Arc::new(Ways::new(&self.settings, stored));
+        *self.ways.write().unwrap_or_else(PoisonError::into_inner) = ways;
+    }
+
+    /// Everything that is remembered.
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What makes the page's proofs, for setting and clearing the cookie.
     pub fn signer(&self) -> &Signer {
         &self.signer
     }
 
-    /// A code for a link that signs a browser in once, for the owner of this key, and until when
-    /// it works.
-    pub fn issue_code(&self, key: KeyId) -> (String, Timestamp) {
-        self.codes.issue(key)
+    /// A code for a link that signs a browser in once, and until when it works.
+    pub fn issue_code(&self, holder: Holder) -> (String, Timestamp) {
+        self.codes.issue(holder)
     }
 
-    async fn by_secret(&self, secret: &str) -> Result<Option<Caller>, Problem> {
-        if !secret.starts_with(KEY_PREFIX) || secret.len() > SECRET_MAX {
-            return Ok(None);
-        }
-        let hash: [u8; 32] = Sha256::digest(secret).into();
-        if let Some(caller) = self.cached(hash) {
-            return Ok(Some(caller));
-        }
-        let revocations = self.store.revocations();
-        let row = self.store.find_key_by_hash(&hex(&hash)).await.map_err(Problem::internal)?;
-        Ok(row.map(|row| self.remember(hash, row, revocations)))
+    /// The links of a person that were not used yet are worth nothing any more.
+    pub fn forget_codes(&self, person: PersonId) {
+        self.codes.forget(person);
     }
 
-    /// The owner of a key that is still good.
-    async fn by_id(&self, key: KeyId) -> Result<Option<Caller>, Problem> {
-        // The same cache under a name that no secret hashes to but by accident.
-        let name: [u8; 32] = Sha256::digest(key.to_string()).into();
-        if let Some(caller) = self.cached(name) {
-            return Ok(Some(caller));
-        }
-        let revocations = self.store.revocations();
-        let row = self.store.find_key(key).await.map_err(Problem::internal)?;
-        Ok(row.map(|row| self.remember(name, row, revocations)))
-    }
-
-    fn cached(&self, hash: [u8; 32]) -> Option<Caller> {
-        let revocations = self.store.revocations();
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = cache.get(&hash)?;
-        found.counts(revocations).then(|| found.caller.clone())
-    }
-
-    /// Whose key was found. Its use is noted, now and then and behind the request's back.
-    fn remember(&self, hash: [u8; 32], row: KeyRow, revocations: u64) -> Caller {
-        if row.use_is_news(self.store.now()) {
-            self.store.note_key_use(row.id);
-        }
-        let caller = caller_of(row);
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= CACHED_KEYS {
-            cache.retain(|_, found| found.counts(revocations));
-        }
-        if cache.len() < CACHED_KEYS {
-            let found = Remembered { caller: caller.clone(), since: Instant::now(), revocations };
-            cache.insert(hash, found);
-        }
-        caller
+    /// The code with which the server is set up.
+    pub const fn setup(&self) -> &SetupCode {
+        &self.setup
     }
 }
 
-impl Remembered {
-    fn counts(&self, revocations: u64) -> bool {
-        self.revocations == revocations && self.since.elapsed() < CACHED_FOR
-    }
-}
+/// Nobody could sign in.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no way of signing in is switched on: set `password = true` or `passkeys = true` in [sign_in] of \
+     boatyard.toml, or set up a provider there; or listen on 127.0.0.1 only, for yourself alone"
+)]
+pub struct NoWay;
 
 /// A fresh API key: the secret for its owner, shown once, and the hash for the database.
 pub fn new_key() -> (String, String) {
     let secret = format!("{KEY_PREFIX}{}", hex(&random::<KEY_BYTES>()));
-    let hash = hex(&Sha256::digest(&secret));
+    let hash = hash_of(&secret);
     (secret, hash)
 }
 
-/// The hash under which the database knows a key.
+/// The hash under which the database knows a key, a cookie or a code.
 pub fn hash_of(secret: &str) -> String {
     hex(&Sha256::digest(secret))
 }
 
-fn caller_of(row: KeyRow) -> Caller {
-    Caller { owner: row.owner, via: Via::Key(row.id), ..Caller::local(OWNER_NAME) }
-}
-
-fn bearer(value: &http::HeaderValue) -> Option<&str> {
-    let (scheme, secret) = value.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
-}
-
 /// Random bytes from the operating system's generator.
-fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     rand::Rng::fill_bytes(&mut rand::rng(), &mut bytes);
     bytes
@@ -329,35 +358,4 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use boatyard_model::time::SystemClock;
-    use boatyard_store::{NewKey, Options};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_revoked_key_dies_at_once_and_its_use_is_noted() {
-        let data = tempfile::tempdir().unwrap();
-        let store = Store::open(Options::new(data.path().join("boatyard.db"))).await.unwrap();
-        let (secret, hash) = new_key();
-        let (name, prefix) = ("test".to_owned(), secret[..8].to_owned());
-        let new = NewKey::local(Owner::BUILT_IN, name, prefix, hash);
-        let key = store.write(|tx| Box::pin(tx.create_key(new))).await.unwrap();
-        let auth = Auth::open(store.clone(), Arc::new(SystemClock), data.path()).unwrap();
-        let mut headers = HeaderMap::new();
-        let value = format!("Bearer {secret}").parse().unwrap();
-        headers.insert(header::AUTHORIZATION, value);
-        for _ in 0..2 {
-            let known = auth.identify(&Method::GET, &headers).await.unwrap().unwrap();
-            assert_eq!(known.caller.via, Via::Key(key));
-        }
-        assert!(auth.by_id(key).await.unwrap().is_some());
-        // Waits its turn behind the note.
-        store.write(|_| Box::pin(async { Ok(()) })).await.unwrap();
-        assert!(store.find_key(key).await.unwrap().unwrap().last_used.is_some());
-        store.write(move |tx| Box::pin(tx.revoke_key(key))).await.unwrap();
-        let refused = auth.identify(&Method::GET, &headers).await.unwrap();
-        assert_eq!(refused.unwrap_err(), Refusal::Unknown);
-        assert!(auth.by_id(key).await.unwrap().is_none(), "nor by its cookie");
-    }
-}
+mod tests;

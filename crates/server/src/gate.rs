@@ -14,6 +14,7 @@
 
 use std::{
     error::Error as _,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -28,18 +29,24 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use boatyard_api::{Problem, ProblemKind, problem};
-use http::{HeaderValue, Method, StatusCode, header};
+use boatyard_model::OrganizationId;
+use http::{Extensions, HeaderValue, Method, StatusCode, header};
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
     access::{self, Need},
-    auth::{Auth, Hosts, Refusal},
+    audit::{self, Audited},
+    auth::{Asked, Auth, Hosts, Known, Site, Via, cookie::Transport},
+    calls::{Call, Calls},
     metrics,
     request_id::{self, RequestId},
-    routes::answer::Failure,
+    routes::answer::{AsItIs, Failure},
+    sse::socket::Socket,
 };
+
+mod headers;
 
 /// Requests that may be worked on at a time. More than the bench's thousand workspaces at once,
 /// few enough that their bodies fit into memory.
@@ -60,6 +67,10 @@ pub struct Gate {
     pub hosts: Hosts,
     /// No new work is taken once this is cancelled.
     pub stopping: CancellationToken,
+    /// Where calls with keys are told.
+    calls: Option<Calls>,
+    /// Whether browsers reach the server over https only.
+    transport: Transport,
     begun: SetOnce<()>,
     under_way: AtomicUsize,
     most: usize,
@@ -69,7 +80,23 @@ impl Gate {
     /// A gate that lets [`REQUESTS_MAX`] requests in at a time, once it is [begun](Self::begin).
     pub fn new(auth: Auth, hosts: Hosts, stopping: CancellationToken) -> Self {
         let begun = SetOnce::new();
-        Self { auth, hosts, stopping, begun, under_way: AtomicUsize::new(0), most: REQUESTS_MAX }
+        let (under_way, most) = (AtomicUsize::new(0), REQUESTS_MAX);
+        let transport = Transport::Plain;
+        Self { auth, hosts, stopping, calls: None, transport, begun, under_way, most }
+    }
+
+    /// The same, for browsers that come like this.
+    #[must_use]
+    pub const fn over(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// The same, with a log of calls with keys.
+    #[must_use]
+    pub fn logging(mut self, calls: Calls) -> Self {
+        self.calls = Some(calls);
+        self
     }
 
     /// Lets those in who need the whole server.
@@ -112,8 +139,7 @@ impl Gate {
         Err(Problem::new(ProblemKind::TooManyRequests, detail).advised())
     }
 
-    async fn admit(&self, request: &mut Request) -> Result<(), Problem> {
-        self.hosts.check(request.uri(), request.headers())?;
+    async fn admit(&self, request: &mut Request, site: &Site) -> Result<(), Problem> {
         if self.stopping.is_cancelled() && !request.method().is_safe() {
             return Err(Problem::unavailable("the server is going down; no new work is taken")
                 .with_next("Try again in a few seconds."));
@@ -127,23 +153,70 @@ impl Gate {
             Some(_) => Access::Key,
             None => unlisted(request.uri().path()),
         };
-        let known = match self.auth.identify(request.method(), request.headers()).await? {
+        let organization = take_organization(request)?;
+        let asked = Asked {
+            method: request.method(),
+            headers: request.headers(),
+            address: address(request.extensions()),
+            site,
+            organization,
+        };
+        let known = match self.auth.identify(&asked).await? {
             Ok(known) => Some(known),
-            // A browser with an old cookie must still be able to sign in and to see the page.
             Err(refusal) if access == Access::Key => return Err(refusal.problem()),
-            Err(Refusal::Missing | Refusal::Unknown | Refusal::Csrf) => None,
+            // A browser with an old cookie must still be able to sign in and to see the page.
+            Err(_) => None,
         };
         if let Some(known) = known {
-            if let Some(entry) = entry {
-                entry.check(&known.caller)?;
-            }
+            let allowed = entry.map(|entry| entry.check(&known.caller));
+            // Also of whom is refused: the audit log names who it was.
             request.extensions_mut().insert(known);
+            allowed.transpose()?;
         }
         match access {
             Access::Key => self.begun().await,
             Access::Open => Ok(()),
         }
     }
+}
+
+/// Where a request came from: the other end of its connection, or whom a trusted proxy names.
+#[derive(Debug, Clone, Copy)]
+pub struct Source(pub IpAddr);
+
+/// Where a request came from, as far as that is known.
+pub fn address(extensions: &Extensions) -> Option<IpAddr> {
+    match extensions.get::<Source>() {
+        Some(Source(address)) => Some(*address),
+        None => extensions.get::<Arc<Socket>>()?.peer(),
+    }
+}
+
+/// Takes the organization out of a stream's query: where a browser opens a stream, it can't send
+/// the header that names it.
+fn take_organization(request: &mut Request) -> Result<Option<OrganizationId>, Problem> {
+    let uri = request.uri();
+    let Some(query) = uri.query().filter(|_| uri.path().ends_with("/events")) else {
+        return Ok(None);
+    };
+    let mut found = None;
+    let mut rest = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        if name == "organization" {
+            let id = value.parse();
+            let id = id.map_err(|error| Problem::invalid("query.organization", error))?;
+            found = Some(id);
+        } else {
+            rest.append_pair(&name, &value);
+        }
+    }
+    if found.is_some() {
+        let rest = rest.finish();
+        let path = uri.path();
+        let text = if rest.is_empty() { path.to_owned() } else { format!("{path}?{rest}") };
+        *request.uri_mut() = text.parse().map_err(Problem::internal)?;
+    }
+    Ok(found)
 }
 
 struct Place<'g>(&'g AtomicUsize);
@@ -180,24 +253,58 @@ pub async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
     let span = tracing::info_span!("request", request.id = %id);
     let work = async {
         let place = gate.place();
+        let mut caller = None;
+        let mut site = Site::Own;
         let mut response = match place {
-            Ok(_place) => match gate.admit(&mut request).await {
-                Ok(()) => next.run(request).await,
-                Err(problem) => Failure(problem).into_response(),
-            },
+            Ok(_place) => {
+                let admitted = match gate.hosts.check(request.uri(), request.headers()) {
+                    Ok(from) => {
+                        site = from;
+                        if headers::is_preflight(&request, &site) {
+                            return (headers::preflight(&site, &id), None);
+                        }
+                        gate.admit(&mut request, &site).await
+                    }
+                    Err(problem) => Err(problem),
+                };
+                caller = request.extensions().get::<Known>().map(|known| known.caller.clone());
+                match admitted {
+                    Ok(()) => audit::run(gate.auth.store(), request, &id, next).await,
+                    Err(problem) => {
+                        let audited = Audited::of(&request, &id);
+                        Audited::refused(audited, gate.auth.store(), problem).await
+                    }
+                }
+            }
             Err(problem) => Failure(problem).into_response(),
         };
-        if response.status().is_client_error() || response.status().is_server_error() {
+        let failed = response.status().is_client_error() || response.status().is_server_error();
+        if failed && response.extensions().get::<AsItIs>().is_none() {
             response = rendered(response, &id, &method);
         }
         let headers = response.headers_mut();
         headers.insert(request_id::HEADER, id.header());
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers::secure(headers, gate.transport, &site);
         log(&method, &path, response.status(), started.elapsed());
-        response
+        (response, caller)
     };
-    let response = work.instrument(span).await;
+    let (response, caller) = work.instrument(span).await;
     let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    if let (Some(calls), Some(caller)) = (&gate.calls, caller)
+        && let Via::Key(key) = caller.via
+    {
+        calls.record(Call {
+            owner: caller.owner,
+            key,
+            time: gate.auth.store().now(),
+            method: method.clone(),
+            path,
+            route: route.into(),
+            status: response.status().as_u16(),
+            address: caller.address,
+            took: started.elapsed(),
+        });
+    }
     metrics::request(&method, route, response.status(), started.elapsed());
     response
 }

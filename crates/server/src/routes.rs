@@ -12,11 +12,20 @@ use axum::{
     middleware,
 };
 use boatyard_api::{Problem, identity::LoginLink};
-use boatyard_model::KeyId;
 use utoipa::openapi::OpenApi;
 
 use self::described::Routes;
-use crate::{app::App, auth::cookie::Transport, gate::Gate, health::Probe, sse::Watchers};
+use crate::{
+    access::{
+        self,
+        leases::{About, Lease},
+    },
+    app::App,
+    auth::{Holder, Known, cookie::Transport},
+    gate::Gate,
+    health::Probe,
+    sse::Watchers,
+};
 
 mod agent_settings;
 mod agents;
@@ -82,12 +91,13 @@ impl Api {
         let transport = if url.starts_with("https://") { Transport::Tls } else { Transport::Plain };
         let watchers = Arc::new(Watchers::new(&app.store, &gate.stopping));
         let health = Arc::default();
+        let gate = gate.over(transport);
         Self { app, gate: Arc::new(gate), watchers, health, url: url.into(), transport }
     }
 
-    /// A link that signs a browser in once, for the owner of this key.
-    pub fn login_link(&self, key: KeyId) -> LoginLink {
-        let (code, expires) = self.gate.auth.issue_code(key);
+    /// A link that signs a browser in once.
+    pub fn login_link(&self, holder: Holder) -> LoginLink {
+        let (code, expires) = self.gate.auth.issue_code(holder);
         LoginLink { url: format!("{}/?code={code}", self.url), expires }
     }
 }
@@ -138,6 +148,18 @@ pub fn router(api: Api) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(gate, crate::gate::pass))
         .with_state(api)
+}
+
+/// The right to go on, for a stream that begins by this operation.
+fn lease(
+    api: &Api,
+    known: &Known,
+    operation: &'static str,
+    about: About,
+) -> Result<Arc<Lease>, Problem> {
+    let missing = || Problem::internal(format!("`{operation}` is not in the table"));
+    let entry = access::table::named(operation).ok_or_else(missing)?;
+    Ok(api.watchers.leases.take(known, entry, about))
 }
 
 /// Lines of context around a change.

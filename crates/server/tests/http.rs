@@ -12,5 +12,9 @@ mod egress;
 mod identity;
 #[path = "http/machine.rs"]
 mod machine;
+#[path = "http/organizations.rs"]
+mod organizations;
+#[path = "http/people.rs"]
+mod people;
 #[path = "http/resources.rs"]
 mod resources;

@@ -11,6 +11,7 @@
 //! signal, or [`GRACE`], ends at once: that loses nothing either.
 
 use std::{
+    ffi::OsString,
     io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -19,6 +20,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use boatyard_api::identity::ServerState;
 use boatyard_runtime::native::{
     NativeRuntime, Source,
     launch::{SpawnerSettings, Trust},
@@ -26,7 +28,8 @@ use boatyard_runtime::native::{
     supervisor::{Role, Supervised, supervise_without, take_variable},
 };
 use boatyard_server::{
-    Parts,
+    Entry, Parts,
+    auth::{Admin, admin},
     providers::{Providers, Variables},
     settings::Settings,
     trust,
@@ -37,6 +40,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+use self::bootstrap::Bootstrap;
 use crate::{
     args::Global,
     data::{ClientFile, DataFolder, is_root},
@@ -46,10 +50,11 @@ use crate::{
     port, sources,
 };
 
+mod bootstrap;
 mod database;
 mod key;
 mod notify;
-mod open;
+pub(super) mod open;
 
 /// How long an orderly end may take.
 const GRACE: Duration = Duration::from_secs(10);
@@ -80,6 +85,8 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
     // Before anything else is started or looks at the environment.
     let variables = Variables::take(take_variable)?;
     let master = take_variable(vault::VARIABLE)?;
+    let admin = (take_variable(admin::EMAIL)?, take_variable(admin::PASSWORD)?);
+    let first_key = take_variable(bootstrap::VARIABLE)?;
     let mut flags: sources::Flags = Vec::new();
     if let Some(listen) = &args.listen {
         flags.push(("server.listen", listen.as_str().into(), "--listen"));
@@ -98,10 +105,14 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
         return Ok(Exit::Done);
     }
     let settings = resolved.settings;
+    let admin = read_admin(admin)?;
     check_database(&settings)?;
     // With the rights that we were started with, which the server gives up.
     let mut providers = Some(read_keys(&settings, variables, output)?);
     let mut master = Some(read_master(&settings, master, output)?);
+    let mut admin = Some(admin);
+    let file = settings.server.bootstrap_key_file.as_deref();
+    let mut first_key = Bootstrap::read(first_key, file, output)?;
     let folder = DataFolder::open(&data)?;
     let lock = folder.lock()?;
     // With the rights that we were started with: a low port may need them, and so does finding out
@@ -111,7 +122,9 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
     spawner.tools.clone_from(&settings.tools.paths);
     spawner.trust = Some(trusted(folder.path(), &settings)?);
     // The supervisor lives as long as the server, and has no use for keys.
-    let role = supervise_without(&spawner, || (providers, master) = (None, None))
+    let role = supervise_without(&spawner, || {
+        (providers, master, admin, first_key) = (None, None, None, None);
+    })
         .context("Boatyard can't start")?;
     match role {
         Role::Over(code) => {
@@ -122,7 +135,19 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
             let providers = providers.unwrap_or_default();
             let open = args.open;
             let master = master.unwrap_or_default();
-            let server = Server { settings, providers, master, folder, supervised, listener, open };
+            let admin = admin.unwrap_or_default();
+            let server =
+                Server {
+                    settings,
+                    providers,
+                    master,
+                    admin,
+                    first_key,
+                    folder,
+                    supervised,
+                    listener,
+                    open,
+                };
             let result = server.run(output);
             drop(lock);
             result
@@ -135,6 +160,8 @@ struct Server {
     settings: Settings,
     providers: Providers,
     master: Master,
+    admin: Option<Admin>,
+    first_key: Option<Bootstrap>,
     folder: DataFolder,
     supervised: Supervised,
     listener: std::net::TcpListener,
@@ -159,6 +186,8 @@ impl Server {
             settings: self.settings,
             providers: self.providers,
             master: self.master,
+            admin: self.admin,
+            first_key: self.first_key,
             folder: &folder,
             supervised: self.supervised,
             listener: self.listener,
@@ -179,6 +208,8 @@ struct Plan<'a> {
     settings: Settings,
     providers: Providers,
     master: Master,
+    admin: Option<Admin>,
+    first_key: Option<Bootstrap>,
     folder: &'a DataFolder,
     supervised: Supervised,
     listener: std::net::TcpListener,
@@ -189,8 +220,18 @@ struct Plan<'a> {
 async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
     let mut terminate = signal(SignalKind::terminate()).context("signals can't be watched")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals can't be watched")?;
-    let Plan { settings, providers, master, folder, supervised, listener, open, destination } =
-        plan;
+    let Plan {
+        settings,
+        providers,
+        master,
+        admin,
+        first_key,
+        folder,
+        supervised,
+        listener,
+        open,
+        destination,
+    } = plan;
     let address = listener.local_addr().context("the port can't be read")?;
     let source = Source::supervisor(supervised).context("the spawner can't be reached")?;
     let (runtime, trial) =
@@ -199,6 +240,9 @@ async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
     let trial = tokio::spawn(trial.run());
     let store = database::open(folder, &settings).await?;
     let key = key::ensure(&store, folder).await?;
+    if let Some(first_key) = first_key {
+        first_key.ensure(&store, output).await?;
+    }
     let server = address_for_clients(address);
     folder.write_client(&ClientFile { server, key: key.secret })?;
     let data = folder.path().to_owned();
@@ -206,18 +250,18 @@ async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
     // Held until the process is gone: the supervisor would take the spawner's end for a crash, and
     // start another.
     std::mem::forget(Arc::clone(&runtime));
-    let parts = Parts { data, store, settings, runtime, providers, master };
+    let parts = Parts { data, store, settings, runtime, providers, master, admin };
     let listener = TcpListener::from_std(listener).context("the port can't be used")?;
     let serving = boatyard_server::start(parts, listener).await;
     // First what the machine refuses: it explains what the server can't do.
     let tried = trial.await.context("the machine can't be tried")?;
     tried.context("this machine can't make sandboxes")?;
     let serving = serving.context("the server can't start")?;
-    let link = serving.login_link(key.id).url;
-    announce(&link, &destination, output)?;
+    let entry = serving.entry(key.id);
+    announce(&entry, &destination, output)?;
     notify::ready();
     if open {
-        open::browser(&link, output);
+        open::browser(&entry.url, output);
     }
     tokio::select! {
         _ = terminate.recv() => {}
@@ -236,16 +280,22 @@ async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn announce(link: &str, destination: &logging::Destination, output: &Output) -> Result<()> {
+fn announce(entry: &Entry, destination: &logging::Destination, output: &Output) -> Result<()> {
+    let link = &entry.url;
     if output.is_json() {
-        let line = serde_json::json!({ "url": link, "pid": std::process::id() });
+        let line =
+            serde_json::json!({ "url": link, "state": entry.state, "pid": std::process::id() });
         return output.json_line(&line);
     }
     if output.verbosity >= Verbosity::Normal {
-        to_stderr(&format!(
-            "{} Boatyard is up. Open it here (the link works once):",
-            output.err.good("✓")
-        ));
+        let how = match entry.state {
+            ServerState::Single => "Open it here (the link works once):",
+            ServerState::Setup => {
+                "Nobody has set it up yet: whoever opens this link first owns it:"
+            }
+            ServerState::People => "Sign in here:",
+        };
+        to_stderr(&format!("{} Boatyard is up. {how}", output.err.good("✓")));
     }
     output.line(format!("  {link}"))?;
     let log = match destination {
@@ -304,6 +354,20 @@ fn read_keys(settings: &Settings, variables: Variables, output: &Output) -> Resu
         output.warning(warning);
     }
     Ok(providers)
+}
+
+/// Who sets the server up, as the environment says.
+fn read_admin(variables: (Option<OsString>, Option<OsString>)) -> Result<Option<Admin>> {
+    let (email, password) = variables;
+    Admin::read(email, password).map_err(|error| {
+        Failure::usage("the first account can't be taken from the environment")
+            .next(
+                "set BOATYARD_ADMIN_EMAIL and a BOATYARD_ADMIN_PASSWORD of your own, or neither: \
+                 the printed link sets the server up as well",
+            )
+            .because(error)
+            .into()
+    })
 }
 
 /// The master key of the vault.

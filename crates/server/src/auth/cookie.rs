@@ -1,18 +1,17 @@
-//! The page's session: a cookie that the server signs and keeps no record of.
+//! The page's cookie: what a signed-in browser proves itself with.
 //!
 //! ```text
-//! boatyard_<digits> = 1.<key id>.<end, unix seconds>.<nonce>.<HMAC-SHA-256 of all before>
+//! boatyard_<digits> = <256 random bits>          its SHA-256 is a row of `device`
 //! ```
 //!
-//! It names the key that it was given for, and dies with it. The signing secret is a file of the
-//! data folder, so that a restart signs nobody out. The proof against requests forged by another
-//! page is a second HMAC, over the cookie: a page of ours learns it from the answer to its sign-in
-//! and from `/api/auth/me`, which no other origin can read.
+//! The row says who is signed in and until when, and dies at once when somebody signs it out. The
+//! proof against requests forged by another page is an HMAC over the cookie, with a secret that is a
+//! file of the data folder: a page of ours learns it from the answer to its sign-in and from
+//! `/api/auth/me`, which no other origin can read.
 
 use std::{fs::OpenOptions, io, path::Path, time::Duration};
 
 use boatyard_api::identity::CSRF_HEADER;
-use boatyard_model::{KeyId, Timestamp};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, header};
 use sha2::{Digest as _, Sha256};
@@ -24,16 +23,10 @@ use super::{hex, random};
 /// because browsers keep one jar for all ports of a host.
 pub const NAME: &str = "boatyard_";
 
-/// How long a session lasts.
-pub const VALID: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Random bytes in a cookie.
+const BYTES: usize = 32;
 
-/// The form of the cookie.
-const VERSION: &str = "1";
-
-/// The longest cookie that is looked at, in bytes; ours are below 200.
-const MAX: usize = 400;
-
-/// Signs and checks sessions.
+/// Names the cookie, and makes the proof of a change.
 pub struct Signer {
     secret: [u8; 32],
     /// The cookie's name.
@@ -59,48 +52,39 @@ impl Signer {
         }
     }
 
-    /// The session's cookie among the headers.
+    /// What the cookie among the headers holds, if it has the form of ours.
     pub fn find<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
         let values = headers.get_all(header::COOKIE).iter();
-        values.filter_map(|value| value.to_str().ok()).find_map(|all| {
+        let found = values.filter_map(|value| value.to_str().ok()).find_map(|all| {
             all.split(';').find_map(|one| one.trim().strip_prefix(&*self.name)?.strip_prefix('='))
-        })
+        })?;
+        let digits = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        (found.len() == 2 * BYTES && found.bytes().all(digits)).then_some(found)
     }
 
-    /// The `Set-Cookie` value for a session.
-    pub fn set(&self, value: &str, transport: Transport) -> String {
-        let (name, age, secure) = (&self.name, VALID.as_secs(), secure(transport));
+    /// What a fresh cookie holds.
+    pub fn token() -> String {
+        hex(&random::<BYTES>())
+    }
+
+    /// The `Set-Cookie` value for a browser that stays signed in for `age`.
+    pub fn set(&self, value: &str, age: Duration, transport: Transport) -> String {
+        let (name, age, secure) = (&self.name, age.as_secs(), secure(transport));
         format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}")
     }
 
-    /// The `Set-Cookie` value that ends a session.
+    /// The cookie as a browser sends it.
+    pub(super) fn cookie(&self, value: &str) -> String {
+        format!("{}={value}", self.name)
+    }
+
+    /// The `Set-Cookie` value that takes the cookie away.
     pub fn clear(&self, transport: Transport) -> String {
         let (name, secure) = (&self.name, secure(transport));
         format!("{name}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict{secure}")
     }
 
-    /// A fresh session for the owner of this key.
-    pub fn sign(&self, key: KeyId, now: Timestamp) -> String {
-        let end = now.after(VALID).0 / 1000;
-        let text = format!("{VERSION}.{key}.{end}.{}", hex(&random::<16>()));
-        let mac = self.mac("session", &text);
-        format!("{text}.{mac}")
-    }
-
-    /// The key that a session was given for, if it is one and not over.
-    pub fn verify(&self, value: &str, now: Timestamp) -> Option<KeyId> {
-        let (text, mac) = value.rsplit_once('.').filter(|_| value.len() <= MAX)?;
-        let good: bool = self.mac("session", text).as_bytes().ct_eq(mac.as_bytes()).into();
-        if !good {
-            return None;
-        }
-        let mut parts = text.split('.');
-        let (version, key, end) = (parts.next()?, parts.next()?, parts.next()?);
-        let end: i64 = end.parse().ok()?;
-        (version == VERSION && now.0 / 1000 < end).then(|| key.parse().ok()).flatten()
-    }
-
-    /// What the page must send with a change, for this session.
+    /// What the page must send with a change, for this cookie.
     pub fn csrf(&self, value: &str) -> String {
         self.mac("csrf", value)
     }
@@ -162,45 +146,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_good_until_its_end_and_only_as_it_was_signed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("session.key");
-        let signer = Signer::open(&path).unwrap();
-        let key = KeyId::new();
-        let value = signer.sign(key, Timestamp(0));
-        let end = Timestamp(0).after(VALID);
-        assert_eq!(signer.verify(&value, Timestamp(0)), Some(key));
-        assert_eq!(signer.verify(&value, Timestamp(end.0 - 1)), Some(key));
-        assert_eq!(signer.verify(&value, end), None);
-        // The secret stays over a restart, and another server's is another.
-        assert_eq!(Signer::open(&path).unwrap().verify(&value, Timestamp(0)), Some(key));
-        let other = Signer::open(&folder.path().join("other")).unwrap();
-        assert_eq!(other.verify(&value, Timestamp(0)), None);
-        for at in 0..value.len() {
-            let mut bytes = value.clone().into_bytes();
-            bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
-            let changed = String::from_utf8(bytes).unwrap();
-            assert_eq!(signer.verify(&changed, Timestamp(0)), None, "changed at {at}");
-        }
-        for bad in ["", ".", "1.2.3.4.5", &"x.".repeat(1000)] {
-            assert_eq!(signer.verify(bad, Timestamp(0)), None);
-        }
-    }
-
-    #[test]
     fn the_cookie_is_found_among_others() {
         let folder = tempfile::tempdir().unwrap();
         let signer = Signer::open(&folder.path().join("session.key")).unwrap();
-        let name = signer.name.clone();
+        let (name, token) = (signer.name.clone(), Signer::token());
         let mut headers = HeaderMap::new();
-        headers.append(header::COOKIE, format!("a=b; x{name}=no; {name}x=no").parse().unwrap());
+        let bad = format!("a=b; x{name}={token}; {name}x={token}; {name}={token}0");
+        headers.append(header::COOKIE, bad.parse().unwrap());
         assert_eq!(signer.find(&headers), None);
-        headers.append(header::COOKIE, format!("c=d;{name}=yes; e=f").parse().unwrap());
-        assert_eq!(signer.find(&headers), Some("yes"));
-        let set = signer.set("v", Transport::Tls);
-        assert!(
-            set.contains("HttpOnly") && set.contains("SameSite=Strict") && set.contains("Secure")
-        );
+        headers.clear();
+        headers.append(header::COOKIE, format!("c=d;{name}={token}; e=f").parse().unwrap());
+        assert_eq!(signer.find(&headers), Some(&*token));
+        let set = signer.set(&token, Duration::from_secs(60), Transport::Tls);
+        for word in ["HttpOnly", "SameSite=Strict", "Secure", "Max-Age=60;"] {
+            assert!(set.contains(word), "{set}");
+        }
+        assert_ne!(Signer::token(), token);
+    }
+
+    #[test]
+    fn the_proof_stays_over_a_restart_and_is_another_s_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("session.key");
+        let (signer, token) = (Signer::open(&path).unwrap(), Signer::token());
+        let proof = signer.csrf(&token);
+        assert_eq!(Signer::open(&path).unwrap().csrf(&token), proof);
+        assert_ne!(signer.csrf(&Signer::token()), proof);
+        let other = Signer::open(&folder.path().join("other")).unwrap();
+        assert_ne!(other.csrf(&token), proof);
+        let mut headers = HeaderMap::new();
+        assert!(!has_proof(&headers, &proof));
+        headers.insert(CSRF_HEADER, proof.parse().unwrap());
+        assert!(has_proof(&headers, &proof));
     }
 
     #[test]

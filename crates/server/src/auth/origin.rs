@@ -4,11 +4,14 @@
 //! resolves to this machine (the `Host` is not one of ours), and a page of another site that sends
 //! a request (the `Origin` is not the one that the request went to). A workspace's preview is
 //! another site too: it lives on a host name of its own.
+//!
+//! Pages of other sites may call the API where the settings name them (`cors_origins`), with a key
+//! only: no cookie counts for them.
 
 use std::net::IpAddr;
 
 use boatyard_api::{Problem, ProblemKind};
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 use url::Url;
 
 use crate::settings;
@@ -20,17 +23,44 @@ pub struct Hosts {
     names: Vec<String>,
     /// The configured address, as an `Origin` writes it.
     url: Option<String>,
+    /// Other sites whose pages may call, as an `Origin` writes them.
+    allowed: Vec<String>,
+}
+
+/// From where a request comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Site {
+    /// Our own page, or no page at all.
+    Own,
+    /// A page of another site that may call, by its origin.
+    Allowed(HeaderValue),
+}
+
+/// Why the names and sites that the settings give make no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configured address is none.
+    #[error("`server.url` is no address")]
+    Url(#[from] url::ParseError),
+    /// It is no origin.
+    #[error("`server.cors_origins`: `{0}` is no origin; write it as \"https://tools.example.com\"")]
+    Origin(String),
 }
 
 impl Hosts {
     /// The names that the settings give, beside `localhost` and addresses.
     ///
     /// # Errors
-    /// When the configured address is none.
-    pub fn new(settings: &settings::Server) -> Result<Self, url::ParseError> {
+    /// When the configured address is none, or one of the origins.
+    pub fn new(settings: &settings::Server) -> Result<Self, Error> {
         let mut hosts = Self {
             names: settings.hosts.iter().map(|name| name.to_ascii_lowercase()).collect(),
             url: None,
+            allowed: settings
+                .cors_origins
+                .iter()
+                .map(|one| origin(one))
+                .collect::<Result<_, _>>()?,
         };
         if let Some(text) = &settings.url {
             let url = Url::parse(text)?;
@@ -44,7 +74,7 @@ impl Hosts {
     ///
     /// # Errors
     /// When it does.
-    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Site, Problem> {
         let refused = |field: &str, detail: String| {
             Problem::new(ProblemKind::ForeignOrigin, detail).at(field).advised()
         };
@@ -58,14 +88,16 @@ impl Hosts {
             let shown: String = authority.chars().take(100).collect();
             return Err(refused("header.host", format!("this server is not called `{shown}`")));
         }
-        let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("null"));
-        if let Some(origin) = origin
-            && !self.is_own(origin, &authority)
-        {
-            let shown: String = origin.chars().take(100).collect();
-            return Err(refused("header.origin", format!("`{shown}` is another site")));
+        let Some(value) = headers.get(header::ORIGIN) else { return Ok(Site::Own) };
+        let origin = value.to_str().unwrap_or("null");
+        if self.is_own(origin, &authority) {
+            return Ok(Site::Own);
         }
-        Ok(())
+        if self.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
+            return Ok(Site::Allowed(value.clone()));
+        }
+        let shown: String = origin.chars().take(100).collect();
+        Err(refused("header.origin", format!("`{shown}` is another site")))
     }
 
     /// Whether a name is one of this server's. An address in figures can't be made to resolve
@@ -85,6 +117,18 @@ impl Hosts {
             .any(|rest| rest.eq_ignore_ascii_case(authority));
         same || self.url.as_deref().is_some_and(|url| url.eq_ignore_ascii_case(origin))
     }
+}
+
+/// An origin as browsers write it.
+fn origin(text: &str) -> Result<String, Error> {
+    let bad = || Error::Origin(text.to_owned());
+    let url = Url::parse(text).map_err(|_| bad())?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty();
+    if plain { Ok(url.origin().ascii_serialization()) } else { Err(bad()) }
 }
 
 /// The host of `host[:port]`, if it is one.
@@ -110,6 +154,7 @@ mod tests {
         let settings = settings::Server {
             url: Some("https://Boat.example.com/".to_owned()),
             hosts: vec!["boat.lan".to_owned()],
+            cors_origins: vec!["https://Tools.example.com".to_owned()],
             ..settings::Server::default()
         };
         let hosts = Hosts::new(&settings).unwrap();
@@ -163,5 +208,19 @@ mod tests {
         check("localhost:7070", Some("null"), foreign);
         check("localhost:7070", Some("http://8080--ws.localhost:7071"), foreign);
         check("localhost:7070", Some("http://evil.example"), foreign);
+        check("localhost:7070", Some("https://tools.example.com"), None);
+        check("localhost:7070", Some("http://tools.example.com"), foreign);
+        check("localhost:7070", Some("https://tools.example.com.evil.example"), foreign);
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused() {
+        for bad in ["*", "null", "tools.example.com", "https://a.example/x", "ftp://a.example"] {
+            let settings = settings::Server {
+                cors_origins: vec![bad.to_owned()],
+                ..settings::Server::default()
+            };
+            assert!(matches!(Hosts::new(&settings), Err(Error::Origin(_))), "{bad}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    auth::Caller,
+    auth::{Caller, Holder, Visitor, code::Purpose},
     routes::{answer::Json, extract},
     settings,
 };
@@ -43,6 +43,10 @@ async fn take(extract::Json(task): extract::Json<NewTask>) -> Json<NewTask> {
 }
 
 async fn server_with(most: usize) -> Server {
+    server_for(most, &settings::Server::default()).await
+}
+
+async fn server_for(most: usize, settings: &settings::Server) -> Server {
     let data = tempfile::tempdir().unwrap();
     let store = Store::open(Options::new(data.path().join("boatyard.db"))).await.unwrap();
     let (secret, hash) = crate::auth::new_key();
@@ -50,7 +54,7 @@ async fn server_with(most: usize) -> Server {
     let new = NewKey::local(Owner::BUILT_IN, name, prefix, hash);
     let key = store.write(|tx| Box::pin(tx.create_key(new))).await.unwrap();
     let auth = Auth::open(store, Arc::new(SystemClock), data.path()).unwrap();
-    let hosts = Hosts::new(&settings::Server::default()).unwrap();
+    let hosts = Hosts::new(settings).unwrap();
     let mut gate = Gate::new(auth, hosts, CancellationToken::new());
     gate.most = most;
     gate.begin();
@@ -117,6 +121,14 @@ impl Server {
 
     fn bearer(&self) -> String {
         format!("Bearer {}", self.secret)
+    }
+
+    /// The cookie of a browser that is signed in.
+    async fn cookie(&self) -> String {
+        let auth = &self.gate.auth;
+        let signed_in = auth.enter_by_secret(&self.secret, &Visitor::default()).await.unwrap();
+        let set = auth.signer().set(&signed_in.token, LONG, Transport::Plain);
+        set.split(';').next().unwrap().to_owned()
     }
 }
 
@@ -185,13 +197,16 @@ async fn nothing_of_the_api_answers_without_a_good_key() {
 #[tokio::test]
 async fn a_session_reads_freely_and_changes_only_with_its_proof() {
     let server = server_with(REQUESTS_MAX).await;
-    let (code, _) = server.gate.auth.issue_code(server.key);
-    let (value, known) = server.gate.auth.sign_in(&code).await.unwrap();
-    assert!(server.gate.auth.sign_in(&code).await.is_err(), "a code works once");
-    assert!(server.gate.auth.sign_in("by_nothing").await.is_err());
-    let set = server.gate.auth.signer().set(&value, crate::auth::cookie::Transport::Plain);
+    let (auth, visitor) = (&server.gate.auth, Visitor::default());
+    let person = boatyard_store::BUILT_IN_PERSON;
+    let holder = Holder { person, key: Some(server.key), purpose: Purpose::SignIn };
+    let (code, _) = auth.issue_code(holder);
+    let signed_in = auth.enter_by_secret(&code, &visitor).await.unwrap();
+    assert!(auth.enter_by_secret(&code, &visitor).await.is_err(), "a code works once");
+    assert!(auth.enter_by_secret("by_nothing", &visitor).await.is_err());
+    let set = auth.signer().set(&signed_in.token, LONG, Transport::Plain);
     let cookie = set.split(';').next().unwrap().to_owned();
-    let csrf = known.csrf.unwrap();
+    let csrf = signed_in.known.csrf.unwrap();
     let read = server.ask("GET", "/api/who", &[("Cookie", &cookie)], "").await;
     assert_eq!(read.status, 200);
     let blind = server.ask("POST", "/api/who", &[("Cookie", &cookie)], "").await;
@@ -200,7 +215,7 @@ async fn a_session_reads_freely_and_changes_only_with_its_proof() {
     assert_eq!(server.ask("POST", "/api/who", &wrong, "").await.status, 403);
     let proven = [("Cookie", cookie.as_str()), ("X-Boatyard-CSRF", &csrf)];
     assert_eq!(server.ask("POST", "/api/who", &proven, "").await.status, 200);
-    let forged = cookie.replace(".", ".0");
+    let forged = cookie.replace("=", "=0");
     assert_eq!(server.ask("GET", "/api/who", &[("Cookie", &forged)], "").await.status, 401);
     // An old cookie is in nobody's way where none is needed.
     assert_eq!(server.ask("GET", "/open", &[("Cookie", &forged)], "").await.status, 200);
@@ -296,4 +311,50 @@ async fn a_full_or_stopping_server_says_so() {
     assert_eq!(server.ask("GET", "/api/who", &key, "").await.status, 200);
     let answer = server.ask("POST", "/api/who", &key, "").await;
     assert!(answer.problem().is(ProblemKind::Unavailable));
+}
+
+#[tokio::test]
+async fn answers_are_for_our_own_page_only_and_say_so() {
+    let server = server_with(REQUESTS_MAX).await;
+    let answer = server.ask("GET", "/open", &[], "").await;
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+    ] {
+        assert_eq!(answer.headers[name], value);
+    }
+    let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+    assert!(policy.contains("default-src 'none'"), "{policy}");
+    assert!(!answer.headers.contains_key(header::STRICT_TRANSPORT_SECURITY), "plain http");
+    assert!(!answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+    // Also what is refused before anybody is asked who calls.
+    let refused = server.ask("GET", "/api/who", &[("Host", "evil.example")], "").await;
+    assert_eq!(refused.headers["x-frame-options"], "DENY");
+}
+
+#[tokio::test]
+async fn a_site_that_may_call_does_so_with_a_key_and_never_with_a_cookie() {
+    let tools = "https://tools.example.com";
+    let settings =
+        settings::Server { cors_origins: vec![tools.to_owned()], ..settings::Server::default() };
+    let server = server_for(REQUESTS_MAX, &settings).await;
+    let (bearer, origin) = (server.bearer(), ("Origin", tools));
+    let asked = [origin, ("Access-Control-Request-Method", "POST")];
+    let preflight = server.ask("OPTIONS", "/api/who", &asked, "").await;
+    assert_eq!(preflight.status, 204);
+    assert_eq!(preflight.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], tools);
+    assert!(!preflight.headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
+    let other = [("Origin", "https://evil.example"), ("Access-Control-Request-Method", "POST")];
+    assert_eq!(server.ask("OPTIONS", "/api/who", &other, "").await.status, 403);
+    let key = [origin, ("Authorization", bearer.as_str())];
+    let answer = server.ask("GET", "/api/who", &key, "").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "Owner"));
+    assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], tools);
+    let cookie = server.cookie().await;
+    let by_cookie = server.ask("GET", "/api/who", &[origin, ("Cookie", &cookie)], "").await;
+    assert!(by_cookie.problem().is(ProblemKind::Unauthenticated));
+    assert_eq!(server.ask("GET", "/api/who", &[("Cookie", &cookie)], "").await.status, 200);
 }

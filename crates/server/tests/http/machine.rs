@@ -8,7 +8,9 @@ use boatyard_runtime::{
     Capabilities, Capture, Connection, DiskUsage, Error, Existing, Frozen, Isolation, Runtime,
     SnapshotKind, StartSpec, Started,
 };
-use boatyard_server::{Parts, Serving, providers::Providers, settings::Settings, vault::Master};
+use boatyard_server::{
+    Parts, Serving, auth::Admin, providers::Providers, settings::Settings, vault::Master,
+};
 use boatyard_store::{NewKey, Options, Owner, Store};
 use reqwest::{Method, RequestBuilder, Response, header};
 use tokio::net::TcpListener;
@@ -145,8 +147,13 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Starts one.
+    /// Starts one for the person at this machine.
     pub(crate) async fn start() -> Self {
+        Self::with(Settings::default(), None).await
+    }
+
+    /// Starts one with these settings, set up by this account if there is one.
+    pub(crate) async fn with(settings: Settings, admin: Option<Admin>) -> Self {
         let data = tempfile::tempdir().unwrap();
         let store = Store::open(Options::new(data.path().join("boatyard.db"))).await.unwrap();
         let (secret, hash) = boatyard_server::auth::new_key();
@@ -158,10 +165,11 @@ impl Machine {
         let parts = Parts {
             data: data.path().to_owned(),
             store: store.clone(),
-            settings: Settings::default(),
+            settings,
             runtime: Arc::new(Bare(capabilities)),
             providers: Providers::default(),
             master: Master::default(),
+            admin,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let serving = boatyard_server::start(parts, listener).await.unwrap();
