@@ -4,12 +4,16 @@
 mod bad_input;
 #[path = "http/connections.rs"]
 mod connections;
+#[path = "http/device_codes.rs"]
+mod device_codes;
 #[path = "http/documents.rs"]
 mod documents;
 #[path = "http/egress.rs"]
 mod egress;
 #[path = "http/identity.rs"]
 mod identity;
+#[path = "http/keys.rs"]
+mod keys;
 #[path = "http/machine.rs"]
 mod machine;
 #[path = "http/organizations.rs"]

@@ -76,6 +76,7 @@ pub(crate) enum Command {
         #[arg(long)]
         new: bool,
     },
+    Access(super::access::Args),
     /// Forget a repository and remove its mirror
     #[command(visible_alias = "rm")]
     Remove {
@@ -110,6 +111,7 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
                 output.line(table.render(output.out))?;
             }
         }
+        Command::Access(args) => return super::access::run(args, context).await,
         Command::Environments { repository } => {
             let id = ids::repository(client, &repository).await?;
             let found = client.list_environments(id).await?;
@@ -190,6 +192,8 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
                 kind: "git".to_owned(),
                 value: SecretText::new(value.to_string()),
                 binding: ConnectionBinding::default(),
+                scope: boatyard_api::connection::ConnectionScope::Organization,
+                provider: None,
                 user: None,
                 expires: None,
             };

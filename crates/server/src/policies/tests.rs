@@ -2,7 +2,9 @@
 
 use boatyard_egress::rules::{Reason, Target, Verdict, Wish};
 use boatyard_model::{RuleAction, RuleId, RuleSpec, WorkspaceKind, WorkspaceLimits};
-use boatyard_store::{Begins, NewRule, NewWorkspace, Options, Owner, ScopeRow};
+use boatyard_store::{
+    BUILT_IN_ORGANIZATION, Begins, NewRule, NewWorkspace, Options, Owner, ScopeRow,
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -102,6 +104,31 @@ async fn a_change_reaches_those_whom_it_is_for_at_once() {
     yard.policies.changed(BUILT_IN_ORGANIZATION, RulePlace::Organization).await;
     check(&first, "a.example", false);
     assert!(second.has_changed().unwrap());
+}
+
+#[tokio::test]
+async fn one_organizations_rules_are_not_anothers() {
+    let yard = yard(Settings::default()).await;
+    yard.rule(RulePlace::Organization, "allow a.example", None).await;
+    let own = yard.policies.watch(yard.workspace().await).await.unwrap();
+    check(&own, "a.example", true);
+    // One that makes a layer has no row: who starts it says whose it is, and everybody who asks
+    // after it is told the same.
+    let builder = |organization| {
+        let (member, workspace) = (Owner::BUILT_IN.member, WorkspaceId::new());
+        Whose { organization, member, repository: None, workspace }
+    };
+    let (theirs, ours) = (builder(OrganizationId::new()), builder(BUILT_IN_ORGANIZATION));
+    let strange = yard.policies.watch_for(theirs).await.unwrap();
+    check(&strange, "a.example", false);
+    let known = yard.policies.watch_for(ours).await.unwrap();
+    check(&known, "a.example", true);
+    check(&yard.policies.watch(ours.workspace).await.unwrap(), "a.example", true);
+    check(&yard.policies.watch(theirs.workspace).await.unwrap(), "a.example", false);
+    // One of which nobody knows anything has what the settings allow everybody.
+    let nobodys = yard.policies.watch(WorkspaceId::new()).await.unwrap();
+    check(&nobodys, "a.example", false);
+    check(&nobodys, "registry.npmjs.org", true);
 }
 
 #[tokio::test]
