@@ -11,7 +11,7 @@ use boatyard_api::{
     request::{Ask, AskFilter, AskPage, AskReply},
 };
 use boatyard_model::{AskAnswer, AskId, AskState, PortRange, Role, RuleAction, RuleSpec, Wish};
-use boatyard_store::{AskOutcome, AskRow, NewRule, RulePlace};
+use boatyard_store::{AskOutcome, AskRow, NewRule, RulePlace, audit};
 
 /// How long `ten_minutes` is.
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -103,6 +103,8 @@ pub async fn answer_ask(
 ) -> Result<Ask, Problem> {
     let row = row(app, caller, id, Wish::Act).await?;
     let answer = reply.answer;
+    audit::note("answer", answer);
+    audit::note("host", &row.host);
     if answer == AskAnswer::Repository {
         let next = "Answer `workspace`, or ask an admin.";
         access::role(caller, Role::Admin, "an answer for the whole repository", next)?;

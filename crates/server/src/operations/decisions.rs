@@ -10,7 +10,7 @@ use boatyard_model::{
     PermissionId, QuestionId, SessionId, Wish,
     event::{PermissionKind, PermissionOption, PermissionOutcome},
 };
-use boatyard_store::Resolution;
+use boatyard_store::{Resolution, audit};
 
 use super::{hub_problem, sessions, store_problem};
 use crate::{app::App, auth::Caller, ledger::asking};
@@ -42,6 +42,10 @@ pub async fn answer_permission(
     let chosen = option.map(|option| option.id);
     let resolution =
         Resolution { outcome, option: chosen.clone(), by: Some(caller.name.to_string()) };
+    audit::note("answer", if allowed { "allowed" } else { "denied" });
+    if let Some(option) = &chosen {
+        audit::note("option", option);
+    }
     let money = app.store.budget_ask(id).await.map_err(store_problem)?;
     if let Some(money) = money.as_ref().filter(|_| allowed) {
         asking::may_raise(app, caller, money).await?;

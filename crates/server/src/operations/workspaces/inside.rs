@@ -11,8 +11,8 @@ use boatyard_api::{
     },
 };
 use boatyard_link::message::{self, GitReply, GitRequest};
-use boatyard_model::{Timestamp, Wish, WorkspaceId, name::CommitId};
-use boatyard_store::WorkspaceRow;
+use boatyard_model::{MemberId, Timestamp, Wish, WorkspaceId, name::CommitId};
+use boatyard_store::{WorkspaceRow, audit};
 use bytes::Bytes;
 use futures_util::Stream;
 
@@ -69,6 +69,12 @@ fn command(
     Ok((exec, stdin))
 }
 
+/// The audit log has the program, not its arguments: they may hold a secret.
+fn begins(request: &message::ExecRequest) {
+    audit::note("program", request.command.first().map_or("", String::as_str));
+    audit::begins();
+}
+
 fn exit(exit: message::ExecExit) -> ExecExit {
     match exit {
         message::ExecExit::Exited { code } => ExecExit::Exited { code },
@@ -76,6 +82,12 @@ fn exit(exit: message::ExecExit) -> ExecExit {
         message::ExecExit::TimedOut => ExecExit::TimedOut,
         message::ExecExit::NotStarted { message } => ExecExit::NotStarted { message },
     }
+}
+
+/// Whose own credentials go with a command: those of the workspace's owner, for the owner alone.
+fn whose(caller: &Caller, row: &WorkspaceRow) -> Option<MemberId> {
+    let owner = row.owner.member;
+    (caller.owner.member == owner).then_some(owner)
 }
 
 /// Runs a command and waits for it.
@@ -91,8 +103,9 @@ pub async fn exec_in_workspace(
     let row = row(app, caller, id, Wish::Act).await?;
     let (mut request, stdin) = command(row.folder.as_deref(), request)?;
     let given = std::mem::take(&mut request.environment);
-    request.environment = app.connections.variables(row.owner.organization, id);
+    request.environment = app.connections.variables(row.owner.organization, whose(caller, &row), id);
     request.environment.extend(given);
+    begins(&request);
     let attached = app.hub.wake(id).await.map_err(hub_problem)?;
     let exec = attached.exec(request, stdin).await.map_err(hub_problem)?;
     let output = exec.output(OUTPUT_MAX).await.map_err(hub_problem)?;
@@ -121,8 +134,9 @@ pub async fn exec_streaming(
     let row = row(app, caller, id, Wish::Act).await?;
     let (mut request, stdin) = command(row.folder.as_deref(), request)?;
     let given = std::mem::take(&mut request.environment);
-    request.environment = app.connections.variables(row.owner.organization, id);
+    request.environment = app.connections.variables(row.owner.organization, whose(caller, &row), id);
     request.environment.extend(given);
+    begins(&request);
     let attached = app.hub.wake(id).await.map_err(hub_problem)?;
     let exec = attached.exec(request, stdin).await.map_err(hub_problem)?;
     let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -218,6 +232,8 @@ pub async fn write_file(
 ) -> Result<WrittenFile, Problem> {
     let attached = awake(app, caller, id, Wish::Act).await?;
     let path = query.path.clone();
+    audit::note("path", &path);
+    audit::begins();
     let bytes =
         attached.write_file(query.path, query.executable, bytes).await.map_err(file_problem)?;
     Ok(WrittenFile { path, bytes })
