@@ -73,6 +73,18 @@ pub struct ConnectionBinding {
     pub plain_http: bool,
 }
 
+/// Whose a connection is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionScope {
+    /// The organization's: for the workspaces of all its people.
+    #[default]
+    Organization,
+    /// One person's: for that person's own workspaces, before the organization's. Nobody else sees
+    /// it.
+    Person,
+}
+
 /// Whether a connection works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -106,6 +118,12 @@ pub struct Connection {
     /// `github`, `gitlab`, `npm`, `pypi`, `cargo`, `docker`, `openai`, `model`, `git`,
     /// `generic`.
     pub kind: String,
+    /// Whose it is.
+    #[serde(default)]
+    pub scope: ConnectionScope,
+    /// The provider of models that it takes the place of the organization's key for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub provider: Option<String>,
     /// Where it goes.
     pub binding: ConnectionBinding,
     /// Whether it works.
@@ -144,6 +162,13 @@ pub struct NewConnection {
     pub name: Option<String>,
     /// The kind; `generic` knows nothing by itself.
     pub kind: String,
+    /// Whose it is to be.
+    #[serde(default)]
+    pub scope: ConnectionScope,
+    /// For a person's own of the kind `model`: the provider that the person pays by it, `anthropic`
+    /// or another name of `[providers.NAME]`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub provider: Option<String>,
     /// The credential.
     pub value: SecretText,
     /// What differs from the kind's own; a list that is not empty takes the place of the kind's.

@@ -18,6 +18,27 @@ pub struct NewGitConnection {
     pub shared: bool,
 }
 
+/// In whose name somebody's workspaces commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewGitIdentity {
+    /// The name.
+    pub name: String,
+    /// The address.
+    pub email: String,
+}
+
+/// In whose name the caller's workspaces commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GitIdentity {
+    /// The name.
+    pub name: String,
+    /// The address.
+    pub email: String,
+    /// Whether it is the caller's own, and not what the server has for everybody.
+    pub own: bool,
+}
+
 /// That a connection goes with repositories.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GitConnection {
@@ -30,6 +51,9 @@ pub struct GitConnection {
     pub name: Option<String>,
     /// Whether workspaces of other repositories fetch with it too, where their rules allow that.
     pub shared: bool,
+    /// Whether it is the caller's own, and goes with the caller's workspaces alone.
+    #[serde(default)]
+    pub own: bool,
     /// When it was bound.
     pub created: Timestamp,
     /// Why it was not taken when it was last used; absent while it works.
@@ -54,6 +78,9 @@ pub struct GitConnectionList {
 pub struct GitPlace {
     /// The place that it was bound to.
     pub place: String,
+    /// Whether the caller's own is meant, and not the organization's.
+    #[serde(default)]
+    pub own: bool,
 }
 
 /// What commits and tags of workspaces are signed with.

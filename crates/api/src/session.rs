@@ -103,6 +103,9 @@ pub struct Session {
     /// Questions that wait for a person.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub questions: Vec<PendingQuestion>,
+    /// Who pays for its models at this moment; absent in lists, and where no provider is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payer: Option<SessionPayer>,
     /// Whose it is.
     pub owner: MemberId,
     /// Who may see it beside its owner.
@@ -112,6 +115,30 @@ pub struct Session {
     pub created: Timestamp,
     /// When something last happened in it.
     pub updated: Timestamp,
+}
+
+/// Who pays for a session's models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SessionPayer {
+    /// Whose key or subscription it is.
+    pub by: PaidBy,
+    /// The provider that is asked.
+    pub provider: String,
+    /// The person's connection, by its name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub connection: Option<String>,
+}
+
+/// Whose key or subscription models are asked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PaidBy {
+    /// The organization's.
+    Organization,
+    /// The person's own whose session it is.
+    Person,
+    /// Nobody's: the scripted model costs nothing.
+    Nobody,
 }
 
 /// A permission that waits for a person.

@@ -27,7 +27,7 @@ use boatyard_egress::{
     gateway::Secret,
     policy::Binding,
 };
-use boatyard_model::{ConnectionId, OrganizationId, Timestamp, WorkspaceId};
+use boatyard_model::{ConnectionId, MemberId, OrganizationId, Timestamp, WorkspaceId};
 use boatyard_store::{ConnectionRow, Store};
 use tokio::sync::mpsc;
 
@@ -39,12 +39,14 @@ use crate::{
 mod asked;
 pub mod kinds;
 mod lent;
+mod own;
 pub(crate) mod spec;
 mod told;
 mod wallet;
 
 pub(crate) use asked::asked;
 pub(crate) use lent::Lent;
+pub(crate) use own::Lenders;
 
 /// How long a removed connection is remembered, so that those who still use it are told.
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -61,6 +63,8 @@ struct Shared {
     vault: Vault,
     book: RwLock<Arc<Book>>,
     notes: mpsc::Sender<Told>,
+    /// People's own credentials for providers of models, as they are used.
+    own: own::Managers,
     /// Told when where credentials go has changed.
     policies: OnceLock<Policies>,
     /// One change of the book at a time.
@@ -93,6 +97,7 @@ impl Connections {
             vault,
             book: RwLock::default(),
             notes,
+            own: own::Managers::default(),
             policies: OnceLock::new(),
             reading: tokio::sync::Mutex::default(),
         }))
@@ -149,20 +154,27 @@ impl Connections {
         Ok(())
     }
 
-    /// The variables that a workspace's processes get: placeholders, and what goes with them.
+    /// The variables that a workspace's processes get: placeholders, and what goes with them. Those
+    /// of a member's own connections take the place of the organization's; what is made for
+    /// everybody is nobody's.
     pub fn variables(
         &self,
         organization: OrganizationId,
+        member: Option<MemberId>,
         workspace: WorkspaceId,
     ) -> BTreeMap<String, String> {
         let Some(placeholders) = self.0.vault.placeholders() else { return BTreeMap::new() };
         let now = self.0.store.now();
         let book = self.0.book();
         let mut variables = BTreeMap::new();
-        for Entry { row, binding, .. } in &book.0 {
+        // Their own last: they count.
+        let all = book.0.iter().filter(|entry| !entry.row.personal);
+        let own = book.0.iter().filter(|entry| entry.row.personal);
+        for Entry { row, binding, .. } in all.chain(own) {
+            let is_others = row.personal && Some(row.owner.member) != member;
             let is_over =
                 row.removed.is_some() || row.expires.is_some_and(|expires| expires <= now);
-            if row.owner.organization != organization || is_over {
+            if row.owner.organization != organization || is_over || is_others {
                 continue;
             }
             let placeholder = placeholders.make(workspace, row.id, kinds::shape(&row.kind));
@@ -332,22 +344,32 @@ impl Bindings for Shared {
             return Box::pin(std::future::ready(Ok(Vec::new())));
         };
         let book = self.book();
-        let theirs = book.0.iter().filter(|it| it.row.owner.organization == whose.organization);
-        let bindings = theirs
-            .map(|Entry { row, binding, compiled }| {
-                let shape = kinds::shape(&row.kind);
-                Arc::new(Binding {
-                    connection: row.id,
-                    name: row.name.as_str().into(),
-                    goes: compiled.goes.clone(),
-                    places: compiled.places.clone(),
-                    placeholder: placeholders.make(whose.workspace, row.id, shape).into(),
-                    is_always: binding.always && row.removed.is_none(),
-                    may_be_plain: binding.plain_http,
-                })
-            })
-            .collect();
+        let has_own = book.0.iter().any(|it| it.row.personal && it.row.owner == whose.owner());
+        if has_own {
+            return Box::pin(own::bindings(book, placeholders, self.store.clone(), whose));
+        }
+        let theirs = book.0.iter().filter(|it| {
+            it.row.owner.organization == whose.organization && !it.row.personal
+        });
+        let bindings = theirs.map(|entry| entry.bound(&placeholders, whose.workspace)).collect();
         Box::pin(std::future::ready(Ok(bindings)))
+    }
+}
+
+impl Entry {
+    /// Where it goes from a workspace.
+    fn bound(&self, placeholders: &Placeholders, workspace: WorkspaceId) -> Arc<Binding> {
+        let Self { row, binding, compiled } = self;
+        let shape = kinds::shape(&row.kind);
+        Arc::new(Binding {
+            connection: row.id,
+            name: row.name.as_str().into(),
+            goes: compiled.goes.clone(),
+            places: compiled.places.clone(),
+            placeholder: placeholders.make(workspace, row.id, shape).into(),
+            is_always: binding.always && row.removed.is_none(),
+            may_be_plain: binding.plain_http,
+        })
     }
 }
 

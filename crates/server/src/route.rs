@@ -6,6 +6,7 @@
 
 use boatyard_agent::catalogue::{Entry, Facts};
 use boatyard_model::{SessionId, name::AgentName};
+use boatyard_store::Owner;
 
 use crate::{
     app::App,
@@ -85,12 +86,20 @@ impl Route {
 pub(crate) struct ForModel<'a> {
     app: &'a App,
     chosen: Option<&'a str>,
+    /// Who would pay, if they have a key of their own.
+    payer: Option<Owner>,
 }
 
 impl<'a> ForModel<'a> {
     /// For the model that was chosen, if one was.
     pub(crate) const fn new(app: &'a App, chosen: Option<&'a str>) -> Self {
-        Self { app, chosen }
+        Self { app, chosen, payer: None }
+    }
+
+    /// The same for somebody who may pay by a key of their own.
+    #[must_use]
+    pub(crate) const fn paid_by(self, payer: Owner) -> Self {
+        Self { payer: Some(payer), ..self }
     }
 
     /// Whether that is the scripted one.
@@ -111,7 +120,10 @@ impl Facts for ForModel<'_> {
     fn has_key(&self, provider: &str) -> bool {
         match self.is_demo() {
             true => self.app.hub.gateway().provider(provider).is_some(),
-            false => self.app.has_key(provider),
+            false => {
+                let own = |payer| self.app.connections.own_for(payer, provider).is_some();
+                self.app.has_key(provider) || self.payer.is_some_and(own)
+            }
         }
     }
 

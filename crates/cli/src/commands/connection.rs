@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use boatyard_api::{
     connection::{
-        Connection, ConnectionBinding, ConnectionState, NewConnection, Rekey, RotateConnection,
+        Connection, ConnectionBinding, ConnectionScope, ConnectionState, NewConnection, Rekey, RotateConnection,
     },
     model::{
         ConnectionId, PortRange, Timestamp,
@@ -91,6 +91,12 @@ pub(crate) struct AddArgs {
     /// The user name that goes with a password
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// For your own workspaces alone, before the organization's; nobody else sees it
+    #[arg(long)]
+    mine: bool,
+    /// With --mine and the kind model: the provider that you pay yourself by it, as anthropic
+    #[arg(long, value_name = "NAME", requires = "mine")]
+    provider: Option<String>,
     /// Put it also into requests that bring neither placeholder nor credential
     #[arg(long)]
     always: bool,
@@ -196,6 +202,11 @@ async fn add(args: AddArgs, context: &Context<'_>) -> Result<Exit> {
             plain_http: args.plain_http,
         },
         user: args.user,
+        scope: match args.mine {
+            true => ConnectionScope::Person,
+            false => ConnectionScope::Organization,
+        },
+        provider: args.provider,
         expires,
     };
     let made = context.client.create_connection(&new).await?;
@@ -338,7 +349,7 @@ async fn id(context: &Context<'_>, text: &str) -> Result<ConnectionId> {
 }
 
 /// A time that is named, or so long from now.
-fn when(text: &str) -> Result<Timestamp> {
+pub(super) fn when(text: &str) -> Result<Timestamp> {
     let text = text.trim();
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Ok(Timestamp(time.as_millisecond()));

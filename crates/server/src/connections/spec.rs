@@ -282,6 +282,8 @@ mod tests {
             value: SecretText::new(String::new()),
             binding: ConnectionBinding::default(),
             user: None,
+            scope: boatyard_api::connection::ConnectionScope::Organization,
+            provider: None,
             expires: None,
         }
     }

@@ -13,7 +13,10 @@ impl Wallet for Connections {
     fn open(&self, owner: Owner, connection: ConnectionId) -> Later<Result<Opened, String>> {
         let book = self.0.book();
         let row = book.0.iter().map(|entry| &entry.row).find(|row| row.id == connection);
-        let theirs = row.filter(|row| row.owner.organization == owner.organization);
+        let theirs = row.filter(|row| {
+            let is_theirs = !row.personal || row.owner.member == owner.member;
+            row.owner.organization == owner.organization && is_theirs
+        });
         let opened = match theirs {
             None => Err("it is not there any more".to_owned()),
             Some(row) => self.0.value(connection).map_err(|withheld| withheld.why).map(|value| {

@@ -9,7 +9,12 @@ use boatyard_egress::{
 use tokio::sync::mpsc;
 
 use super::{Hub, retries::Retries};
-use crate::{connections::Connections, ledger::Ledger, providers::Providers, settings::Settings};
+use crate::{
+    connections::{Connections, Lenders},
+    ledger::Ledger,
+    providers::Providers,
+    settings::Settings,
+};
 
 /// Calls that wait to be counted; past it they are dropped, and that is counted.
 const CALLS: usize = 1024;
@@ -35,10 +40,12 @@ pub(super) fn gateway(
             .with_context(|| format!("[egress] ca_file: {} can't be read", file.display()))?,
         None => Vec::new(),
     };
+    let lender = Lenders { connections: connections.clone(), ledger: ledger.clone() };
+    let lender = std::sync::Arc::new(lender);
     let purse = std::sync::Arc::new(ledger);
     let git = Some(git);
     let settings =
-        GatewaySettings { outgoing, authorities, purse, git, ..GatewaySettings::default() };
+        GatewaySettings { outgoing, authorities, purse, lender, git, ..GatewaySettings::default() };
     let (calls, told) = Calls::new(CALLS);
     let resolver = std::sync::Arc::new(System);
     Ok((Gateway::new(providers.with_demo(Some(connections))?, settings, resolver, calls)?, told))

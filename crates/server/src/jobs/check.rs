@@ -43,7 +43,11 @@ pub(super) async fn run(
     let cwd = workspace.folder.as_ref().map(|folder| format!("/work/{folder}"));
     let cancelled = app.places.watch(attempt.id);
     phases.begin("check").await;
-    let mut variables = app.connections.variables(workspace.owner.organization, workspace.id);
+    let mut variables = app.connections.variables(
+        workspace.owner.organization,
+        Some(workspace.owner.member),
+        workspace.id,
+    );
     variables.extend(environment.variables);
     let request = ExecRequest {
         command: command.clone(),

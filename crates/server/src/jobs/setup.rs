@@ -50,7 +50,8 @@ pub(super) async fn layers(
     };
     let deadline = Instant::now() + wanted.setup_time;
     let layers = build(app, new, wanted.limits, async |attached: &Attached, builder| {
-        let mut variables = app.connections.variables(organization, builder);
+        // What it makes is for all of the organization: nobody's own goes into it.
+        let mut variables = app.connections.variables(organization, None, builder);
         variables.extend(environment.variables.clone());
         for (i, command) in environment.setup.iter().enumerate() {
             let left = deadline.saturating_duration_since(Instant::now());

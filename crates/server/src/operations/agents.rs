@@ -6,6 +6,7 @@ use boatyard_api::{
     agent::{Agent, AgentNeed, AgentOrigin},
 };
 use boatyard_model::{AgentSettings, Autonomy, name::AgentName};
+use boatyard_store::Owner;
 
 use crate::{
     app::App,
@@ -139,15 +140,16 @@ fn unknown(app: &App, name: &AgentName) -> Problem {
 /// When it is not known or not ready, with what there is.
 pub(crate) fn usable(
     app: &App,
+    payer: Owner,
     wanted: Option<AgentName>,
     model: Option<&str>,
 ) -> Result<AgentName, Problem> {
-    let facts = ForModel::new(app, model);
+    let facts = ForModel::new(app, model).paid_by(payer);
     let agents = app.agents.current();
     let name = match (wanted, &app.settings.general.default_agent) {
         (Some(name), _) => name,
         // The first that there is no key for will do.
-        (None, None) if facts.is_demo() => agents.default_agent(&facts),
+        (None, None) => agents.default_agent(&facts),
         (None, _) => app.default_agent(),
     };
     let Ok(entry) = agents.get(&name) else {
@@ -157,7 +159,7 @@ pub(crate) fn usable(
         takes_model(&name, entry, model)?;
     }
     // What the settings say goes where nobody chose.
-    let facts = ForModel::new(app, model.or(entry.model.as_deref()));
+    let facts = ForModel::new(app, model.or(entry.model.as_deref())).paid_by(payer);
     if entry.provider.is_none() && facts.is_demo() {
         let detail = format!("agent `{name}`: {}", NoRoute::NoProvider);
         let with_model = agents.iter().filter(|(_, entry)| entry.provider.is_some());

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use boatyard_api::{
     Problem,
-    git::{GitConnection, GitKey, GitPlace, NewGitConnection},
+    git::{GitConnection, GitIdentity, GitKey, GitPlace, NewGitConnection, NewGitIdentity},
 };
+use boatyard_model::Role;
 use boatyard_egress::git::sign::SigningKey;
 use boatyard_store::{ConnectionRow, GIT_BINDINGS_MAX, GitBindingRow};
 
@@ -17,16 +18,31 @@ use crate::{
 };
 
 async fn connections(app: &App, caller: &Caller) -> Result<Vec<ConnectionRow>, Problem> {
-    app.store.list_connections(caller.owner.organization).await.map_err(store_problem)
+    let mut rows =
+        app.store.list_connections(caller.owner.organization).await.map_err(store_problem)?;
+    rows.retain(|row| !row.personal || row.owner.member == caller.owner.member);
+    // Of two of the same name, one's own is meant.
+    rows.sort_by_key(|row| !row.personal);
+    Ok(rows)
 }
 
-fn shown(row: GitBindingRow, known: &[ConnectionRow]) -> GitConnection {
+/// Whose a binding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// The organization's.
+    All,
+    /// The caller's own.
+    Own,
+}
+
+fn shown(row: GitBindingRow, known: &[ConnectionRow], whose: Whose) -> GitConnection {
     let name = known.iter().find(|known| known.id == row.connection).map(|row| row.name.clone());
     let gone = || "the connection was removed".to_owned();
     GitConnection {
         place: row.place,
         connection: row.connection,
         shared: row.shared,
+        own: whose == Whose::Own,
         created: row.created,
         problem: row.problem.or_else(|| name.is_none().then(gone)),
         name,
@@ -44,7 +60,9 @@ pub async fn list_git_connections(
 ) -> Result<Vec<GitConnection>, Problem> {
     let known = connections(app, caller).await?;
     let rows = app.store.git_bindings(caller.owner.organization).await.map_err(store_problem)?;
-    Ok(rows.into_iter().map(|row| shown(row, &known)).collect())
+    let own = app.store.own_git_bindings(caller.owner).await.map_err(store_problem)?;
+    let own = own.into_iter().map(|row| shown(row, &known, Whose::Own));
+    Ok(own.chain(rows.into_iter().map(|row| shown(row, &known, Whose::All))).collect())
 }
 
 fn place(app: &App, text: &str, field: &str) -> Result<Place, Problem> {
@@ -75,6 +93,11 @@ pub async fn connect_repository(
         let next = "`boatyard connection add git --name NAME` adds a token.";
         return Err(Problem::invalid("connection", detail).with_next(next));
     };
+    let (owner, is_own) = (caller.owner, connection.personal);
+    if is_own {
+        return connect_own(app, caller, &place, connection.id, new.shared, &known).await;
+    }
+    for_all(caller)?;
     let rows = app.store.git_bindings(caller.owner.organization).await.map_err(store_problem)?;
     if rows.len() >= GIT_BINDINGS_MAX {
         let detail = format!("{GIT_BINDINGS_MAX} repositories have connections, as many as may");
@@ -82,7 +105,7 @@ pub async fn connect_repository(
             Problem::conflict(detail).with_next("Bind one to all below a place: host/owner/*.")
         );
     }
-    let (owner, connection, shared) = (caller.owner, connection.id, new.shared);
+    let (connection, shared) = (connection.id, new.shared);
     let bound = place.clone();
     let write = app.store.write(move |tx| {
         let bound = bound.clone();
@@ -92,7 +115,113 @@ pub async fn connect_repository(
     let rows = app.store.git_bindings(owner.organization).await.map_err(store_problem)?;
     let row = rows.into_iter().find(|row| row.place == place.as_str());
     let row = row.ok_or_else(|| Problem::not_found("connection of", &place))?;
-    Ok(shown(row, &known))
+    Ok(shown(row, &known, Whose::All))
+}
+
+/// Refuses who may not decide for the organization.
+fn for_all(caller: &Caller) -> Result<(), Problem> {
+    match caller.role >= Role::Admin {
+        true => Ok(()),
+        false => Err(Problem::not_allowed("this is for an administrator of the organization")
+            .with_next(
+                "Bind a connection of your own: `boatyard connection add git --mine`, and then \
+                 `boatyard repository connect`.",
+            )),
+    }
+}
+
+/// Binds a person's own connection, for that person's workspaces alone.
+async fn connect_own(
+    app: &App,
+    caller: &Caller,
+    place: &Place,
+    connection: boatyard_model::ConnectionId,
+    shared: bool,
+    known: &[ConnectionRow],
+) -> Result<GitConnection, Problem> {
+    if shared {
+        let detail = "a connection of one's own goes with one's own repositories alone";
+        return Err(Problem::invalid("shared", detail));
+    }
+    let owner = caller.owner;
+    let there = app.store.own_git_bindings(owner).await.map_err(store_problem)?;
+    if there.len() >= GIT_BINDINGS_MAX {
+        let detail = format!("{GIT_BINDINGS_MAX} repositories have connections, as many as may");
+        return Err(Problem::conflict(detail));
+    }
+    let bound = place.clone();
+    let write = app.store.write(move |tx| {
+        let bound = bound.clone();
+        Box::pin(async move { tx.bind_own_git(owner, bound.as_str(), connection).await })
+    });
+    write.await.map_err(store_problem)?;
+    let rows = app.store.own_git_bindings(owner).await.map_err(store_problem)?;
+    let row = rows.into_iter().find(|row| row.place == place.as_str());
+    let row = row.ok_or_else(|| Problem::not_found("connection of", place))?;
+    Ok(shown(row, known, Whose::Own))
+}
+
+/// The longest name or address of an identity, in characters.
+const IDENTITY_MAX: usize = 200;
+
+/// In whose name the caller's workspaces commit.
+///
+/// # Errors
+/// When it can't be read.
+pub async fn find_git_identity(app: &App, caller: &Caller) -> Result<GitIdentity, Problem> {
+    let own = app.store.git_identity(caller.owner).await.map_err(store_problem)?;
+    let author = &app.settings.author;
+    Ok(match own {
+        Some(identity) => GitIdentity { name: identity.name, email: identity.email, own: true },
+        None => GitIdentity { name: author.name.clone(), email: author.email.clone(), own: false },
+    })
+}
+
+/// Has the caller's workspaces commit in this name from their next start on.
+///
+/// # Errors
+/// When it is no name or no address that git takes.
+pub async fn set_git_identity(
+    app: &App,
+    caller: &Caller,
+    new: NewGitIdentity,
+) -> Result<GitIdentity, Problem> {
+    let (name, email) = (new.name.trim().to_owned(), new.email.trim().to_owned());
+    for (field, text) in [("name", &name), ("email", &email)] {
+        let is_odd = |c: char| c.is_control() || matches!(c, '<' | '>');
+        if text.is_empty() || text.chars().count() > IDENTITY_MAX || text.contains(is_odd) {
+            let detail = format!(
+                "it must have 1 to {IDENTITY_MAX} characters, none of them `<`, `>` or a line's end"
+            );
+            return Err(Problem::invalid(field, detail));
+        }
+    }
+    if email.contains(char::is_whitespace) || !email.contains('@') {
+        return Err(Problem::invalid("email", format!("`{email}` is no address")));
+    }
+    let owner = caller.owner;
+    keep_identity(app, owner, Some((name, email))).await?;
+    find_git_identity(app, caller).await
+}
+
+/// Has the caller's workspaces commit in the server's name again.
+///
+/// # Errors
+/// When it can't be stored.
+pub async fn clear_git_identity(app: &App, caller: &Caller) -> Result<(), Problem> {
+    keep_identity(app, caller.owner, None).await
+}
+
+async fn keep_identity(
+    app: &App,
+    owner: boatyard_store::Owner,
+    identity: Option<(String, String)>,
+) -> Result<(), Problem> {
+    let write = app.store.write(move |tx| {
+        let identity = identity.clone();
+        Box::pin(async move { tx.set_git_identity(owner, identity).await })
+    });
+    write.await.map_err(store_problem)
 }
 
 /// Takes a connection from a repository.
@@ -105,6 +234,15 @@ pub async fn disconnect_repository(
     from: GitPlace,
 ) -> Result<(), Problem> {
     let place = place(app, &from.place, "query.place")?;
+    if from.own {
+        let owner = caller.owner;
+        let write = app.store.write(move |tx| {
+            let place = place.clone();
+            Box::pin(async move { tx.unbind_own_git(owner, place.as_str()).await })
+        });
+        return write.await.map_err(store_problem);
+    }
+    for_all(caller)?;
     let organization = caller.owner.organization;
     let write = app.store.write(move |tx| {
         let place = place.clone();

@@ -6,7 +6,8 @@ use boatyard_api::{
     Cursor, IdempotencyKey, Problem,
     page::limit,
     session::{
-        NewSession, PendingPermission, PendingQuestion, Session, SessionFilter, SessionPage,
+        NewSession, PaidBy, PendingPermission, PendingQuestion, Session, SessionFilter, SessionPage,
+        SessionPayer,
         Stopped, Transcript, TranscriptQuery,
     },
 };
@@ -19,7 +20,7 @@ pub use super::{
     decisions::{answer_permission, answer_question},
     prompts::{create_prompt, delete_prompt, find_prompt, list_prompts, update_prompt},
 };
-use crate::{access, app::App, auth::Caller, jobs::finish};
+use crate::{access, app::App, auth::Caller, jobs::finish, providers::DEMO_MODEL};
 
 mod change;
 
@@ -150,7 +151,22 @@ pub async fn find_session(app: &App, caller: &Caller, id: SessionId) -> Result<S
         SessionState::Waiting => app.store.open_decisions(row.id).await.map_err(store_problem)?,
         _ => OpenDecisions::default(),
     };
-    Ok(session(row, open))
+    let payer = payer(app, &row);
+    Ok(Session { payer, ..session(row, open) })
+}
+
+/// Who pays for a session's models.
+fn payer(app: &App, row: &SessionRow) -> Option<SessionPayer> {
+    let agents = app.agents.current();
+    let entry = row.agent.parse().ok().and_then(|name| agents.get(&name).ok())?;
+    let provider = entry.provider.clone()?;
+    let model = row.model.as_ref().or(entry.model.as_ref());
+    let (by, connection) = match app.connections.own_for(row.owner, &provider) {
+        _ if model.is_some_and(|model| model == DEMO_MODEL) => (PaidBy::Nobody, None),
+        Some(name) => (PaidBy::Person, Some(name.to_string())),
+        None => (PaidBy::Organization, None),
+    };
+    Some(SessionPayer { by, provider, connection })
 }
 
 fn session(row: SessionRow, (permissions, questions): OpenDecisions) -> Session {
@@ -187,6 +203,7 @@ fn session(row: SessionRow, (permissions, questions): OpenDecisions) -> Session 
                 deadline: row.deadline,
             })
             .collect(),
+        payer: None,
         owner: row.owner.member,
         visibility: row.visibility,
         created: row.created,

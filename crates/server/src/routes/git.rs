@@ -1,7 +1,10 @@
 //! `/api/git`: what repositories are reached with, and what commits are signed with.
 
 use axum::extract::State;
-use boatyard_api::git::{GitConnection, GitConnectionList, GitKey, GitPlace, NewGitConnection};
+use boatyard_api::git::{
+    GitConnection, GitConnectionList, GitIdentity, GitKey, GitPlace, NewGitConnection,
+    NewGitIdentity,
+};
 use http::StatusCode;
 
 use super::{
@@ -15,6 +18,7 @@ pub(super) fn router() -> Routes {
     Routes::new()
         .routes(routes!(list_git_connections, connect_repository, disconnect_repository))
         .routes(routes!(find_git_key, renew_git_key))
+        .routes(routes!(find_git_identity, set_git_identity, clear_git_identity))
 }
 
 /// The connections of repositories: what they are fetched and pushed with.
@@ -63,4 +67,31 @@ async fn find_git_key(State(app): State<App>, caller: Caller) -> Answer<Json<Git
     responses((status = 200, description = "The new key.", body = GitKey)))]
 async fn renew_git_key(State(app): State<App>, caller: Caller) -> Answer<Json<GitKey>> {
     Ok(Json(git::renew_git_key(&app, &caller).await?))
+}
+
+/// In whose name the caller's workspaces commit: their own, or the server's.
+#[utoipa::path(get, path = "/api/git/identity", tag = "repositories",
+    responses((status = 200, description = "The name and address.", body = GitIdentity)))]
+async fn find_git_identity(State(app): State<App>, caller: Caller) -> Answer<Json<GitIdentity>> {
+    Ok(Json(git::find_git_identity(&app, &caller).await?))
+}
+
+/// Has the caller's workspaces commit in this name, from their next task or result on.
+#[utoipa::path(put, path = "/api/git/identity", tag = "repositories",
+    request_body = NewGitIdentity,
+    responses((status = 200, description = "As it is now.", body = GitIdentity)))]
+async fn set_git_identity(
+    State(app): State<App>,
+    caller: Caller,
+    extract::Json(new): extract::Json<NewGitIdentity>,
+) -> Answer<Json<GitIdentity>> {
+    Ok(Json(git::set_git_identity(&app, &caller, new).await?))
+}
+
+/// Has the caller's workspaces commit in the server's name again.
+#[utoipa::path(delete, path = "/api/git/identity", tag = "repositories",
+    responses((status = 204, description = "Gone.")))]
+async fn clear_git_identity(State(app): State<App>, caller: Caller) -> Answer<StatusCode> {
+    git::clear_git_identity(&app, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -18,6 +18,8 @@ fn new(kind: &str) -> NewConnection {
         kind: kind.to_owned(),
         value: SecretText::new(VALUE.to_owned()),
         binding: ConnectionBinding::default(),
+        scope: boatyard_api::connection::ConnectionScope::Organization,
+        provider: None,
         user: None,
         expires: None,
     }

@@ -30,9 +30,10 @@ use boatyard_runtime::{
     Isolation,
     capabilities::{Check, Outcome as CheckOutcome},
     escape::{
-        ARGUMENT, BOUND, Bait, Baits, Finding, Group, House, Limited, NEIGHBOUR_ARGUMENT,
+        ALLOWED, ARGUMENT, BOUND, Bait, Baits, Finding, Group, House, Limited, NEIGHBOUR_ARGUMENT,
         Neighbour, Outcome, Report, token,
     },
+    files_within,
 };
 
 use crate::{
@@ -110,7 +111,7 @@ fn limits(checks: &[Check]) -> Limited {
         processes: Some(u64::from(PROCESSES)),
         memory: groups.then_some(MEMORY),
         disk: quota.then_some(DISK),
-        inodes: None,
+        inodes: quota.then_some(files_within(DISK)),
     }
 }
 
@@ -230,11 +231,13 @@ impl Scene {
     }
 }
 
-/// The house is let through in part; the key of a provider that stands there is the token.
+/// The house is let through in part, and names that lead to nobody and to the host as a whole; the
+/// key of a provider that stands in the house is the token.
 fn settings(house: SocketAddr, key: &Path) -> String {
     let key = toml::Value::String(key.to_string_lossy().into_owned());
     format!(
-        "[log]\ntarget = \"files\"\n[egress]\npresets = [\"packages\"]\nallow = [\"GET {house}/open*\", \"POST {house}/open/post\"]\n\
+        "[log]\ntarget = \"files\"\n[egress]\npresets = [\"packages\"]\n\
+         allow = [\"GET {house}/open*\", \"POST {house}/open/post\", \"{ALLOWED}:*\", \"localhost:*\"]\n\
          allow_private = [\"{}/32\"]\n\
          [git]\nsign = true\n\
          [providers.anthropic]\nkey_file = {key}\nbase_url = \"http://{house}/provider\"\n",
@@ -257,6 +260,8 @@ fn credential(house: SocketAddr, token: &str) -> NewConnection {
             plain_http: true,
             ..ConnectionBinding::default()
         },
+        scope: boatyard_api::connection::ConnectionScope::Organization,
+        provider: None,
         user: None,
         expires: None,
     }

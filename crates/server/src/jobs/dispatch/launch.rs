@@ -69,7 +69,12 @@ pub(super) async fn prepare(
     command.extend(settings.arguments.into_iter().flatten());
     // The placeholders of credentials, the repository's, then the agent's own, then what people set
     // for it.
-    let mut variables = app.connections.variables(session.owner.organization, session.workspace);
+    let owner = app.store.workspace(session.workspace).await?.owner;
+    let mut variables = app.connections.variables(
+        owner.organization,
+        Some(owner.member),
+        session.workspace,
+    );
     variables.extend(environment.variables);
     variables.extend(program.env);
     variables.extend(settings.environment);

@@ -98,7 +98,7 @@ pub(crate) async fn usable(
         }
         _ => None,
     };
-    super::usable(app, wanted, model.or(set.as_deref()))
+    super::usable(app, caller.owner, wanted, model.or(set.as_deref()))
 }
 
 /// What is set for an agent in the organization, or in a repository of it.
