@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::commands::{
     agent, answer, apply, attach, audit, backup, bench, budget, completion, connection, diff,
     doctor, egress, exec, gc, internal, invite, job, key, login, logout, logs, member, organization,
-    prompt, push, repository, restore, run, service, session, share, stop, task, up, usage, whoami,
+    prompt, push, quota, repository, restore, run, service, session, share, stop, task, up, usage, whoami,
     workspace,
 };
 
@@ -133,6 +133,9 @@ pub(crate) enum Command {
     /// Invite people into the organization
     #[command(subcommand)]
     Invite(invite::Command),
+    /// Limit what the organization and its people may use, and see what is used
+    #[command(subcommand, visible_alias = "quotas")]
+    Quota(quota::Command),
     /// Keep credentials for outside services, which workspaces use without having them
     #[command(subcommand, visible_alias = "connections")]
     Connection(connection::Command),

@@ -40,6 +40,7 @@ pub(crate) mod member;
 pub(crate) mod organization;
 pub(crate) mod prompt;
 pub(crate) mod push;
+pub(crate) mod quota;
 pub(crate) mod repository;
 pub(crate) mod requests;
 pub(crate) mod restore;
@@ -112,6 +113,7 @@ async fn client_command(command: Command, global: &Global, output: &Output) -> R
         Command::Connection(command) => connection::run(command, context).await,
         Command::Share(command) => share::run(command, context).await,
         Command::Budget(command) => budget::run(command, context).await,
+        Command::Quota(command) => quota::run(command, context).await,
         Command::Usage(args) => usage::run(args, context).await,
         Command::Audit(command) => audit::run(command, context).await,
         Command::Job(command) => job::run(command, context).await,

@@ -87,6 +87,11 @@ impl Failure {
         Self { exit: Exit::NotFound, ..Self::new(message) }
     }
 
+    /// Not allowed.
+    pub(crate) fn not_allowed(message: impl Into<String>) -> Self {
+        Self { exit: Exit::NotAllowed, ..Self::new(message) }
+    }
+
     /// The same, with what to do about it.
     pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
@@ -132,7 +137,8 @@ fn read(error: &anyhow::Error) -> (Exit, Option<String>) {
                 // The message names the part that is at fault.
                 ProblemKind::Invalid => None,
                 ProblemKind::Unauthenticated => Some(
-                    "set BOATYARD_API_KEY to the key in client.toml of the server's data folder"
+                    "sign in with `boatyard login`, or set BOATYARD_API_KEY; on the server's machine \
+                     the key is in client.toml of the data folder"
                         .to_owned(),
                 ),
                 kind => Some(kind.advice().to_owned()),

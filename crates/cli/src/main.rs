@@ -9,6 +9,7 @@
 //! - [`failure`]: how a command ends: the codes, and errors as sentences with a next step.
 //! - [`output`]: data to standard output, everything else to standard error.
 //! - [`watch`]: following a session live.
+//! - [`credentials`]: what `boatyard login` stored: servers elsewhere, with a key for each.
 //! - [`data`]: the data folder: format, lock, mode.
 //!
 //! Nothing here knows how something is done; that is the server's. What a client command does, the
@@ -18,6 +19,7 @@ mod args;
 mod checkout;
 mod commands;
 mod connect;
+mod credentials;
 mod data;
 mod failure;
 mod ids;

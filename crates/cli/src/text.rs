@@ -101,6 +101,20 @@ pub(crate) fn ago(time: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// `in 5 min`, `over`.
+pub(crate) fn until(time: Timestamp, now: Timestamp) -> String {
+    if time <= now {
+        return "over".to_owned();
+    }
+    let seconds = time.since(now).as_secs();
+    match seconds {
+        0..60 => format!("in {seconds} s"),
+        60..3600 => format!("in {} min", seconds / 60),
+        3600..172_800 => format!("in {} h", seconds / 3600),
+        _ => format!("in {} d", seconds / 86_400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,8 @@ use utoipa::{
     },
 };
 
+use crate::access::{Entry, Need, table::TABLE};
+
 mod page;
 mod skill;
 
@@ -38,12 +40,10 @@ const TAGS: &[(&str, &str)] = &[
     ("connections", "Credentials for outside services, which workspaces use without having them."),
     ("usage", "What models were asked and what it cost, and what it may cost."),
     ("jobs", "Durable background work."),
+    ("keys", "API keys: what each may be used for, until when, and what was called with it."),
     ("identity", "Who calls."),
     ("system", "The server itself."),
 ];
-
-/// Operations that need no caller.
-const OPEN: &[&str] = &["sign_in", "sign_out", "find_health"];
 
 /// Types that streams carry: clients get them as a union although no JSON answer has them.
 #[derive(OpenApi)]
@@ -123,7 +123,8 @@ fn build() -> utoipa::openapi::OpenApi {
 /// Adds what all operations have: errors, and who may call.
 fn complete(operation: &mut Operation, callers: &[SecurityRequirement]) {
     let id = operation.operation_id.as_deref().unwrap_or_default();
-    let security = if OPEN.contains(&id) { Vec::new() } else { callers.to_vec() };
+    let open = |entry: &Entry| entry.operation == id && entry.need == Need::Open;
+    let security = if TABLE.iter().any(open) { Vec::new() } else { callers.to_vec() };
     operation.security = Some(security);
     operation.responses.responses.insert("default".to_owned(), RefOr::T(problem()));
 }

@@ -304,6 +304,10 @@ fn show(output: &Output, item: &Connection) -> Result<()> {
     };
     row("id", item.id.to_string());
     row("kind", clean_line(&item.kind));
+    if item.scope == ConnectionScope::Person {
+        row("whose", "yours alone".to_owned());
+    }
+    row("pays for", clean_line(item.provider.as_deref().unwrap_or_default()));
     row("state", state(output, item));
     row("hosts", clean_line(&binding.hosts.join(", ")));
     if !binding.hosts.is_empty() {

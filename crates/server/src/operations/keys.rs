@@ -222,7 +222,7 @@ pub(super) async fn until(
             let device = app.store.find_device(device).await.map_err(store_problem)?;
             device.and_then(|device| device.api_key)
         }
-        Via::Server => None,
+        Via::Guest(_) | Via::Server => None,
     };
     let Some(own) = own else { return Ok(wanted) };
     let row = app.store.find_key(own).await.map_err(store_problem)?;
@@ -269,7 +269,7 @@ async fn own(app: &App, caller: &Caller) -> Result<SeenKeyRow, Problem> {
 fn own_key(caller: &Caller) -> Result<KeyId, Problem> {
     match caller.via {
         Via::Key(id) => Ok(id),
-        Via::Device(_) | Via::Server => Err(Problem::conflict("this is not asked with a key")
+        Via::Device(_) | Via::Guest(_) | Via::Server => Err(Problem::conflict("this is not asked with a key")
             .with_next("Sign out instead; `/api/auth/devices` has the browsers.")),
     }
 }

@@ -28,6 +28,11 @@ impl IntoResponse for Failure {
     }
 }
 
+/// On an answer that fails in a form of its own, which the [gate](crate::gate) leaves as it is: that
+/// of another standard.
+#[derive(Debug, Clone, Copy)]
+pub struct AsItIs;
+
 /// What a route gives.
 pub type Answer<T> = Result<T, Failure>;
 

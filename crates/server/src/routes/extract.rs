@@ -37,6 +37,18 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// Where a request came from, as far as that is known.
+#[derive(Debug, Clone, Copy)]
+pub struct From(pub Option<std::net::IpAddr>);
+
+impl<S: Sync> FromRequestParts<S> for From {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get::<Known>().and_then(|known| known.caller.address)))
+    }
+}
+
 /// A part of the path, parsed.
 #[derive(Debug)]
 pub struct Path<T>(pub T);

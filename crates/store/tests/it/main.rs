@@ -3,6 +3,7 @@
 mod audit;
 mod database;
 mod jobs;
+mod keys;
 mod killed;
 mod log;
 mod organizations;

@@ -5,7 +5,7 @@
 //! anew changes the key.
 
 use anyhow::{Context as _, Result};
-use boatyard_api::model::KeyId;
+use boatyard_api::model::{KeyId, KeyKind};
 use boatyard_server::auth::{hash_of, new_key};
 use boatyard_store::{NewKey, Owner, Store};
 
@@ -14,7 +14,7 @@ use crate::data::DataFolder;
 /// What the key is called in the database.
 const NAME: &str = "this machine";
 /// Characters of a secret that may be shown, to recognize it by: the prefix and four more.
-const SHOWN: usize = 7;
+pub(super) const SHOWN: usize = 7;
 
 /// The key, with its secret.
 pub(super) struct Key {
@@ -36,10 +36,12 @@ pub(super) async fn ensure(store: &Store, folder: &DataFolder) -> Result<Key> {
         .list_keys(owner.organization)
         .await?
         .into_iter()
-        .filter(|key| key.name == NAME && key.revoked.is_none())
+        .filter(|key| {
+            key.kind == KeyKind::Local && key.name == NAME && key.revoked.is_none()
+        })
         .map(|key| key.id)
         .collect();
-    let new = NewKey { owner, name: NAME.to_owned(), prefix, hash };
+    let new = NewKey::local(owner, NAME.to_owned(), prefix, hash);
     let id = store
         .write(move |tx| {
             Box::pin(async move {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use crate::output::Output;
 
 /// Opens a link; a machine without a browser gets a note.
-pub(super) fn browser(link: &str, output: &Output) {
+pub(crate) fn browser(link: &str, output: &Output) {
     let started = Command::new("xdg-open")
         .arg(link)
         .stdin(Stdio::null())
