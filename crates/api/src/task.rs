@@ -20,6 +20,19 @@ pub const IMAGES_MAX: usize = 16;
 /// The most attempts at one task.
 pub const ATTEMPTS_MAX: u32 = 8;
 
+/// Which of what an organization has queued goes first. Within one, what was ordered first does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// After everything else.
+    Low,
+    /// As it came.
+    #[default]
+    Normal,
+    /// Before everything else.
+    High,
+}
+
 /// An order: this prompt, on this repository, with this agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +75,9 @@ pub struct NewTask {
     /// with each; at most 8 in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
+    /// Which of what the organization has queued goes first; `normal` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
     /// A line for lists; the prompt's first line if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,

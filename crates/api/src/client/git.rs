@@ -3,10 +3,28 @@
 use reqwest::Method;
 
 use super::{Client, Result};
-use crate::git::{GitConnection, GitConnectionList, GitKey, GitPlace, NewGitConnection};
+use crate::git::{
+    GitConnection, GitConnectionList, GitIdentity, GitKey, GitPlace, NewGitConnection,
+    NewGitIdentity,
+};
 
 #[expect(clippy::missing_errors_doc, reason = "all fail as the other endpoints do")]
 impl Client {
+    /// In whose name the caller's workspaces commit.
+    pub async fn find_git_identity(&self) -> Result<GitIdentity> {
+        self.json(self.call(Method::GET, "api/git/identity")).await
+    }
+
+    /// Has the caller's workspaces commit in this name.
+    pub async fn set_git_identity(&self, new: &NewGitIdentity) -> Result<GitIdentity> {
+        self.json(self.call(Method::PUT, "api/git/identity").json(new)).await
+    }
+
+    /// Has the caller's workspaces commit in the server's name again.
+    pub async fn clear_git_identity(&self) -> Result<()> {
+        self.empty(self.call(Method::DELETE, "api/git/identity")).await
+    }
+
     /// The connections of repositories.
     pub async fn list_git_connections(&self) -> Result<GitConnectionList> {
         self.json(self.call(Method::GET, "api/git/connections")).await

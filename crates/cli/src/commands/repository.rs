@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use boatyard_api::{
     connection::{ConnectionBinding, NewConnection, SecretText},
-    git::{GitPlace, NewGitConnection},
+    git::{GitPlace, NewGitConnection, NewGitIdentity},
     model::{
         RepositoryId,
         time::{Clock as _, SystemClock},
@@ -56,6 +56,21 @@ pub(crate) enum Command {
     Disconnect {
         /// As it was connected
         repository: String,
+        /// Yours alone, and not the organization's
+        #[arg(long)]
+        mine: bool,
+    },
+    /// Show or set in whose name your workspaces commit
+    Identity {
+        /// The name
+        #[arg(long, value_name = "NAME", requires = "email")]
+        name: Option<String>,
+        /// The address
+        #[arg(long, value_name = "ADDRESS", requires = "name")]
+        email: Option<String>,
+        /// In the server's name again
+        #[arg(long, conflicts_with = "name")]
+        clear: bool,
     },
     /// List which repositories have which connection, and whether it works
     Connections,
@@ -148,8 +163,28 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
                 output.note(format!("{} is reached with {name}.", clean_line(&bound.place)));
             }
         }
-        Command::Disconnect { repository } => {
-            client.disconnect_repository(&GitPlace { place: repository.clone() }).await?;
+        Command::Identity { name, email, clear } => {
+            let identity = match (name.zip(email), clear) {
+                (Some((name, email)), _) => {
+                    client.set_git_identity(&NewGitIdentity { name, email }).await?
+                }
+                (None, true) => {
+                    client.clear_git_identity().await?;
+                    client.find_git_identity().await?
+                }
+                (None, false) => client.find_git_identity().await?,
+            };
+            if output.is_json() {
+                output.json(&identity)?;
+            } else {
+                let whose = if identity.own { "" } else { " (the server's, for all)" };
+                let (name, email) = (clean_line(&identity.name), clean_line(&identity.email));
+                output.line(format!("{name} <{email}>{whose}"))?;
+            }
+        }
+        Command::Disconnect { repository, mine } => {
+            let place = GitPlace { place: repository.clone(), own: mine };
+            client.disconnect_repository(&place).await?;
             if output.is_json() {
                 output.json(&serde_json::json!({ "place": repository, "removed": true }))?;
             } else {
@@ -168,7 +203,12 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
                 table.row(vec![
                     clean_line(&item.place),
                     clean_line(&name),
-                    if item.shared { "all workspaces" } else { "its own workspaces" }.to_owned(),
+                    match (item.own, item.shared) {
+                        (true, _) => "your own workspaces",
+                        (_, true) => "all workspaces",
+                        _ => "its own workspaces",
+                    }
+                    .to_owned(),
                     match &item.problem {
                         Some(problem) => output.out.bad(clean_line(problem)),
                         None => "works".to_owned(),

@@ -11,7 +11,7 @@ use boatyard_api::{
         agent::McpServer,
         name::{AgentName, EnvironmentName},
     },
-    task::{AgentChoice, IMAGES_MAX, NewTask, PROMPT_MAX, Push, TaskLimitsWanted},
+    task::{AgentChoice, IMAGES_MAX, NewTask, Priority, PROMPT_MAX, Push, TaskLimitsWanted},
 };
 use boatyard_server::settings::Span;
 
@@ -73,6 +73,9 @@ pub(crate) struct Args {
     /// How much the agent may do without asking; as the server's settings say if absent
     #[arg(long, value_name = "HOW", value_parser = ["ask", "ask_changes", "free"])]
     autonomy: Option<String>,
+    /// Which of what the organization has queued goes first: low, normal or high
+    #[arg(long, value_name = "HOW", value_parser = priority)]
+    priority: Option<Priority>,
     /// A line for lists; the prompt's first line if absent
     #[arg(long)]
     title: Option<String>,
@@ -111,6 +114,10 @@ fn seconds(text: &str) -> Result<u32, String> {
     Ok(span.seconds_u32())
 }
 
+fn priority(text: &str) -> Result<Priority, String> {
+    serde_json::from_value(text.into()).map_err(|_| "it is low, normal or high".to_owned())
+}
+
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
     let (client, output) = (&context.client, context.output);
     let prompt = read_prompt(&args.prompt)?;
@@ -141,6 +148,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
         autonomy,
         images,
         attempts: args.attempts,
+        priority: args.priority,
         title: args.title,
         limits: (limits != TaskLimitsWanted::default()).then_some(limits),
         workspace_limits: None,

@@ -2,16 +2,18 @@
 
 use anyhow::Result;
 use boatyard_api::{
-    model::{SessionId, TaskId, Timestamp},
+    model::{MemberId, SessionId, TaskId, Timestamp},
     usage::{UsageGroup, UsageQuery, UsageSum},
 };
 
 use super::Context;
-use crate::{failure::Exit, output::table::Table, text::clean_line};
+
+mod days;
+use crate::{failure::{Exit, Failure}, output::table::Table, text::clean_line};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Add up by day, model, provider, task, session or person
+    /// Add up by day, model, provider, task, session, person, repository or agent
     #[arg(long, value_name = "WHAT", default_value = "day", value_parser = group)]
     by: UsageGroup,
     /// From this day or time on, in UTC: 2026-11-21 or 2026-11-21T12:00:00Z
@@ -32,11 +34,20 @@ pub(crate) struct Args {
     /// Of this model only
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
+    /// Of this member only: mem_…
+    #[arg(long, value_name = "ID")]
+    person: Option<MemberId>,
+    /// Day by day, with the time in which agents worked
+    #[arg(long, conflicts_with_all = ["task", "session", "provider"])]
+    days: bool,
+    /// The same as comma-separated values
+    #[arg(long, conflicts_with_all = ["task", "session", "provider"])]
+    csv: bool,
 }
 
 fn group(text: &str) -> Result<UsageGroup, String> {
     serde_json::from_value(text.into())
-        .map_err(|_| "it is day, model, provider, task, session or person".to_owned())
+        .map_err(|_| "it is day, model, provider, task, session, person, repository or agent".to_owned())
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
@@ -45,9 +56,20 @@ fn time(text: &str) -> Result<Timestamp, String> {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<Exit> {
-    let Args { by, from, to, task, session, provider, model } = args;
-    let query =
-        UsageQuery { group: Some(by), from, to, task, session, provider, model, person: None };
+    let Args { by, from, to, task, session, provider, model, person, days, csv } = args;
+    if csv && context.output.is_json() {
+        return Err(Failure::usage("it is either --csv or --json").into());
+    }
+    if days || csv {
+        let wanted = days::Wanted { by, from, to, person, model };
+        match csv {
+            true => days::csv(wanted, context).await?,
+            false => days::show(wanted, context).await?,
+        }
+        return Ok(Exit::Done);
+    }
+    let person = person.map(|person| person.to_string());
+    let query = UsageQuery { group: Some(by), from, to, task, session, provider, model, person };
     let report = context.client.read_usage(&query).await?;
     let output = context.output;
     if output.is_json() {

@@ -36,12 +36,14 @@ pub(super) async fn bindings(
         Err(boatyard_store::Error::NotFound { .. }) => false,
         Err(error) => return Err(error),
     };
-    let own = book.0.iter().filter(|entry| {
-        is_recorded && entry.row.personal && entry.row.owner == whose.owner()
-    });
-    let all = book.0.iter().filter(|entry| {
-        entry.row.owner.organization == whose.organization && !entry.row.personal
-    });
+    let own = book
+        .0
+        .iter()
+        .filter(|entry| is_recorded && entry.row.personal && entry.row.owner == whose.owner());
+    let all = book
+        .0
+        .iter()
+        .filter(|entry| entry.row.owner.organization == whose.organization && !entry.row.personal);
     Ok(own.chain(all).map(|entry| entry.bound(&placeholders, whose.workspace)).collect())
 }
 
@@ -79,8 +81,8 @@ impl Connections {
     }
 
     fn own(&self, owner: Owner, provider: &str) -> Option<Own> {
-        let (id, name) = self
-            .own_row(owner, provider, |row| (row.id, Arc::<str>::from(row.name.as_str())))?;
+        let (id, name) =
+            self.own_row(owner, provider, |row| (row.id, Arc::<str>::from(row.name.as_str())))?;
         let mut managers = self.0.own.lock().unwrap_or_else(PoisonError::into_inner);
         if managers.len() >= REMEMBERED && !managers.contains_key(&id) {
             managers.clear();

@@ -125,7 +125,11 @@ impl Machine {
 fn left_in_group(read: &impl Fn(&str) -> Option<String>) -> Option<u64> {
     let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
     let places = [
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
+        (
+            "/sys/fs/cgroup/memory.max",
+            "/sys/fs/cgroup/memory.current",
+            "/sys/fs/cgroup/memory.stat",
+        ),
         (
             "/sys/fs/cgroup/memory/memory.limit_in_bytes",
             "/sys/fs/cgroup/memory/memory.usage_in_bytes",

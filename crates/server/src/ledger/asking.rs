@@ -19,9 +19,7 @@ use super::{
     payer::Payer,
     spent::{Judged, Over, Price},
 };
-use crate::{
-    app::App, auth::Caller, hub::HubError, jobs::finish, operations::store_problem,
-};
+use crate::{app::App, auth::Caller, hub::HubError, jobs::finish, operations::store_problem};
 
 /// How the ids of options begin that add money; the micros follow.
 const RAISE: &str = "raise_";
@@ -81,7 +79,8 @@ fn name(key: &BudgetKey) -> String {
 
 fn title(over: &Over) -> String {
     let unit = over.key.unit;
-    let (spent, limit, name) = (amount(unit, over.spent), amount(unit, over.limit), name(&over.key));
+    let (spent, limit, name) =
+        (amount(unit, over.spent), amount(unit, over.limit), name(&over.key));
     match unit {
         BudgetUnit::Money => {
             format!("Models may cost no more: {name} is {limit}, and {spent} is spent. Raise it?")

@@ -5,7 +5,7 @@ use boatyard_api::{
     page::limit,
     task::{
         ATTEMPTS_MAX, AgentChoice, Attempt, AttemptList, Diff, IMAGES_MAX, NewTask, PROMPT_MAX,
-        Phase, PushState, Reason, Task, TaskChange, TaskFilter, TaskPage, TaskRepository, TaskResult,
+        Phase, Priority, PushState, Reason, Task, TaskChange, TaskFilter, TaskPage, TaskRepository, TaskResult,
         TaskSummary, best,
     },
 };
@@ -85,7 +85,11 @@ pub async fn create_task(
         environment: new.environment.map(|name| name.to_string()),
         limits,
         workspace_limits,
-        priority: 0,
+        priority: match new.priority.unwrap_or_default() {
+            Priority::Low => -1,
+            Priority::Normal => 0,
+            Priority::High => 1,
+        },
         options,
         attempts,
         idempotency,

@@ -110,9 +110,9 @@ impl Tx {
             if reached.is_some() {
                 continue;
             }
-            let is_before = best.as_ref().is_none_or(|best| {
-                (-first.priority, first.id) < (-best.priority, best.id)
-            });
+            let is_before = best
+                .as_ref()
+                .is_none_or(|best| (-first.priority, first.id) < (-best.priority, best.id));
             if is_before {
                 best = Some(first);
             }

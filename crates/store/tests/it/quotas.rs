@@ -4,8 +4,8 @@ use boatyard_model::{
     AttemptState, MemberId, OrganizationId, PromptMode, SessionId, SessionState, Timestamp,
 };
 use boatyard_store::{
-    BUILT_IN_ORGANIZATION, DAY, Error, Imposed, NewPrompt, NewTask, Owner, QuotaKey,
-    QuotaKind, QuotaScope, TaskDetail,
+    BUILT_IN_ORGANIZATION, DAY, Error, Imposed, NewPrompt, NewTask, Owner, QuotaKey, QuotaKind,
+    QuotaScope, TaskDetail,
 };
 
 use crate::{World, task, text, world};

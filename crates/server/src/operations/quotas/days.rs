@@ -150,9 +150,9 @@ pub async fn read_usage_days(
         }
         let label = wanted.label(row);
         let name = wanted.names.get(&label).cloned();
-        let one = series.entry(label.clone()).or_insert_with(|| {
-            empty(Some(label).filter(|label| !label.is_empty()), name)
-        });
+        let one = series
+            .entry(label.clone())
+            .or_insert_with(|| empty(Some(label).filter(|label| !label.is_empty()), name));
         let more = figures(row);
         for sums in [one, &mut total] {
             add(&mut sums.points[at], &more);
