@@ -355,6 +355,8 @@ pub(crate) async fn answered(
 ) -> std::result::Result<(), HubError> {
     let ledger = app.hub.ledger();
     ledger.changed(ask.owner.organization);
+    // What is queued may begin now.
+    app.places.look();
     let (why, ends) = match outcome {
         PermissionOutcome::Allowed | PermissionOutcome::Cancelled => return Ok(()),
         PermissionOutcome::Denied => ("a person said no to more", TurnOutcome::Cancelled),
