@@ -149,13 +149,16 @@ impl Tx {
         )?;
         let (members, workspaces, tasks) = left.unwrap_or_default();
         if members > 1 {
-            return refused(format!("there are {members} members in it; remove the others first"));
+            let others = counted(members - 1, "other member");
+            return refused(format!("there {others} in it; remove them first"));
         }
         if tasks > 0 {
-            return refused(format!("{tasks} of its tasks are under way; cancel them first"));
+            let tasks = counted(tasks, "task");
+            return refused(format!("there {tasks} under way in it; cancel them first"));
         }
         if workspaces > 0 {
-            return refused(format!("it has {workspaces} workspaces; delete them first"));
+            let workspaces = counted(workspaces, "workspace");
+            return refused(format!("there {workspaces} in it; delete them first"));
         }
         let now = self.now();
         exec!(self, "UPDATE organization SET deleted = $2 WHERE id = $1", id, now)?;
@@ -381,4 +384,9 @@ impl Store {
             state,
         )
     }
+}
+
+/// `is 1 task`, `are 2 tasks`.
+fn counted(n: u64, one: &str) -> String {
+    if n == 1 { format!("is 1 {one}") } else { format!("are {n} {one}s") }
 }

@@ -337,7 +337,8 @@ impl Tx {
     /// Changes an account. One who may not sign in any more is signed out everywhere at once.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; when it can't be stored.
+    /// [`Error::NotFound`]; [`Error::Refused`] when an organization would be left without an owner;
+    /// when it can't be stored.
     pub async fn update_person(
         &mut self,
         person: PersonId,
@@ -380,6 +381,9 @@ impl Tx {
         self.rename_members(person, name)?;
         if disabled.is_some() {
             self.revoke_devices(person, None).await?;
+            if row.disabled.is_none() {
+                self.require_owners_beside(person).await?;
+            }
         }
         self.rights_changed();
         Ok(Ok(()))

@@ -113,7 +113,7 @@ async fn roles_are_given_by_who_has_them_and_an_owner_stays() {
     assert_eq!(kind(admin.client.transfer_organization(HERE, &transfer).await), NotAllowed);
     let heir = owner.transfer_organization(HERE, &transfer).await.unwrap();
     assert_eq!(heir.role, Role::Owner);
-    assert_eq!(owner.whoami().await.unwrap().role, Role::Admin);
+    assert_eq!(owner.find_member(me).await.unwrap().role, Role::Admin);
     assert_eq!(kind(admin.client.leave_organization(HERE).await), Conflict);
 }
 
@@ -284,6 +284,27 @@ async fn one_organization_does_not_exist_for_the_other() {
     let cancel = machine.request(Method::POST, &format!("{path}/cancel"));
     let cancel = cancel.header(ORGANIZATION_HEADER, second.id.to_string()).send().await.unwrap();
     assert_eq!(cancel.status(), 200);
+    let workspaces: Value = machine
+        .request(Method::GET, "/api/workspaces")
+        .header(ORGANIZATION_HEADER, second.id.to_string())
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    for workspace in workspaces["items"].as_array().unwrap() {
+        let path = format!("/api/workspaces/{}", workspace["id"].as_str().unwrap());
+        assert!(
+            problem_of(machine.request(Method::DELETE, &path).send().await.unwrap())
+                .await
+                .is(NotFound)
+        );
+        let delete = machine.request(Method::DELETE, &path);
+        let delete =
+            delete.header(ORGANIZATION_HEADER, second.id.to_string()).send().await.unwrap();
+        assert_eq!(delete.status(), 204);
+    }
     there.delete_organization(second.id).await.unwrap();
     assert_eq!(kind(there.whoami().await), Unauthenticated);
     assert_eq!(owner.list_organizations(&all).await.unwrap().items.len(), 1);

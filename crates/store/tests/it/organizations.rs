@@ -284,7 +284,7 @@ async fn organizations_stand_beside_each_other_and_go_when_they_are_empty() {
     store.write(move |tx| Box::pin(async move { tx.cancel_task(made, None).await })).await.unwrap();
     let bob = person(&store, "bob").await;
     let there = join(&store, id, bob, Role::Viewer).await.unwrap().id;
-    assert!(why(delete(id).await).contains("2 members"));
+    assert!(why(delete(id).await).contains("is 1 other member in it"));
     store
         .write(move |tx| Box::pin(async move { tx.remove_member(id, there, None).await }))
         .await
