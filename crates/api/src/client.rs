@@ -23,9 +23,11 @@ mod follow;
 mod git;
 mod keys;
 mod organizations;
+mod people;
 mod requests;
 mod settings;
 mod share;
+mod sign_in;
 mod sse;
 #[cfg(test)]
 mod tests;

@@ -6,9 +6,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     agent, answer, apply, attach, audit, backup, bench, budget, completion, connection, diff,
-    doctor, egress, exec, gc, internal, invite, job, key, login, logout, logs, member, organization,
-    prompt, push, quota, repository, restore, run, service, session, share, stop, task, up, usage, whoami,
-    workspace,
+    doctor, egress, exec, gc, internal, invite, job, key, login, logout, logs, member,
+    organization, person, prompt, push, quota, repository, restore, run, service, session, share,
+    stop, task, up, usage, whoami, workspace,
 };
 
 /// Runs coding agents in isolated workspaces, on machines that you own.
@@ -133,6 +133,9 @@ pub(crate) enum Command {
     /// Invite people into the organization
     #[command(subcommand)]
     Invite(invite::Command),
+    /// List the accounts of the server, and say who may sign in and who runs it
+    #[command(subcommand, visible_alias = "people")]
+    Person(person::Command),
     /// Limit what the organization and its people may use, and see what is used
     #[command(subcommand, visible_alias = "quotas")]
     Quota(quota::Command),

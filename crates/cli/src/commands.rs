@@ -38,6 +38,7 @@ pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod member;
 pub(crate) mod organization;
+pub(crate) mod person;
 pub(crate) mod prompt;
 pub(crate) mod push;
 pub(crate) mod quota;
@@ -110,6 +111,7 @@ async fn client_command(command: Command, global: &Global, output: &Output) -> R
         Command::Organization(command) => organization::run(command, context).await,
         Command::Member(command) => member::run(command, context).await,
         Command::Invite(command) => invite::run(command, context).await,
+        Command::Person(command) => person::run(command, context).await,
         Command::Connection(command) => connection::run(command, context).await,
         Command::Share(command) => share::run(command, context).await,
         Command::Budget(command) => budget::run(command, context).await,

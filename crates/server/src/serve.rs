@@ -8,7 +8,11 @@
 //!
 //! What the machine can do is not waited for here: who needs that waits for it by itself.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use boatyard_api::identity::{LoginLink, ServerState};
 use boatyard_model::{KeyId, time::SystemClock};
@@ -72,7 +76,7 @@ pub async fn start(parts: Parts, listener: TcpListener) -> anyhow::Result<Servin
     auth.check_ways(&app.settings, stored.len())?;
     let hosts = Hosts::new(&app.settings.server)?;
     let gate = Gate::new(auth, hosts, app.stopping.clone()).logging(app.calls.clone());
-    let url = app.settings.server.url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let url = app.settings.server.url.clone().unwrap_or_else(|| here(address));
     let api = Api::new(app.clone(), gate, &url);
     app.sign_in.begin(&api.url).await?;
     let router = routes::router(api.clone());
@@ -91,6 +95,19 @@ pub async fn start(parts: Parts, listener: TcpListener) -> anyhow::Result<Servin
     app.tasks.spawn(jobs::attempt::run(app.clone()));
     app.tasks.spawn(jobs::housekeeping::run(app.clone()));
     Ok(Serving { api, address, http })
+}
+
+/// The address of a server that listens here, for who is on the same machine: where it listens
+/// everywhere, it does so on loopback too.
+fn here(listening: SocketAddr) -> String {
+    let mut address = listening;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{address}")
 }
 
 /// Keeps what the server holds near to what it needs: a thousand watchers that come at once need

@@ -72,6 +72,17 @@ impl Fixture {
         headers
     }
 
+    /// Has what is remembered of callers forgotten, as some seconds do.
+    async fn forget(&self) {
+        let forgotten = self.store.write(|tx| {
+            Box::pin(async move {
+                tx.rights_changed();
+                Ok(())
+            })
+        });
+        forgotten.await.unwrap();
+    }
+
     async fn revoke_key(&self) {
         let key = self.key;
         self.store.write(move |tx| Box::pin(tx.revoke_key(key))).await.unwrap();
@@ -122,9 +133,10 @@ async fn a_browser_is_signed_in_until_it_is_not_used_or_signed_out() {
     let half = fixture.auth.ways().device_lifetime.as_millis() as i64 / 2;
     for _ in 0..3 {
         fixture.clock.advance(half + 1);
+        fixture.forget().await;
         fixture.reads(&headers).await.unwrap();
         // Behind the note of its use.
-        fixture.store.write(|_| Box::pin(async { Ok(()) })).await.unwrap();
+        fixture.forget().await;
     }
     let other = fixture.enter(Entrance::of(ada, "password")).await;
     let out =

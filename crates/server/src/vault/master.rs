@@ -4,6 +4,7 @@
 //! another takes a key's place without a moment in which something can't be opened.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs,
     io::{self, Read as _, Write as _},
@@ -29,6 +30,8 @@ pub const VARIABLE: &str = "BOATYARD_VAULT_KEY";
 pub const FILE: &str = "vault.key";
 /// The most that a source may hold, in bytes: some dozens of keys.
 const MOST: u64 = 16 * 1024;
+/// Keys of fewer different bytes are refused.
+const GUESSABLE: usize = 12;
 /// How long a command may take.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
 /// How often a command is asked whether it has ended.
@@ -65,6 +68,17 @@ pub enum Error {
          digits; `openssl rand -base64 32` makes one"
     )]
     NotAKey {
+        /// Where it was found.
+        place: String,
+        /// In which line.
+        line: usize,
+    },
+    /// It is one that anybody could think of.
+    #[error(
+        "{place} holds in line {line} no random key but a pattern: anybody could guess it; \
+         `openssl rand -base64 32` makes one"
+    )]
+    Guessable {
         /// Where it was found.
         place: String,
         /// In which line.
@@ -268,8 +282,18 @@ fn parse(text: &str, place: &str) -> Result<Vec<MasterKey>, Error> {
     let lines = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
     let keys: Vec<MasterKey> = lines
         .map(|(at, line)| {
-            let key = key(line.trim());
-            key.ok_or_else(|| Error::NotAKey { place: place.to_owned(), line: at + 1 })
+            let (place, line_number) = (place.to_owned(), at + 1);
+            let Some(key) = key(line.trim()) else {
+                return Err(Error::NotAKey { place, line: line_number });
+            };
+            // 32 random bytes have some thirty different ones among them; an example of a document,
+            // or a text that somebody typed, does not.
+            let different = key.key.bytes().iter().collect::<BTreeSet<_>>().len();
+            let typed = key.key.bytes().iter().all(|byte| byte.is_ascii_graphic());
+            if different < GUESSABLE || typed {
+                return Err(Error::Guessable { place, line: line_number });
+            }
+            Ok(key)
         })
         .collect::<Result<_, _>>()?;
     if keys.is_empty() {
