@@ -32,6 +32,7 @@ use http::StatusCode;
 use crate::{
     access::{self, Audit, Entry, Need},
     auth::{Caller, Known, Via},
+    gate,
     request_id::RequestId,
     routes::answer::Failure,
 };
@@ -90,7 +91,10 @@ impl Audited {
 
 fn context(entry: &'static Entry, request: &Request, id: &RequestId) -> Arc<Context> {
     let known = request.extensions().get::<Known>();
-    let actor = known.map(|known| actor(&known.caller)).unwrap_or_default();
+    let mut actor = known.map(|known| actor(&known.caller)).unwrap_or_default();
+    if actor.address.is_none() {
+        actor.address = gate::address(request.extensions()).map(|address| address.to_string());
+    }
     let subjects = subjects(entry.path, request.uri().path());
     Context::new(entry.operation, actor, subjects, Some(id.to_string()))
 }
@@ -136,11 +140,13 @@ async fn conclude(
     response: Response,
 ) -> Response {
     let status = response.status();
-    let outcome = if status.is_success() || status.is_redirection() {
+    // A browser that is led to the page, where it is told why it is not let in.
+    let led_away = status.is_redirection() && response.extensions().get::<Problem>().is_some();
+    let outcome = if !led_away && (status.is_success() || status.is_redirection()) {
         // Nobody did nothing: a browser without a session that signs out.
         let anybody = context.has_actor() || context.has_notes();
         anybody.then_some(AuditOutcome::Allowed)
-    } else if status == StatusCode::FORBIDDEN
+    } else if led_away || status == StatusCode::FORBIDDEN
         // Whoever is not known is refused by the thousand; who tries to sign in is written down.
         || status == StatusCode::UNAUTHORIZED && entry.need == Need::Open
     {
@@ -176,6 +182,30 @@ fn unwritten(error: boatyard_store::Error) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is no `GET` and changes nothing all the same.
+    const UNCHANGING: &[&str] = &[
+        // The entry comes with what is decided, or with who signs in.
+        "create_device_code",
+        "begin_passkey_login",
+        "begin_passkey",
+        // Questions whose words take a body.
+        "test_egress",
+        "test_workspace_egress",
+        // Who looks at a session is told to those who look at it, and kept nowhere.
+        "set_presence",
+    ];
+
+    #[test]
+    fn every_change_is_written_down() {
+        for entry in access::table::TABLE {
+            let changes = entry.audit != Audit::None;
+            let reads = entry.method.is_safe() || UNCHANGING.contains(&entry.operation);
+            // A provider leads the browser back by a GET, which signs it in.
+            let is_exception = entry.operation == "finish_sign_in";
+            assert_eq!(changes, !reads || is_exception, "{} {}", entry.method, entry.path);
+        }
+    }
 
     #[test]
     fn subjects_are_what_the_address_names() {

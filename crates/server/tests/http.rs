@@ -1,5 +1,7 @@
 //! The whole server over HTTP, on a machine that can't make sandboxes: everything up to there.
 
+#[path = "http/audit.rs"]
+mod audit;
 #[path = "http/bad_input.rs"]
 mod bad_input;
 #[path = "http/connections.rs"]
@@ -20,5 +22,15 @@ mod machine;
 mod organizations;
 #[path = "http/people.rs"]
 mod people;
+#[path = "http/quotas.rs"]
+mod quotas;
 #[path = "http/resources.rs"]
 mod resources;
+#[path = "http/rights.rs"]
+mod rights;
+#[path = "http/sharing.rs"]
+mod sharing;
+#[path = "http/sign_in.rs"]
+mod sign_in;
+#[path = "http/team.rs"]
+mod team;
