@@ -9,6 +9,7 @@ import { Device } from "./pages/Device";
 import { Invite } from "./pages/Invite";
 import { Session } from "./pages/Session";
 import { Setup } from "./pages/Setup";
+import { Share } from "./pages/Share";
 import { SignIn } from "./pages/SignIn";
 import { SignUp } from "./pages/SignUp";
 import { Task } from "./pages/Task";
@@ -35,6 +36,7 @@ const device = createRoute({ getParentRoute: () => app, path: "/device", compone
 
 const setup = createRoute({ getParentRoute: () => root, path: "/setup", component: Setup });
 const invite = createRoute({ getParentRoute: () => root, path: "/invite", component: Invite });
+const share = createRoute({ getParentRoute: () => root, path: "/share", component: Share });
 const signUp = createRoute({ getParentRoute: () => root, path: "/sign-up", component: SignUp });
 
 export const router = createRouter({
@@ -42,6 +44,7 @@ export const router = createRouter({
     app.addChildren([tasks, task, session, agents, account, device]),
     setup,
     invite,
+    share,
     signUp,
   ]),
   defaultPreload: "intent",

@@ -35,6 +35,12 @@ export const devices = queryOptions({
   queryFn: () => unwrap(api.GET("/api/auth/devices")),
 });
 
+/** One's accounts at providers. */
+export const accounts = queryOptions({
+  queryKey: ["accounts"],
+  queryFn: () => unwrap(api.GET("/api/auth/accounts")),
+});
+
 export const passkeys = queryOptions({
   queryKey: ["passkeys"],
   queryFn: () => unwrap(api.GET("/api/auth/passkeys")),
@@ -82,10 +88,8 @@ export async function setUp(body: Setup): Promise<Identity> {
   return found;
 }
 
-/** The account, or nothing where a mail has been sent that must be answered first. */
-export async function signUp(body: NewAccount): Promise<Identity | undefined> {
-  const found = await unwrap(api.POST("/api/auth/sign-up", { body }));
-  return found ? become(found as Identity) : undefined;
+export async function signUp(body: NewAccount): Promise<Identity> {
+  return become(await unwrap(api.POST("/api/auth/sign-up", { body })));
 }
 
 export async function acceptInvitation(code: string): Promise<void> {
@@ -95,6 +99,13 @@ export async function acceptInvitation(code: string): Promise<void> {
 
 export async function switchTo(organization: string): Promise<Identity> {
   return become(await unwrap(api.POST("/api/auth/organization", { body: { organization } })));
+}
+
+/** Takes what a link gives: for who is signed in, or for this browser. */
+export async function takeShare(code: string): Promise<string> {
+  const taken = await unwrap(api.POST("/api/auth/guest", { body: { code } }));
+  if (taken.guest) await client.invalidateQueries({ queryKey: identity.queryKey });
+  return taken.subject;
 }
 
 export function decideDevice(code: string, approve: boolean, organization: string) {
@@ -127,6 +138,10 @@ export async function addPasskey(name: string): Promise<void> {
       body: { attempt, name: name || null, credential: credential as Record<string, never> },
     }),
   );
+}
+
+export function removeAccount(id: string) {
+  return unwrap(api.DELETE("/api/auth/accounts/{id}", { params: { path: { id } } }));
 }
 
 export function removePasskey(id: string) {

@@ -37,4 +37,5 @@ export type ToolDiff = Schemas["ToolDiff"];
 export type ToolStatus = Schemas["ToolStatus"];
 export type Usage = Schemas["Usage"];
 export type Ways = Schemas["Ways"];
+export type ProviderWay = Schemas["ProviderWay"];
 export type ProblemBody = Schemas["Problem"];

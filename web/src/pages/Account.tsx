@@ -1,24 +1,37 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { type ReactNode, useEffect, useState } from "react";
 import {
+  accounts,
   addPasskey,
   changePassword,
   devices,
   passkeys,
+  removeAccount,
   removePasskey,
   signOutDevice,
   signOutOthers,
+  startAt,
   ways,
 } from "../api/account";
 import { client, identity, signOut } from "../api/queries";
-import type { Device } from "../api/types";
+import type { Device, ProviderWay } from "../api/types";
 import { PASSWORD_MIN } from "../forms/AccountFields";
 import { sorted } from "../forms/problems";
 import { useNow } from "../hooks/useNow";
-import { Badge, Button, Card, Failure, PasswordField, TextField } from "../ui/controls";
+import {
+  Badge,
+  Button,
+  ButtonLink,
+  Card,
+  Failure,
+  Note,
+  PasswordField,
+  TextField,
+} from "../ui/controls";
 import { browser } from "../util/browser";
 import { ago } from "../util/format";
 import { passkeysMissing } from "../util/passkeys";
+import { refusal } from "../util/refusals";
 
 /** One's own account: where one is signed in, and how one signs in. */
 export function Account() {
@@ -28,6 +41,7 @@ export function Account() {
     document.title = "Account · Boatyard";
   }, []);
   const people = open.data?.state === "people";
+  const refused = new URLSearchParams(location.search).get("refused");
   return (
     <div className="mx-auto grid w-full max-w-2xl gap-6">
       <div>
@@ -38,12 +52,22 @@ export function Account() {
           </p>
         )}
       </div>
+      {refused && (
+        <div role="alert">
+          <Note tone="warn">{refusal(refused)}</Note>
+        </div>
+      )}
       <Part title="Where you are signed in">
         <Devices />
       </Part>
       {people && open.data?.password && (
         <Part title="Password">
           <Password />
+        </Part>
+      )}
+      {people && !!open.data?.providers.length && (
+        <Part title="Accounts elsewhere">
+          <Accounts providers={open.data.providers} />
         </Part>
       )}
       {people && open.data?.passkeys && (
@@ -99,7 +123,7 @@ function Devices() {
 }
 
 function Row({ device }: { device: Device }) {
-  const now = useNow();
+  const now = useNow(true, 30_000);
   const name = browser(device.program);
   const leave = useMutation({
     mutationFn: () => (device.current ? signOut() : signOutDevice(device.id)),
@@ -187,11 +211,62 @@ function Password() {
   );
 }
 
+/** Those of providers, by which one signs in, too. */
+function Accounts({ providers }: { providers: readonly ProviderWay[] }) {
+  const asked = useQuery(accounts);
+  const now = useNow(true, 30_000);
+  const remove = useMutation({
+    mutationFn: removeAccount,
+    onSettled: () => client.invalidateQueries({ queryKey: accounts.queryKey }),
+  });
+  if (asked.isPending) return <p className="text-sm text-faint">Reading your accounts…</p>;
+  if (asked.isError) return <Failure cause={asked.error} />;
+  const linked = asked.data.items;
+  const label = (name: string) => providers.find((one) => one.name === name)?.label ?? name;
+  const others = providers.filter(({ name }) => !linked.some((one) => one.provider === name));
+  return (
+    <>
+      {linked.length > 0 && (
+        <Card>
+          <ul className="divide-y divide-line">
+            {linked.map((account) => (
+              <li key={account.id} className="flex flex-wrap items-center gap-3 px-4 py-3 text-sm">
+                <div className="min-w-0 flex-1">
+                  <p className="font-medium">{label(account.provider)}</p>
+                  <p className="text-faint">
+                    {account.email ?? account.name} · used {ago(account.last_used, now)}
+                  </p>
+                </div>
+                <Button
+                  look="bad"
+                  aria-label={`Remove ${label(account.provider)}`}
+                  disabled={remove.isPending}
+                  onClick={() => remove.mutate(account.id)}
+                >
+                  Remove
+                </Button>
+              </li>
+            ))}
+          </ul>
+        </Card>
+      )}
+      {remove.isError && <Failure cause={remove.error} />}
+      <div className="flex flex-wrap gap-3">
+        {others.map(({ name, label }) => (
+          <ButtonLink key={name} href={startAt(name, { link: true })}>
+            Sign in with {label}, too
+          </ButtonLink>
+        ))}
+      </div>
+    </>
+  );
+}
+
 function Passkeys() {
   const asked = useQuery(passkeys);
   const [name, setName] = useState("");
   const missing = passkeysMissing();
-  const now = useNow();
+  const now = useNow(true, 30_000);
   const again = () => client.invalidateQueries({ queryKey: passkeys.queryKey });
   const add = useMutation({
     mutationFn: () => addPasskey(name.trim()),

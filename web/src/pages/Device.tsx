@@ -101,7 +101,7 @@ function Decide({
   again: () => void;
 }) {
   const who = useQuery(identity);
-  const now = useNow();
+  const now = useNow(true);
   const [chosen, setChosen] = useState<string>();
   const organization = chosen ?? who.data?.organization ?? "";
   const decide = useMutation({

@@ -65,19 +65,9 @@ export function NewAccount({ invitation, email }: { invitation?: string; email?:
         password: account.password,
         invitation: invitation ?? null,
       }),
-    onSuccess: (found) => {
-      if (found) navigate({ to: paths.tasks(), replace: true });
-    },
+    onSuccess: () => navigate({ to: paths.tasks(), replace: true }),
   });
   const { at, rest } = sorted(make.error, ["name", "email", "password"]);
-  if (make.isSuccess && !make.data) {
-    return (
-      <p role="status" className="text-sm">
-        A mail is on its way to <strong>{account.email.trim()}</strong>. The link in it makes the
-        account.
-      </p>
-    );
-  }
   return (
     <form
       className="grid gap-4"

@@ -139,6 +139,316 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/api-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists keys, without their secrets: one's own, or all of the organization. */
+        get: operations["list_keys"];
+        put?: never;
+        /**
+         * Makes a key, for oneself or, with `service`, for the organization.
+         * @description The answer has its secret, which can't be read again. A key does no more than its member may, and
+         *     no more and no longer than what it was made with.
+         */
+        post: operations["create_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/api-keys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A key. */
+        get: operations["find_key"];
+        put?: never;
+        post?: never;
+        /** Revokes a key: it works no more, at once and for good. */
+        delete: operations["revoke_key"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/api-keys/{id}/calls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was called with a key; the newest first. The newest thousand are kept. */
+        get: operations["list_key_calls"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who changed what, when and from where; the newest first.
+         * @description With `Accept: application/x-ndjson`, all that the filter lets through is sent, the oldest first,
+         *     an entry in each line.
+         */
+        get: operations["list_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/audit/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads the whole log and compares every hash: whether something was changed, removed or put in. */
+        get: operations["check_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/audit/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** For how long entries are kept. */
+        get: operations["find_audit_retention"];
+        /**
+         * Chooses for how long entries are kept.
+         * @description Older ones are removed within the hour. That is an entry itself, with the hash of the last one
+         *     that went, so that the rest can be checked as before.
+         */
+        put: operations["set_audit_retention"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/accounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One's own accounts at providers. */
+        get: operations["list_accounts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/accounts/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes an account away from oneself: it signs in nobody any more. */
+        delete: operations["remove_account"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/callback/{provider}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Takes the browser in that a provider leads back, and leads it on to the page. */
+        get: operations["finish_sign_in"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/device/code": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins to let a program in: codes for it and for a person (RFC 8628, 3.1). */
+        post: operations["create_device_code"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/device/token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The program's question for its key (RFC 8628, 3.4). The key is given once. */
+        post: operations["redeem_device_code"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/device/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What waits behind a code: which program, and from where. */
+        get: operations["find_device_code"];
+        put?: never;
+        /** Lets a program in, as oneself, or refuses it. */
+        post: operations["decide_device_code"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/devices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The browsers in which one is signed in. */
+        get: operations["list_devices"];
+        put?: never;
+        post?: never;
+        /** Signs oneself out everywhere, or everywhere else. */
+        delete: operations["end_devices"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/devices/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Signs one of one's own browsers out. */
+        delete: operations["end_device"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/guest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takes what a link gives to this browser, without an account: to look. A browser in which
+         *     somebody is signed in takes it for that person.
+         */
+        post: operations["enter_as_guest"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/invitation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What an invitation is to, for whoever has its link. */
+        get: operations["preview_invitation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The key that this is asked with, whatever it is for. */
+        get: operations["find_own_key"];
+        put?: never;
+        post?: never;
+        /** Revokes the key that this is asked with: how a program signs out. */
+        delete: operations["revoke_own_key"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/auth/links": {
         parameters: {
             query?: never;
@@ -148,7 +458,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** A link that signs a browser in once. */
+        /** A link that signs a browser in once, as oneself. */
         post: operations["create_login_link"];
         delete?: never;
         options?: never;
@@ -165,7 +475,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Signs the page in with a key, or with the code of a printed link. */
+        /** Signs the page in: with an address and a password, with a key, or with a link's code. */
         post: operations["sign_in"];
         delete?: never;
         options?: never;
@@ -197,8 +507,213 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who the server takes the caller for. */
+        /** Who the server takes the caller for. A browser stays signed in for longer by that. */
         get: operations["find_identity"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Changes one's own account. */
+        patch: operations["change_identity"];
+        trace?: never;
+    };
+    "/api/auth/organization": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Has this browser look at another organization. */
+        post: operations["choose_organization"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/passkeys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One's own passkeys. */
+        get: operations["list_passkeys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/passkeys/login/begin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What an authenticator is to be asked of who wants to sign in. */
+        post: operations["begin_passkey_login"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/passkeys/login/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Signs in who has shown a passkey. */
+        post: operations["finish_passkey_login"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/passkeys/register/begin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What one's authenticator is to be asked for a new passkey. */
+        post: operations["begin_passkey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/passkeys/register/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keeps the passkey that one's authenticator made. */
+        post: operations["finish_passkey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/passkeys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Removes one's passkey: it signs in nobody any more. */
+        delete: operations["remove_passkey"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sets one's password; other browsers are signed out. */
+        post: operations["set_password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sets the server up: whoever has the printed code first becomes its owner and operator. */
+        post: operations["set_up"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/sign-up": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes an account: by an invitation, or where that is allowed without one. */
+        post: operations["sign_up"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/start/{provider}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Leads the browser to a provider. */
+        get: operations["begin_sign_in"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/auth/ways": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How one may sign in here. */
+        get: operations["list_ways"];
         put?: never;
         post?: never;
         delete?: never;
@@ -611,6 +1126,25 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/git/identity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** In whose name the caller's workspaces commit: their own, or the server's. */
+        get: operations["find_git_identity"];
+        /** Has the caller's workspaces commit in this name, from their next task or result on. */
+        put: operations["set_git_identity"];
+        post?: never;
+        /** Has the caller's workspaces commit in the server's name again. */
+        delete: operations["clear_git_identity"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/git/key": {
         parameters: {
             query?: never;
@@ -624,6 +1158,59 @@ export interface paths {
         /** Makes another key the one that commits are signed with. What the one before signed stays signed. */
         post: operations["renew_git_key"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists invitations, the newest first. */
+        get: operations["list_invitations"];
+        put?: never;
+        /** Gives an invitation into the organization. Its link is in the answer, and never again. */
+        post: operations["create_invitation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/invitations/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Uses an invitation: the caller is a member of its organization then. */
+        post: operations["accept_invitation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/invitations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An invitation, without its code. */
+        get: operations["find_invitation"];
+        put?: never;
+        post?: never;
+        /** Withdraws an invitation: its link ceases to work. */
+        delete: operations["withdraw_invitation"];
         options?: never;
         head?: never;
         patch?: never;
@@ -698,6 +1285,238 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists members, the one who joined first before the others. */
+        get: operations["list_members"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/members/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A member, also one who was removed. */
+        get: operations["find_member"];
+        put?: never;
+        post?: never;
+        /**
+         * Removes a member. Its keys, browsers and invitations cease to work at once; its tasks, sessions
+         *     and workspaces stay its own, or become the heir's.
+         */
+        delete: operations["remove_member"];
+        options?: never;
+        head?: never;
+        /**
+         * Gives a member another role. Only an owner makes an owner, or of an owner something else; the
+         *     last owner stays one.
+         */
+        patch: operations["update_member"];
+        trace?: never;
+    };
+    "/api/members/{id}/transfer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Gives the tasks, sessions and workspaces of a member to another: one's own, or an admin
+         *     anybody's, also of one who was removed.
+         */
+        post: operations["transfer_work"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The caller's organizations, or every one of the server for who runs it. */
+        get: operations["list_organizations"];
+        put?: never;
+        /** Makes an organization; its first owner is the caller. */
+        post: operations["create_organization"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An organization that the caller is in. */
+        get: operations["find_organization"];
+        put?: never;
+        post?: never;
+        /**
+         * Deletes an organization in which nothing is left: no other member, no workspace, no task under
+         *     way. For its owners.
+         */
+        delete: operations["delete_organization"];
+        options?: never;
+        head?: never;
+        /** Changes an organization's name, or what is in it for others when nobody says. For its admins. */
+        patch: operations["update_organization"];
+        trace?: never;
+    };
+    "/api/organizations/{id}/leave": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Leaves an organization. What the caller made there stays the caller's own; the last owner can't
+         *     leave.
+         */
+        post: operations["leave_organization"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/organizations/{id}/transfer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes another member an owner in the caller's stead, who is an admin then. For its owners. */
+        post: operations["transfer_organization"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/people": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The accounts of this server, the oldest first. */
+        get: operations["list_people"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/people/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One account. */
+        get: operations["find_person"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Changes an account: its name, whether it runs the server, whether it may sign in. */
+        patch: operations["update_person"];
+        trace?: never;
+    };
+    "/api/people/{id}/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A link by which somebody signs in once and sets a new password. */
+        post: operations["create_person_link"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/quotas": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The quotas that hold for the caller, and what is used at this moment; for an administrator all
+         *     quotas of the organization.
+         */
+        get: operations["list_quotas"];
+        /**
+         * Sets a quota, in the stead of the one with the same kind, scope and subject. Where it is
+         *     reached, what is ordered waits with the reason, and what is under way is held.
+         */
+        put: operations["set_quota"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/quotas/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Removes a quota. */
+        delete: operations["remove_quota"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/repositories": {
         parameters: {
             query?: never;
@@ -729,6 +1548,24 @@ export interface paths {
         post?: never;
         /** Forgets a repository and removes its mirror. */
         delete: operations["delete_repository"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/repositories/{id}/access": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who may do what in a repository, where that is less than in the organization. */
+        get: operations["find_repository_access"];
+        /** Says who may do what in a repository, in the stead of what was said. It holds at once. */
+        put: operations["set_repository_access"];
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -822,7 +1659,8 @@ export interface paths {
          * A session's events, as Server-Sent Events with `id: <seq>`.
          * @description Begins after `Last-Event-ID` or `after`. An `end` event tells that the session is over (or,
          *     with `follow=false`, that all that is stored was sent); a `goodbye` event tells that the server
-         *     is going down: connect again.
+         *     is going down: connect again; a `closed` event tells why the right to the stream is gone. A
+         *     `presence` event, without an id, tells who else follows and who writes.
          */
         get: operations["follow_session"];
         put?: never;
@@ -844,6 +1682,27 @@ export interface paths {
         put?: never;
         /** Says yes or no to an agent. */
         post: operations["answer_permission"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sessions/{id}/presence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who is present in a session: who follows it, and who writes a prompt. Those who follow it are
+         *     told of changes by `presence` events in its stream.
+         */
+        get: operations["find_presence"];
+        put?: never;
+        /** Says that one writes a prompt, or no more: for those who may, and follow the session. */
+        post: operations["set_presence"];
         delete?: never;
         options?: never;
         head?: never;
@@ -941,6 +1800,152 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/shares": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lists shares, the newest first: one's own, those of a thing that one may decide about, and for
+         *     an admin all.
+         */
+        get: operations["list_shares"];
+        put?: never;
+        /** Shares a task, a workspace or a session by a link, which is told in this answer alone. */
+        post: operations["create_share"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/shares/redeem": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes what a link gives, for the caller. Once more gives the same. */
+        post: operations["take_share"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/shares/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A share. */
+        get: operations["find_share"];
+        put?: never;
+        post?: never;
+        /** Takes a share back: what it gave, and every stream that is open by it, is over. */
+        delete: operations["revoke_share"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sharing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who may see what is made in the organization, where nobody says. */
+        get: operations["find_sharing"];
+        /** Sets it, for what is made from now on. */
+        put: operations["set_sharing"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sign-in": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is switched on, and who said so. */
+        get: operations["find_sign_in"];
+        /** Switches ways of signing in on and off. What the settings file says goes first. */
+        put: operations["change_sign_in"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sign-in/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The providers by which people sign in, without their secrets. */
+        get: operations["list_sign_in_providers"];
+        put?: never;
+        /** Sets a provider up. Its secret is sealed, and can't be read again. */
+        post: operations["create_sign_in_provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sign-in/providers/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A provider. */
+        get: operations["find_sign_in_provider"];
+        /** Changes a provider. */
+        put: operations["change_sign_in_provider"];
+        post?: never;
+        /** Removes a provider: nobody signs in by it any more. */
+        delete: operations["remove_sign_in_provider"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sign-in/providers/{name}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks a provider whether it is there, as far as that goes without anybody signing in. */
+        post: operations["check_sign_in_provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/tasks": {
         parameters: {
             query?: never;
@@ -977,7 +1982,8 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        patch?: never;
+        /** Changes who may see a task, with its workspaces and sessions. */
+        patch: operations["change_task"];
         trace?: never;
     };
     "/api/tasks/{id}/attempts": {
@@ -1119,6 +2125,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/usage/days": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was used, day by day, for charts: time in which agents worked, tasks, and what models were
+         *     asked.
+         * @description With `Accept: text/csv`, a line for each day and each of what it is by.
+         */
+        get: operations["read_usage_days"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/workspaces": {
         parameters: {
             query?: never;
@@ -1152,7 +2179,8 @@ export interface paths {
         delete: operations["delete_workspace"];
         options?: never;
         head?: never;
-        patch?: never;
+        /** Changes what a workspace is called, and who may see it, with its sessions. */
+        patch: operations["change_workspace"];
         trace?: never;
     };
     "/api/workspaces/{id}/egress": {
@@ -1605,6 +2633,38 @@ export interface components {
              */
             version: string | null;
         };
+        /** @description An API key. Its secret is not in it, and nowhere else to be read. */
+        ApiKey: {
+            /** @description When it was made. */
+            created: components["schemas"]["Timestamp"];
+            /** @description Whether it is the one that this was asked with. */
+            current?: boolean;
+            expires?: components["schemas"]["Timestamp"] | null;
+            /** @description Its id. */
+            id: components["schemas"]["KeyId"];
+            /** @description Whom it speaks for. */
+            kind: components["schemas"]["KeyKind"];
+            /** @description From where it was used last. */
+            last_address?: string | null;
+            last_used?: components["schemas"]["Timestamp"] | null;
+            /** @description The member that it speaks for; a service key has one of its own. */
+            member: components["schemas"]["MemberId"];
+            /** @description The member's name, as shown to people. */
+            member_name: string;
+            /** @description What it is for. */
+            name: string;
+            /** @description The first characters of the secret, to recognize it by. */
+            prefix: string;
+            revoked?: components["schemas"]["Timestamp"] | null;
+            role?: components["schemas"]["Role"] | null;
+            /** @description What it may be used for; never more than its member may do. */
+            scopes: components["schemas"]["Scopes"];
+        };
+        /** @description The keys that there are. */
+        ApiKeyList: {
+            /** @description Those that work first, the newest first. */
+            items: components["schemas"]["ApiKey"][];
+        };
         /** @description A request that is held while a person is asked about it. */
         Ask: {
             answer?: components["schemas"]["AskAnswer"] | null;
@@ -1724,6 +2784,105 @@ export interface components {
          * @enum {string}
          */
         AttemptState: "queued" | "preparing" | "running" | "waiting" | "succeeded" | "failed" | "cancelled";
+        /** @description One entry: who, from where, what, when. */
+        AuditEntry: {
+            /** @description The address that it came from. */
+            address?: string | null;
+            /** @description The hash of the entry before it; zeros for the first. */
+            before: string;
+            /** @description What else is worth knowing; never a secret. */
+            details?: {
+                [key: string]: string;
+            };
+            /** @description The hash of this one: SHA-256 in small hexadecimal digits. */
+            hash: string;
+            member?: components["schemas"]["MemberId"] | null;
+            /** @description Who it was, as shown to people at that time. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Its place in the chain: rising by one.
+             */
+            number: number;
+            /** @description The operation, as the API's description calls it. */
+            operation: string;
+            organization?: components["schemas"]["OrganizationId"] | null;
+            /** @description What became of it. */
+            outcome: components["schemas"]["AuditOutcome"];
+            person?: components["schemas"]["PersonId"] | null;
+            /** @description Why it was refused or failed. */
+            reason?: string | null;
+            /** @description The request, as in its answer's `X-Request-Id` and in the server's log. */
+            request?: string | null;
+            /** @description What it was about: the names and ids in its address, and of what it made. */
+            subjects?: {
+                [key: string]: string;
+            };
+            /** @description When. */
+            time: components["schemas"]["Timestamp"];
+            /** @description How they proved it: `key key_…`, `device dev_…`, `server`, or empty for somebody unknown. */
+            via: string;
+        };
+        /** @description A page of the audit log. */
+        AuditEntryPage: {
+            /** @description The items, the newest first. */
+            items: components["schemas"]["AuditEntry"][];
+            next_cursor?: components["schemas"]["Cursor"] | null;
+        };
+        /** @description Where a chain is not what it should be. */
+        AuditFault: {
+            /**
+             * Format: int64
+             * @description The entry that was looked at, or would have come next.
+             */
+            number: number;
+            /** @description What is wrong with it. */
+            reason: string;
+        };
+        /**
+         * @description What became of what somebody wanted to change.
+         * @enum {string}
+         */
+        AuditOutcome: "allowed" | "denied" | "failed";
+        /** @description What a check of the audit log found: every entry that is kept was read and its hash compared. */
+        AuditReport: {
+            /** @description The hash of the entry before that; zeros if nothing was ever removed. */
+            anchor: string;
+            /**
+             * Format: int64
+             * @description How many entries are as they were written, from the oldest on.
+             */
+            entries: number;
+            fault?: components["schemas"]["AuditFault"] | null;
+            /**
+             * Format: int64
+             * @description The number of the oldest entry that is kept.
+             */
+            first: number;
+            /**
+             * @description The hash of the newest entry. Keep it elsewhere, with its number: a log that was written anew
+             *     from the beginning has another one.
+             */
+            hash: string;
+            /**
+             * Format: int64
+             * @description The number of the newest entry; 0 if there is none.
+             */
+            last: number;
+            organization?: components["schemas"]["OrganizationId"] | null;
+            /** @description Whether nothing was changed, removed or put in. */
+            whole: boolean;
+        };
+        /** @description For how long entries of the audit log are kept. */
+        AuditRetention: {
+            /** @description Whether that was chosen for this log; otherwise it is what the server's settings say. */
+            chosen: boolean;
+            /**
+             * Format: int32
+             * @description Days; absent: for good.
+             */
+            days?: number | null;
+        };
         /**
          * @description How much an agent may do without asking a person.
          * @enum {string}
@@ -1873,8 +3032,12 @@ export interface components {
             last_used?: components["schemas"]["Timestamp"] | null;
             /** @description What people call it. */
             name: string;
+            /** @description The provider of models that it takes the place of the organization's key for. */
+            provider?: string | null;
             /** @description When its value was given last. */
             rotated: components["schemas"]["Timestamp"];
+            /** @description Whose it is. */
+            scope?: components["schemas"]["ConnectionScope"];
             /** @description Whether it works. */
             state: components["schemas"]["ConnectionState"];
             /** @description What keeps it from being used, or is odd: a sentence each. */
@@ -1942,6 +3105,11 @@ export interface components {
             items: components["schemas"]["Connection"][];
         };
         /**
+         * @description Whose a connection is.
+         * @enum {string}
+         */
+        ConnectionScope: "organization" | "person";
+        /**
          * @description Whether a connection works.
          * @enum {string}
          */
@@ -1974,11 +3142,219 @@ export interface components {
              */
             schema?: number | null;
         };
+        /** @description What was used, added up. */
+        DayFigures: {
+            /**
+             * Format: int64
+             * @description Tokens that came from a provider's cache, and that were put into it.
+             */
+            cache_tokens: number;
+            /**
+             * Format: int64
+             * @description Requests in which a model ran.
+             */
+            calls: number;
+            /**
+             * Format: double
+             * @description US dollars, of what has a known price.
+             */
+            cost_usd: number;
+            /**
+             * Format: int64
+             * @description Tokens that were read, without those from a cache or into one.
+             */
+            input_tokens: number;
+            /**
+             * Format: double
+             * @description Minutes in which agents worked.
+             */
+            minutes: number;
+            /**
+             * Format: int64
+             * @description Tokens that were written.
+             */
+            output_tokens: number;
+            /**
+             * Format: double
+             * @description Of these: what people paid by connections of their own.
+             */
+            own_cost_usd: number;
+            /**
+             * Format: int64
+             * @description Tasks that were ordered.
+             */
+            tasks: number;
+            /**
+             * Format: int64
+             * @description Requests whose price is not known.
+             */
+            unknown_cost: number;
+        };
+        /** @description What one person, repository, agent or model used, day by day. */
+        DaySeries: {
+            /** @description The id or name; absent where that is not known, or where it is all the others. */
+            label?: string | null;
+            /** @description What people call it. */
+            name?: string | null;
+            /** @description One for each of `days`. */
+            points: components["schemas"]["DayFigures"][];
+            /** @description All of them together. */
+            total: components["schemas"]["DayFigures"];
+        };
+        /**
+         * @description By what figures of days are put together.
+         * @enum {string}
+         */
+        DaysGroup: "all" | "person" | "repository" | "agent" | "provider" | "model";
         /**
          * @description Yes or no.
          * @enum {string}
          */
         Decision: "allow" | "deny";
+        /** @description A browser in which a person is signed in. */
+        Device: {
+            /** @description Where it was seen last. */
+            address?: string | null;
+            /** @description When it was signed in. */
+            created: components["schemas"]["Timestamp"];
+            /** @description Whether it is the one that asks. */
+            current: boolean;
+            /** @description Until when it is signed in, if it isn't seen again. */
+            expires: components["schemas"]["Timestamp"];
+            /** @description Its id. */
+            id: components["schemas"]["DeviceId"];
+            /** @description When it was seen last, to a minute. */
+            last_seen: components["schemas"]["Timestamp"];
+            /** @description What it calls itself. */
+            program?: string | null;
+            /**
+             * @description What the person proved itself with: `password`, `link`, `key`, `passkey`, or a provider's
+             *     name.
+             */
+            way: string;
+        };
+        /** @description A program that wants to be let in: what a person should know before deciding. */
+        DeviceCodeDetail: {
+            /** @description Where it asked from. */
+            address?: string | null;
+            /** @description What it is, as its `User-Agent` says. */
+            agent?: string | null;
+            /** @description What it calls itself. */
+            client: string;
+            /** @description When it asked. */
+            created: components["schemas"]["Timestamp"];
+            /** @description Until when one can decide. */
+            expires: components["schemas"]["Timestamp"];
+            /** @description What it asks to be allowed; it never gets more than the person who lets it in may do. */
+            scopes: components["schemas"]["Scopes"];
+            /** @description Where it stands. */
+            state: components["schemas"]["DeviceCodeState"];
+        };
+        /** @description A wish to be let in. */
+        DeviceCodeRequest: {
+            /**
+             * @description What kind of program asks; `boatyard` for the command line.
+             * @default null
+             */
+            client_id: string | null;
+            /**
+             * @description What it is to be called: `boatyard on laptop`. It becomes the key's name.
+             * @default null
+             */
+            client_name: string | null;
+            /**
+             * @description What it asks to be allowed: scopes apart by spaces; everything that the person may if absent.
+             * @default null
+             */
+            scope: string | null;
+        };
+        /**
+         * @description Where a program that wants to be let in stands.
+         * @enum {string}
+         */
+        DeviceCodeState: "pending" | "approved" | "denied" | "expired";
+        /** @description The codes for a program (RFC 8628, 3.2). */
+        DeviceCodes: {
+            /** @description What the program asks with. */
+            device_code: string;
+            /**
+             * Format: int64
+             * @description For how many seconds the codes are good.
+             */
+            expires_in: number;
+            /**
+             * Format: int64
+             * @description How many seconds to wait between two questions.
+             */
+            interval: number;
+            /** @description What a person types: `BCDF-GHJK`. */
+            user_code: string;
+            /** @description Where. */
+            verification_uri: string;
+            /** @description The same, with the code in it. */
+            verification_uri_complete: string;
+        };
+        /** @description What a person decides about a program. */
+        DeviceDecision: {
+            /**
+             * @description Whether it is let in, as the person who decides and in the organization that this is asked
+             *     in.
+             */
+            approve: boolean;
+            expires?: components["schemas"]["Timestamp"] | null;
+            scopes?: components["schemas"]["Scopes"] | null;
+        };
+        /** @description Why there is no key, or none yet (RFC 6749, 5.2, and RFC 8628, 3.5). */
+        DeviceError: {
+            /**
+             * @description `authorization_pending`, `slow_down`, `access_denied`, `expired_token`, `invalid_grant`,
+             *     `invalid_request`, `invalid_scope`, `unsupported_grant_type`, `temporarily_unavailable`.
+             */
+            error: string;
+            /** @description The same in a sentence. */
+            error_description?: string;
+        };
+        /** @example dev_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
+        DeviceId: string;
+        /** @description The program's key. It is shown here, and never again. */
+        DeviceToken: {
+            /** @description What to send as `Authorization: Bearer …`. */
+            access_token: string;
+            /**
+             * Format: int64
+             * @description In how many seconds it ceases to work.
+             */
+            expires_in?: number | null;
+            /** @description The key's id. */
+            key: components["schemas"]["KeyId"];
+            /** @description What it may be used for, apart by spaces. */
+            scope: string;
+            /** @description `Bearer`. */
+            token_type: string;
+        };
+        /** @description A question for the key (RFC 8628, 3.4). */
+        DeviceTokenRequest: {
+            /**
+             * @description As in the wish.
+             * @default null
+             */
+            client_id: string | null;
+            /**
+             * @description The program's code.
+             * @default
+             */
+            device_code: string;
+            /**
+             * @description `urn:ietf:params:oauth:grant-type:device_code`.
+             * @default
+             */
+            grant_type: string;
+        };
+        /** @description The browsers in which a person is signed in. */
+        Devices: {
+            /** @description They, the one seen last first. */
+            items: components["schemas"]["Device"][];
+        };
         /** @description A difference between two states of a repository. */
         Diff: {
             /** @description From this commit. */
@@ -2720,6 +4096,8 @@ export interface components {
             created: components["schemas"]["Timestamp"];
             /** @description What people call it; absent when it was removed. */
             name?: string | null;
+            /** @description Whether it is the caller's own, and goes with the caller's workspaces alone. */
+            own?: boolean;
             /** @description Where: `host/owner/repo`, or with `/*` at its end all below it. */
             place: string;
             /** @description Why it was not taken when it was last used; absent while it works. */
@@ -2732,6 +4110,15 @@ export interface components {
         GitConnectionList: {
             /** @description By place. */
             items: components["schemas"]["GitConnection"][];
+        };
+        /** @description In whose name the caller's workspaces commit. */
+        GitIdentity: {
+            /** @description The address. */
+            email: string;
+            /** @description The name. */
+            name: string;
+            /** @description Whether it is the caller's own, and not what the server has for everybody. */
+            own: boolean;
         };
         /** @description What commits and tags of workspaces are signed with. */
         GitKey: {
@@ -2774,13 +4161,32 @@ export interface components {
              *     absent for callers with a key.
              */
             csrf?: string | null;
-            /** @description The person. */
+            /** @description The account's address; absent where there is none. */
+            email?: string | null;
+            /** @description The person in this organization. */
             member: components["schemas"]["MemberId"];
             /** @description The person's name, as shown to people. */
             name: string;
+            /** @description Whether the person may run the server itself. */
+            operator?: boolean;
             /** @description The organization. */
             organization: components["schemas"]["OrganizationId"];
+            /** @description Its name. */
+            organization_name?: string;
+            /** @description All organizations of the person. */
+            organizations?: components["schemas"]["Membership"][];
+            person?: components["schemas"]["PersonId"] | null;
+            /** @description What the person may do in it. */
+            role?: components["schemas"]["Role"];
+            scopes?: components["schemas"]["Scopes"] | null;
         };
+        /** @description Changes one's own account. */
+        IdentityChange: {
+            /** @description As shown to people. */
+            name?: string | null;
+        };
+        /** @example idt_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
+        IdentityId: string;
         /** @description How an agent is to be installed. */
         InstallAgent: {
             /**
@@ -2793,6 +4199,79 @@ export interface components {
              * @default []
              */
             packages: string[];
+        };
+        /** @description An invitation. Its code is not in it, and nowhere else to be read. */
+        Invitation: {
+            /** @description Who gave it. */
+            by: components["schemas"]["MemberId"];
+            /** @description When it was given. */
+            created: components["schemas"]["Timestamp"];
+            /** @description The only mail address that it is for. */
+            email?: string | null;
+            /** @description Until when it is good. */
+            expires: components["schemas"]["Timestamp"];
+            /** @description Its id. */
+            id: components["schemas"]["InvitationId"];
+            mailed?: components["schemas"]["Timestamp"] | null;
+            /** @description What who comes by it may do. */
+            role: components["schemas"]["Role"];
+            /** @description Where it stands. */
+            state: components["schemas"]["InvitationState"];
+            /**
+             * Format: int32
+             * @description How often it was.
+             */
+            used: number;
+            /**
+             * Format: int32
+             * @description How often it may be used.
+             */
+            uses: number;
+            withdrawn?: components["schemas"]["Timestamp"] | null;
+        };
+        /** @description The code of an invitation. */
+        InvitationCode: {
+            /** @description It, as in the link. */
+            code: string;
+        };
+        /** @example inv_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
+        InvitationId: string;
+        /** @description Some invitations, the newest first. */
+        InvitationPage: {
+            /** @description The items, the newest first. */
+            items: components["schemas"]["Invitation"][];
+            next_cursor?: components["schemas"]["Cursor"] | null;
+        };
+        /** @description What who has an invitation may know of it. */
+        InvitationPreview: {
+            /** @description The only mail address that it is for. */
+            email?: string | null;
+            /** @description Until when it is good. */
+            expires: components["schemas"]["Timestamp"];
+            /** @description Who gave it, as shown to people. */
+            invited_by: string;
+            /** @description The organization. */
+            organization: components["schemas"]["OrganizationId"];
+            /** @description What people call it. */
+            organization_name: string;
+            /** @description What who comes by it may do. */
+            role: components["schemas"]["Role"];
+        };
+        /**
+         * @description Where an invitation stands.
+         * @enum {string}
+         */
+        InvitationState: "open" | "spent" | "expired" | "withdrawn";
+        /** @description An invitation that was just given. Its link is shown this once. */
+        Invited: {
+            /** @description The code in it, for `POST /api/invitations/accept` and the command line. */
+            code: string;
+            /** @description The invitation. */
+            invitation: components["schemas"]["Invitation"];
+            /** @description Why it was not sent by mail, where it was to be. */
+            mail_failed?: string | null;
+            /** @description What is opened in a browser to use it. */
+            url: string;
         };
         /** @description A unit of durable background work. */
         Job: {
@@ -2835,12 +4314,94 @@ export interface components {
          * @enum {string}
          */
         JobState: "queued" | "running" | "done" | "failed" | "cancelled";
+        /** @description What somebody is after an invitation was used. */
+        Joined: {
+            /** @description The member that the caller is there. */
+            member: components["schemas"]["MemberId"];
+            /** @description The organization. */
+            organization: components["schemas"]["OrganizationId"];
+            /** @description What people call it. */
+            organization_name: string;
+            /** @description What it may do. */
+            role: components["schemas"]["Role"];
+        };
+        /**
+         * @description Calls with one key that were alike: of one method and path, from one address, with one outcome,
+         *     and within a few seconds.
+         */
+        KeyCall: {
+            /** @description Where they came from. */
+            address?: string | null;
+            /**
+             * Format: int64
+             * @description How many they are.
+             */
+            calls: number;
+            /** @description Their method. */
+            method: string;
+            /**
+             * Format: int64
+             * @description How long the longest took until its answer began, in microseconds.
+             */
+            micros: number;
+            /**
+             * Format: int64
+             * @description Their place in the log: rising.
+             */
+            number: number;
+            /** @description Their path, without the query; with names in braces where there were too many to tell apart. */
+            path: string;
+            /**
+             * Format: int32
+             * @description The status of the answers.
+             */
+            status: number;
+            /** @description When the first of them ended. */
+            time: components["schemas"]["Timestamp"];
+        };
+        /** @description A page of calls. */
+        KeyCallPage: {
+            /** @description The items, the newest first. */
+            items: components["schemas"]["KeyCall"][];
+            next_cursor?: components["schemas"]["Cursor"] | null;
+        };
+        /** @example key_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
+        KeyId: string;
+        /**
+         * @description What a key is, and whom it speaks for.
+         * @enum {string}
+         */
+        KeyKind: "local" | "bootstrap" | "personal" | "service" | "login";
         /** @example lay_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
         LayerId: string;
-        /** @description Signs the page in with a key; the answer sets the session's cookie. */
+        /** @description An account at a provider by which one signs in. */
+        LinkedAccount: {
+            /** @description When it was linked. */
+            created: components["schemas"]["Timestamp"];
+            /** @description The address that the provider told last. */
+            email?: string | null;
+            /** @description Its id. */
+            id: components["schemas"]["IdentityId"];
+            /** @description When it was used last. */
+            last_used: components["schemas"]["Timestamp"];
+            /** @description The name that the provider told last. */
+            name: string;
+            /** @description The provider's name. */
+            provider: string;
+        };
+        /** @description One's own accounts at providers. */
+        LinkedAccountList: {
+            /** @description Oldest first. */
+            items: components["schemas"]["LinkedAccount"][];
+        };
+        /** @description Signs the page in: with an address and a password, or with a key. The answer sets the cookie. */
         Login: {
+            /** @description The address of an account. */
+            email?: string | null;
             /** @description An API key, or the one-time code of a printed link. */
-            key: string;
+            key?: string | null;
+            /** @description Its password. */
+            password?: string | null;
         };
         /** @description A link that signs a browser in once. */
         LoginLink: {
@@ -2848,6 +4409,13 @@ export interface components {
             expires: components["schemas"]["Timestamp"];
             /** @description Open it in a browser; it works once. */
             url: string;
+        };
+        /** @description A key that was just made. The secret is shown here, and never again. */
+        MadeApiKey: {
+            /** @description The key. */
+            key: components["schemas"]["ApiKey"];
+            /** @description What to send as `Authorization: Bearer …`. */
+            secret: string;
         };
         /** @description An MCP server: a program in the workspace, or an address. */
         McpServer: {
@@ -2891,8 +4459,69 @@ export interface components {
          * @enum {string}
          */
         McpTransport: "http" | "sse";
+        /** @description A person in an organization. */
+        Member: {
+            /** @description Since when it is one. */
+            created: components["schemas"]["Timestamp"];
+            /** @description Whether the person's account is disabled. */
+            disabled?: boolean;
+            /** @description The person's mail address. */
+            email?: string | null;
+            /** @description The member's id: the owner of what it makes. */
+            id: components["schemas"]["MemberId"];
+            last_seen?: components["schemas"]["Timestamp"] | null;
+            /** @description As shown to people. */
+            name: string;
+            person?: components["schemas"]["PersonId"] | null;
+            removed?: components["schemas"]["Timestamp"] | null;
+            /** @description What it may do. */
+            role: components["schemas"]["Role"];
+            /** @description Whether it is the caller. */
+            you: boolean;
+        };
         /** @example mem_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
         MemberId: string;
+        /** @description Some members. */
+        MemberPage: {
+            /** @description The one who joined first before the others. */
+            items: components["schemas"]["Member"][];
+            next_cursor?: components["schemas"]["Cursor"] | null;
+        };
+        /** @description A change of a member. */
+        MemberUpdate: {
+            /** @description What it may do from now on. */
+            role: components["schemas"]["Role"];
+        };
+        /** @description A person in an organization. */
+        Membership: {
+            /** @description The organization. */
+            id: components["schemas"]["OrganizationId"];
+            /** @description The person in it. */
+            member: components["schemas"]["MemberId"];
+            /** @description Its name. */
+            name: string;
+            /** @description What the person may do in it. */
+            role: components["schemas"]["Role"];
+        };
+        /** @description Makes an account. */
+        NewAccount: {
+            /** @description The account's address. */
+            email: string;
+            /** @description The code of an invitation. */
+            invitation?: string | null;
+            /** @description As shown to people. */
+            name: string;
+            /** @description At least 10 characters. */
+            password: string;
+        };
+        /** @description A key to be made. */
+        NewApiKey: {
+            expires?: components["schemas"]["Timestamp"] | null;
+            /** @description What it is for. */
+            name: string;
+            scopes?: components["schemas"]["Scopes"] | null;
+            service?: components["schemas"]["Role"] | null;
+        };
         /** @description A budget to set: there is one at most for a scope, a subject and a period. */
         NewBudget: {
             /**
@@ -2918,6 +4547,13 @@ export interface components {
             kind: string;
             /** @description What people are to call it; the kind if absent. */
             name?: string | null;
+            /**
+             * @description For a person's own of the kind `model`: the provider that the person pays by it, `anthropic`
+             *     or another name of `[providers.NAME]`.
+             */
+            provider?: string | null;
+            /** @description Whose it is to be. */
+            scope?: components["schemas"]["ConnectionScope"];
             /** @description The user name that goes with a password. */
             user?: string | null;
             /** @description The credential. */
@@ -2989,10 +4625,50 @@ export interface components {
             /** @description Whether workspaces of other repositories fetch with it too, where their rules allow that. */
             shared?: boolean;
         };
+        /** @description In whose name somebody's workspaces commit. */
+        NewGitIdentity: {
+            /** @description The address. */
+            email: string;
+            /** @description The name. */
+            name: string;
+        };
+        /** @description An invitation to be given. */
+        NewInvitation: {
+            /** @description The only mail address that it is for: a person with another one can't use it. */
+            email?: string | null;
+            /**
+             * Format: int64
+             * @description For how long it is good, in seconds, up to 90 days; a week if absent.
+             */
+            expires_in?: number | null;
+            /** @description Whether to send it to `email` by mail; if absent, where the server can send mail. */
+            mail?: boolean | null;
+            /** @description What who comes by it may do; not more than the caller. */
+            role: components["schemas"]["Role"];
+            /**
+             * Format: int32
+             * @description How often it may be used, up to 1000; once if absent.
+             */
+            uses?: number | null;
+        };
         /** @description A maintenance job to run now. */
         NewJob: {
             /** @description Which: `idle-reaper`, `daily-usage`, `gc`, … */
             name: string;
+        };
+        /** @description An organization to be made. Who makes it is its first owner. */
+        NewOrganization: {
+            /** @description What people are to call it; no other of the server has the name. */
+            name: string;
+        };
+        /** @description A new passkey, as the browser made it. */
+        NewPasskey: {
+            /** @description The challenge's. */
+            attempt: string;
+            /** @description The `toJSON()` of what `navigator.credentials.create` gave. */
+            credential: Record<string, never>;
+            /** @description What one calls it; the day, if not given. */
+            name?: string | null;
         };
         /** @description Something to say to the agent. */
         NewPrompt: {
@@ -3002,6 +4678,20 @@ export interface components {
             mode?: components["schemas"]["PromptMode"];
             /** @description In Markdown; 1 byte to 1 MiB. */
             text: string;
+        };
+        /** @description A quota to set: there is one at most for a scope, a subject and a kind. */
+        NewQuota: {
+            /** @description What is limited. */
+            kind: components["schemas"]["QuotaKind"];
+            /**
+             * Format: double
+             * @description A count, minutes, bytes or US dollars.
+             */
+            limit: number;
+            /** @description Whose it is. */
+            scope?: components["schemas"]["QuotaScope"];
+            /** @description The id of whose it is, `mem_…` or `org_…`; the caller's own where it is left out. */
+            subject?: string | null;
         };
         /** @description A repository to register. */
         NewRepository: {
@@ -3027,8 +4717,40 @@ export interface components {
             /** @description The model; the agent's own choice if absent. */
             model?: string | null;
             settings?: components["schemas"]["AgentSettings"] | null;
+            visibility?: components["schemas"]["Visibility"] | null;
             /** @description Where it works. */
             workspace: components["schemas"]["WorkspaceId"];
+        };
+        /** @description A share to make. */
+        NewShare: {
+            /**
+             * Format: int64
+             * @description After how many seconds it ends; a week if absent, a year at most.
+             */
+            expires_in?: number | null;
+            /** @description Whether people without an account may look. Goes with the role `viewer` only. */
+            guests?: boolean;
+            /** @description As what: a `viewer` looks; a `member` acts, and must be a member of the organization. */
+            role?: components["schemas"]["Role"];
+            /**
+             * @description What: the id of a task (with its workspaces and sessions), a workspace (with its sessions)
+             *     or a session.
+             */
+            subject: string;
+            /**
+             * Format: int64
+             * @description How many may take it; as many as want if absent.
+             */
+            uses?: number | null;
+        };
+        /** @description A provider to be set up. */
+        NewSignInProvider: {
+            /** @description The client's secret, as the provider gave it out. */
+            client_secret: components["schemas"]["SecretText"];
+            /** @description Its name, in addresses: small letters, digits and `-`. */
+            name: string;
+            /** @description What it is. */
+            settings: components["schemas"]["ProviderSettings"];
         };
         /** @description An order: this prompt, on this repository, with this agent. */
         NewTask: {
@@ -3060,6 +4782,7 @@ export interface components {
             limits?: components["schemas"]["TaskLimitsWanted"] | null;
             /** @description The model; the agent's own choice if absent. */
             model?: string | null;
+            priority?: components["schemas"]["Priority"] | null;
             /** @description What is to be done, in Markdown; 1 byte to 1 MiB. */
             prompt: string;
             /** @description Whether the result goes to the repository's origin. */
@@ -3072,6 +4795,7 @@ export interface components {
             settings?: components["schemas"]["AgentSettings"] | null;
             /** @description A line for lists; the prompt's first line if absent. */
             title?: string | null;
+            visibility?: components["schemas"]["Visibility"] | null;
             workspace_limits?: components["schemas"]["WorkspaceLimitsWanted"] | null;
         };
         /** @description A workspace to make. */
@@ -3096,14 +4820,105 @@ export interface components {
              * @default null
              */
             repository: string | null;
+            /** @default null */
+            visibility: components["schemas"]["Visibility"] | null;
         };
         /**
          * @description How grave a notice is.
          * @enum {string}
          */
         NoticeLevel: "info" | "warning" | "error";
+        /** @description An organization. */
+        Organization: {
+            /** @description When it was made. */
+            created: components["schemas"]["Timestamp"];
+            /** @description Its id. */
+            id: components["schemas"]["OrganizationId"];
+            member?: components["schemas"]["MemberId"] | null;
+            /**
+             * Format: int64
+             * @description How many people are in it.
+             */
+            members: number;
+            /** @description What people call it. */
+            name: string;
+            role?: components["schemas"]["Role"] | null;
+            /** @description What tasks, sessions and workspaces in it are for others when nobody says. */
+            visibility: components["schemas"]["Visibility"];
+        };
+        /** @description Has this browser look at another organization. */
+        OrganizationChoice: {
+            /** @description Which. */
+            organization: components["schemas"]["OrganizationId"];
+        };
         /** @example org_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
         OrganizationId: string;
+        /** @description Organizations. */
+        OrganizationList: {
+            /** @description By name; with all of a server's, by age. */
+            items: components["schemas"]["Organization"][];
+        };
+        /** @description Who is to own an organization. Who owned it and gives it away is an admin then. */
+        OrganizationTransfer: {
+            /** @description The member. */
+            member: components["schemas"]["MemberId"];
+        };
+        /** @description A change of an organization; what is absent stays as it is. */
+        OrganizationUpdate: {
+            /**
+             * @description What people are to call it.
+             * @default null
+             */
+            name: string | null;
+            /** @default null */
+            visibility: components["schemas"]["Visibility"] | null;
+        };
+        /**
+         * @description Whose key or subscription models are asked with.
+         * @enum {string}
+         */
+        PaidBy: "organization" | "person" | "nobody";
+        /** @description A passkey. */
+        Passkey: {
+            /** @description When it was made. */
+            created: components["schemas"]["Timestamp"];
+            /** @description Its id. */
+            id: components["schemas"]["PasskeyId"];
+            last_used?: components["schemas"]["Timestamp"] | null;
+            /** @description As its owner calls it. */
+            name: string;
+        };
+        /** @description What the browser's authenticator is to be asked. */
+        PasskeyChallenge: {
+            /** @description What the answer must name; it works once, for five minutes. */
+            attempt: string;
+            /**
+             * @description What `navigator.credentials.create` or `.get` takes as `publicKey`, in the JSON form that
+             *     `PublicKeyCredential.parseCreationOptionsFromJSON` and `parseRequestOptionsFromJSON` read.
+             */
+            options: Record<string, never>;
+        };
+        /** @example pky_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
+        PasskeyId: string;
+        /** @description One's own passkeys. */
+        PasskeyList: {
+            /** @description Oldest first. */
+            items: components["schemas"]["Passkey"][];
+        };
+        /** @description A proof by a passkey. */
+        PasskeyLogin: {
+            /** @description The challenge's. */
+            attempt: string;
+            /** @description The `toJSON()` of what `navigator.credentials.get` gave. */
+            credential: Record<string, never>;
+        };
+        /** @description Sets one's password; all other browsers are signed out. */
+        PasswordChange: {
+            /** @description The one before, where there is one. */
+            current?: string | null;
+            /** @description At least 10 characters. */
+            password: string;
+        };
         /** @description A permission that waits for a person. */
         PendingPermission: {
             /** @description No answer by then is a no. */
@@ -3159,6 +4974,43 @@ export interface components {
          * @enum {string}
          */
         PermissionOutcome: "allowed" | "denied" | "expired" | "cancelled";
+        /** @description An account on this server, for those who run it. */
+        Person: {
+            /** @description When it was made. */
+            created: components["schemas"]["Timestamp"];
+            /** @description Whether the person can't sign in. */
+            disabled: boolean;
+            /** @description Its address; absent for the one that nobody has claimed yet. */
+            email?: string | null;
+            /** @description Its id. */
+            id: components["schemas"]["PersonId"];
+            last_seen?: components["schemas"]["Timestamp"] | null;
+            /** @description As shown to people. */
+            name: string;
+            /** @description Whether the person may run the server itself. */
+            operator: boolean;
+            /** @description Whether there is a password. */
+            password: boolean;
+            /** @description Whether the address is known to be the person's. */
+            verified: boolean;
+        };
+        /** @description Changes an account. */
+        PersonChange: {
+            /** @description Whether the person can't sign in; open work goes on. */
+            disabled?: boolean | null;
+            /** @description As shown to people. */
+            name?: string | null;
+            /** @description Whether the person may run the server itself. */
+            operator?: boolean | null;
+        };
+        /** @example psn_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
+        PersonId: string;
+        /** @description Accounts, the oldest first. */
+        PersonPage: {
+            /** @description The items, the newest first. */
+            items: components["schemas"]["Person"][];
+            next_cursor?: components["schemas"]["Cursor"] | null;
+        };
         /** @description A step of an attempt's preparation or end. */
         Phase: {
             /** @description What was found: `prepared checkout`, `from the cache`, … */
@@ -3191,6 +5043,34 @@ export interface components {
          * @example 8000-8100
          */
         PortRange: number | string;
+        /** @description Who is present in a session. */
+        Presence: {
+            /** @description How many more there are. */
+            more?: number;
+            /** @description They, by name; at most 50. */
+            people: components["schemas"]["Present"][];
+        };
+        /** @description What somebody does in a session at this moment. */
+        PresenceUpdate: {
+            /**
+             * @description Writes a prompt. It counts for ten seconds: say it again while it goes on.
+             * @default false
+             */
+            typing: boolean;
+        };
+        /** @description Somebody who is present in a session: it is followed there. */
+        Present: {
+            member?: components["schemas"]["MemberId"] | null;
+            /** @description As shown to people. */
+            name: string;
+            /** @description Whether a prompt is being written. */
+            typing: boolean;
+        };
+        /**
+         * @description Which of what an organization has queued goes first. Within one, what was ordered first does.
+         * @enum {string}
+         */
+        Priority: "low" | "normal" | "high";
         /** @description Why something could not be done: a problem document (RFC 9457). */
         Problem: {
             /** @description What happened in this case. */
@@ -3201,6 +5081,11 @@ export interface components {
             next?: string | null;
             /** @description The request, as the server's log names it. */
             request_id?: string | null;
+            /**
+             * Format: int64
+             * @description In how many seconds to try again, where that is known.
+             */
+            retry_after?: number | null;
             /**
              * Format: int32
              * @description The HTTP status.
@@ -3294,6 +5179,50 @@ export interface components {
             text: string;
         };
         /**
+         * @description What a provider is, and so how it is spoken to.
+         * @enum {string}
+         */
+        ProviderKind: "oidc" | "google" | "github";
+        /** @description What a provider is, without its secret. */
+        ProviderSettings: {
+            /** @description What the provider calls Boatyard. */
+            client_id: string;
+            /** @description Whether people may sign in by it. */
+            enabled?: boolean;
+            /**
+             * @description What groups are in organizations: `GROUP=ROLE` or `GROUP=ROLE@ORGANIZATION`. On GitHub a
+             *     group is an organization or `organization/team`; at Google, the domain of a Workspace.
+             */
+            groups?: string[];
+            /** @description The claim that lists a person's groups; `groups`, if not given. */
+            groups_claim?: string | null;
+            /**
+             * @description Where it is: the issuer of OpenID Connect, exactly as the provider writes it, or the address
+             *     of a GitHub Enterprise Server. Needed for `oidc`.
+             */
+            issuer?: string | null;
+            /** @description What it is. */
+            kind: components["schemas"]["ProviderKind"];
+            /** @description What the button says: `Sign in with LABEL`. The kind's own, if not given. */
+            label?: string | null;
+            /** @description What is asked for beside what is needed anyway. */
+            scopes?: string[];
+            /**
+             * @description Whether the provider is your own and vouches for addresses: an account with the address of
+             *     a person who is here already is taken for that person's.
+             */
+            trust_email?: boolean;
+        };
+        /** @description Somebody else who signs people in. */
+        ProviderWay: {
+            /** @description `oidc`, `github` or `google`. */
+            kind: string;
+            /** @description As shown to people. */
+            label: string;
+            /** @description As `/api/auth/start/{provider}` takes it. */
+            name: string;
+        };
+        /**
          * @description Whether a result is pushed to the origin when an attempt is done.
          * @enum {string}
          */
@@ -3324,6 +5253,87 @@ export interface components {
         };
         /** @example qst_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
         QuestionId: string;
+        /** @description A quota. */
+        Quota: {
+            /** @description When it was made. */
+            created: components["schemas"]["Timestamp"];
+            /**
+             * Format: double
+             * @description What somebody added, for today or the month where it is of a day or month.
+             */
+            extra: number;
+            /** @description Its id. */
+            id: components["schemas"]["QuotaId"];
+            /** @description Whether who runs the server set it: then only they change it. */
+            imposed: boolean;
+            /** @description What is limited. */
+            kind: components["schemas"]["QuotaKind"];
+            /**
+             * Format: double
+             * @description A count, minutes, bytes or US dollars.
+             */
+            limit: number;
+            /** @description What that is called. */
+            name?: string | null;
+            /** @description Whether it is reached. */
+            reached: boolean;
+            /** @description Whose it is. */
+            scope: components["schemas"]["QuotaScope"];
+            /** @description The id of whose it is. */
+            subject: string;
+            /**
+             * Format: double
+             * @description What is used at this moment; for `each`, by the caller.
+             */
+            used: number;
+        };
+        /** @example quo_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
+        QuotaId: string;
+        /**
+         * @description What is limited.
+         * @enum {string}
+         */
+        QuotaKind: "tasks" | "workspaces" | "minutes" | "storage" | "money";
+        /** @description Quotas, and what is used. */
+        QuotaList: {
+            /**
+             * @description Those that hold for the caller; for an administrator all of the organization, the oldest
+             *     first.
+             */
+            items: components["schemas"]["Quota"][];
+            /** @description What the organization uses. */
+            organization: components["schemas"]["QuotaUse"];
+            /** @description What the caller uses. */
+            own: components["schemas"]["QuotaUse"];
+        };
+        /**
+         * @description Whose a quota is.
+         * @enum {string}
+         */
+        QuotaScope: "organization" | "each" | "person";
+        /** @description What is used at a moment. */
+        QuotaUse: {
+            /**
+             * Format: double
+             * @description Minutes in which agents worked today, in UTC.
+             */
+            minutes: number;
+            /**
+             * Format: int64
+             * @description Bytes.
+             */
+            storage: number;
+            /**
+             * Format: int64
+             * @description Attempts that are under way.
+             */
+            tasks: number;
+            /**
+             * Format: int64
+             * @description Workspaces in use.
+             */
+            workspaces: number;
+        };
         /** @description Why something is as it is. */
         Reason: {
             /** @description Stable, for programs: `setup_failed`, `agent_failed`, `limit_time`, `permission`, … */
@@ -3389,6 +5399,16 @@ export interface components {
             /** @description Its address, as people write it. */
             source: string;
         };
+        /** @description Who may do what in one repository, where that is less than in the organization. */
+        RepositoryAccess: {
+            /** @default null */
+            everybody: components["schemas"]["RepositoryRole"] | null;
+            /**
+             * @description Those who are named. Admins and owners may do all the same whatever stands here.
+             * @default []
+             */
+            members: components["schemas"]["RepositoryMember"][];
+        };
         /** @example rep_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
         RepositoryId: string;
         /**
@@ -3396,12 +5416,27 @@ export interface components {
          * @enum {string}
          */
         RepositoryKind: "https" | "ssh" | "path" | "sent";
+        /** @description What one member may do in a repository. */
+        RepositoryMember: {
+            /** @description Who. */
+            member: components["schemas"]["MemberId"];
+            /** @description The member's name; not read, and given in answers. */
+            name?: string | null;
+            /** @description What. */
+            role: components["schemas"]["RepositoryRole"];
+        };
         /** @description A page of repositories. */
         RepositoryPage: {
             /** @description The items, the newest first. */
             items: components["schemas"]["Repository"][];
             next_cursor?: components["schemas"]["Cursor"] | null;
         };
+        /**
+         * @description What somebody may do in one repository and with what is worked on in it. It only ever
+         *     narrows the role in the organization; admins and owners are not narrowed.
+         * @enum {string}
+         */
+        RepositoryRole: "none" | "viewer" | "member";
         /** @description One request or tunnel, as it is remembered. */
         RequestEntry: {
             /** @description The credential that was added on the way. */
@@ -3530,6 +5565,12 @@ export interface components {
          * @example main
          */
         Revision: string;
+        /**
+         * @description What a member may do in an organization, or in one repository of it; each includes the one
+         *     before.
+         * @enum {string}
+         */
+        Role: "viewer" | "member" | "admin" | "owner";
         /** @description Another value for a connection. Placeholders stay. */
         RotateConnection: {
             expires?: components["schemas"]["Timestamp"] | null;
@@ -3616,11 +5657,18 @@ export interface components {
             /** @description Whether it can make workspaces. */
             ready: boolean;
         };
+        /** @description What a key may be used for; `all` is everything. */
+        Scopes: ("all" | "tasks_read" | "tasks_write" | "approve" | "workspaces_read" | "workspaces_write" | "repositories_read" | "repositories_write" | "egress_read" | "egress_write" | "connections_read" | "connections_write" | "agents_read" | "agents_write" | "members_read" | "members_write" | "keys_read" | "keys_write" | "usage_read" | "usage_write" | "audit_read" | "server_read" | "server_write" | "account")[];
         /**
          * @description The value of a credential on its way to the server. It can't be printed, and its memory is
          *     overwritten when it goes.
          */
         SecretText: string;
+        /**
+         * @description For whom a server is, and whether somebody has set it up.
+         * @enum {string}
+         */
+        ServerState: "single" | "setup" | "people";
         /** @description A conversation with an agent. */
         Session: {
             /** @description The agent. */
@@ -3643,6 +5691,7 @@ export interface components {
             offers?: components["schemas"]["AgentOffers"] | null;
             /** @description Whose it is. */
             owner: components["schemas"]["MemberId"];
+            payer?: components["schemas"]["SessionPayer"] | null;
             /** @description Permissions that wait for a person. */
             permissions?: components["schemas"]["PendingPermission"][];
             /** @description Questions that wait for a person. */
@@ -3661,6 +5710,8 @@ export interface components {
             updated: components["schemas"]["Timestamp"];
             /** @description What it has used so far. */
             usage: components["schemas"]["Usage"];
+            /** @description Who may see it beside its owner. */
+            visibility?: components["schemas"]["Visibility"];
             /** @description Where it works. */
             workspace: components["schemas"]["WorkspaceId"];
         };
@@ -3671,6 +5722,7 @@ export interface components {
             mode?: string | null;
             /** @description The model. */
             model?: string | null;
+            visibility?: components["schemas"]["Visibility"] | null;
         };
         /** @example ses_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
         SessionId: string;
@@ -3680,11 +5732,173 @@ export interface components {
             items: components["schemas"]["Session"][];
             next_cursor?: components["schemas"]["Cursor"] | null;
         };
+        /** @description Who pays for a session's models. */
+        SessionPayer: {
+            /** @description Whose key or subscription it is. */
+            by: components["schemas"]["PaidBy"];
+            /** @description The person's connection, by its name. */
+            connection?: string | null;
+            /** @description The provider that is asked. */
+            provider: string;
+        };
         /**
          * @description Where a conversation stands.
          * @enum {string}
          */
         SessionState: "starting" | "idle" | "running" | "waiting" | "ended";
+        /** @description Chooses for how long entries of the audit log are kept. */
+        SetAuditRetention: {
+            /**
+             * Format: int32
+             * @description Days, 1 to 36500; 0 keeps them for good; null does what the server's settings say.
+             */
+            days: number | null;
+        };
+        /**
+         * @description Where a setting comes from.
+         * @enum {string}
+         */
+        SetBy: "default" | "file" | "api";
+        /** @description Sets a server up: who does becomes its first owner and operator. */
+        Setup: {
+            /** @description The code of the printed link. */
+            code: string;
+            /** @description The account's address. */
+            email: string;
+            /** @description As shown to people. */
+            name: string;
+            /** @description At least 10 characters; needed where passwords sign in. */
+            password?: string | null;
+        };
+        /** @description A share. */
+        Share: {
+            /** @description When it was made. */
+            created: components["schemas"]["Timestamp"];
+            /** @description When it ends. */
+            expires: components["schemas"]["Timestamp"];
+            /** @description Whether people without an account may look. */
+            guests: boolean;
+            /** @description Its id. */
+            id: components["schemas"]["ShareId"];
+            /** @description Who shared. */
+            owner: components["schemas"]["MemberId"];
+            revoked?: components["schemas"]["Timestamp"] | null;
+            /** @description As what. */
+            role: components["schemas"]["Role"];
+            /** @description Where it stands. */
+            state: components["schemas"]["ShareState"];
+            /** @description The task, workspace or session. */
+            subject: string;
+            /** @description The link. It is told once, when the share is made. */
+            url?: string | null;
+            /**
+             * Format: int64
+             * @description How many took it.
+             */
+            used: number;
+            /**
+             * Format: int64
+             * @description How many may take it.
+             */
+            uses?: number | null;
+        };
+        /** @example shr_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
+        ShareId: string;
+        /** @description A page of shares. */
+        SharePage: {
+            /** @description The items, the newest first. */
+            items: components["schemas"]["Share"][];
+            next_cursor?: components["schemas"]["Cursor"] | null;
+        };
+        /**
+         * @description Where a share stands.
+         * @enum {string}
+         */
+        ShareState: "open" | "spent" | "ended" | "revoked";
+        /** @description What of the organization is for whom, where nobody says. */
+        Sharing: {
+            /** @description Who may see what is made from now on, beside its owner. */
+            visibility: components["schemas"]["Visibility"];
+        };
+        /** @description A provider by which people sign in. Its secret can't be read. */
+        SignInProvider: {
+            /** @description The address that the provider must be told to lead people back to. */
+            callback: string;
+            /** @description Where it is. */
+            issuer: string;
+            /** @description What the button says. */
+            label: string;
+            /** @description Its name. */
+            name: string;
+            /** @description Where it was set up: one of the settings file can't be changed here. */
+            set_by: components["schemas"]["SetBy"];
+            /** @description What it is. */
+            settings: components["schemas"]["ProviderSettings"];
+            /** @description What keeps it from being used. */
+            warnings?: string[];
+        };
+        /** @description What came of asking a provider. */
+        SignInProviderCheck: {
+            /** @description What was found, a sentence each. */
+            findings: string[];
+            /** @description Whether it can be used, as far as can be told without signing in. */
+            good: boolean;
+        };
+        /** @description The providers. */
+        SignInProviderList: {
+            /** @description By name. */
+            items: components["schemas"]["SignInProvider"][];
+        };
+        /** @description A change of a provider. */
+        SignInProviderUpdate: {
+            client_secret?: components["schemas"]["SecretText"] | null;
+            /** @description What it is from now on. */
+            settings: components["schemas"]["ProviderSettings"];
+        };
+        /** @description What is switched on. */
+        SignInSettings: {
+            /** @description The domains of addresses that may, where `sign_up` is `domains`. */
+            allowed_domains: string[];
+            /** @description Who said so. */
+            allowed_domains_set_by: components["schemas"]["SetBy"];
+            /** @description Signing in by a passkey. */
+            passkeys: components["schemas"]["Switch"];
+            /** @description The name that passkeys are for; none where the server has no name, and so no passkeys. */
+            passkeys_for?: string | null;
+            /** @description Signing in by a password. */
+            password: components["schemas"]["Switch"];
+            /** @description Who may make an account without being invited. */
+            sign_up: components["schemas"]["SignUp"];
+            /** @description Who said so. */
+            sign_up_set_by: components["schemas"]["SetBy"];
+            /** @description What keeps a way from being used. */
+            warnings?: string[];
+        };
+        /** @description A change of what is switched on. What is not given stays as it is. */
+        SignInUpdate: {
+            /**
+             * @description The domains of addresses that may.
+             * @default null
+             */
+            allowed_domains: string[] | null;
+            /**
+             * @description Signing in by a passkey.
+             * @default null
+             */
+            passkeys: boolean | null;
+            /**
+             * @description Signing in by a password.
+             * @default null
+             */
+            password: boolean | null;
+            /** @default null */
+            sign_up: components["schemas"]["SignUp"] | null;
+        };
+        /**
+         * @description Who may make an account without having been invited.
+         * @enum {string}
+         */
+        SignUp: "closed" | "domains" | "open";
         /** @description A frozen state of a workspace's files. */
         Snapshot: {
             /** @description When it was taken. */
@@ -3713,6 +5927,31 @@ export interface components {
             millis: number;
             /** @description Whether something ran. */
             ran: boolean;
+        };
+        /** @description Something that is on or off. */
+        Switch: {
+            /** @description Whether it is on. */
+            on: boolean;
+            /** @description Who said so. */
+            set_by: components["schemas"]["SetBy"];
+        };
+        /** @description Takes what a link gives. */
+        TakeShare: {
+            /** @description The link's `code`. */
+            code: string;
+        };
+        /** @description What a link gave. */
+        TakenShare: {
+            /** @description Until when. */
+            expires: components["schemas"]["Timestamp"];
+            /** @description Whether it was given to this browser, and not to somebody who is signed in. */
+            guest: boolean;
+            /** @description As what. */
+            role: components["schemas"]["Role"];
+            /** @description The share. */
+            share: components["schemas"]["ShareId"];
+            /** @description The task, workspace or session. */
+            subject: string;
         };
         /** @description A task, with its attempts. */
         Task: {
@@ -3759,6 +5998,12 @@ export interface components {
             state: components["schemas"]["AttemptState"];
             /** @description A line for lists. */
             title: string;
+            /** @description Who may see it beside its owner. */
+            visibility?: components["schemas"]["Visibility"];
+        };
+        /** @description What to change about a task. */
+        TaskChange: {
+            visibility?: components["schemas"]["Visibility"] | null;
         };
         /** @example tsk_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
         TaskId: string;
@@ -3885,6 +6130,8 @@ export interface components {
             state: components["schemas"]["AttemptState"];
             /** @description A line. */
             title: string;
+            /** @description Who may see it beside its owner. */
+            visibility?: components["schemas"]["Visibility"];
         };
         /** Format: date-time */
         Timestamp: string;
@@ -3983,6 +6230,24 @@ export interface components {
             /** @description Whether there are later ones than these. */
             later: boolean;
         };
+        /** @description What was given from one member to another. */
+        Transferred: {
+            /**
+             * Format: int64
+             * @description Sessions.
+             */
+            sessions: number;
+            /**
+             * Format: int64
+             * @description Tasks.
+             */
+            tasks: number;
+            /**
+             * Format: int64
+             * @description Workspaces.
+             */
+            workspaces: number;
+        };
         /**
          * @description How a turn ended.
          * @enum {string}
@@ -4027,11 +6292,22 @@ export interface components {
              */
             output_tokens: number;
         };
+        /** @description What was used, day by day: for charts. */
+        UsageDays: {
+            /** @description By what it is put together. */
+            by: components["schemas"]["DaysGroup"];
+            /** @description The days, as `2026-11-21`, without a gap. */
+            days: string[];
+            /** @description What cost most first; those past the first 100 are together in the last one. */
+            series: components["schemas"]["DaySeries"][];
+            /** @description All of it, day by day. */
+            total: components["schemas"]["DaySeries"];
+        };
         /**
          * @description By what usage is added up.
          * @enum {string}
          */
-        UsageGroup: "day" | "model" | "provider" | "task" | "session" | "person";
+        UsageGroup: "day" | "model" | "provider" | "task" | "session" | "person" | "repository" | "agent";
         /** @description What was used. */
         UsageReport: {
             /** @description By what it is added up. */
@@ -4091,6 +6367,30 @@ export interface components {
              */
             unknown_cost: number;
         };
+        /**
+         * @description Who of its organization may see a task, session or workspace beside its owner, the admins,
+         *     and those with whom it is shared.
+         * @enum {string}
+         */
+        Visibility: "private" | "visible" | "open";
+        /** @description How one may sign in here. */
+        Ways: {
+            /** @description Whether passkeys sign in. */
+            passkeys: boolean;
+            /** @description Whether an address and a password sign in. */
+            password: boolean;
+            /** @description Who else signs people in. */
+            providers: components["schemas"]["ProviderWay"][];
+            /** @description Who may make an account without having been invited. */
+            sign_up: components["schemas"]["SignUp"];
+            /** @description For whom the server is, and whether somebody has set it up. */
+            state: components["schemas"]["ServerState"];
+        };
+        /** @description To whom a member's work goes. */
+        WorkTransfer: {
+            /** @description The member who gets it. */
+            to: components["schemas"]["MemberId"];
+        };
         /** @description The place where work happens. */
         Workspace: {
             /** @description The commit that the checkout began at. */
@@ -4137,6 +6437,14 @@ export interface components {
             task?: components["schemas"]["TaskId"] | null;
             /** @description When something last happened in it. */
             used: components["schemas"]["Timestamp"];
+            /** @description Who may see it beside its owner. */
+            visibility?: components["schemas"]["Visibility"];
+        };
+        /** @description What to change about a workspace. What is absent stays as it is. */
+        WorkspaceChange: {
+            /** @description What it is called. */
+            name?: string | null;
+            visibility?: components["schemas"]["Visibility"] | null;
         };
         /** @example ws_01JD5X8Z4J6Q0V9W3T7R2K1M5N */
         WorkspaceId: string;
@@ -4613,6 +6921,777 @@ export interface operations {
             };
         };
     };
+    list_keys: {
+        parameters: {
+            query?: {
+                /** @description Whose. */
+                of?: "own" | "organization";
+                /** @description Also those that ceased to work. */
+                all?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Those that work first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiKeyList"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewApiKey"];
+            };
+        };
+        responses: {
+            /** @description The key, with its secret. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeApiKey"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["KeyId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The key. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiKey"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["KeyId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is revoked. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_key_calls: {
+        parameters: {
+            query?: {
+                /** @description Only those that were refused or failed. */
+                failed?: boolean;
+                /** @description How many, 50 if absent, 200 at most. */
+                limit?: number;
+                /** @description Where the page begins. */
+                cursor?: components["schemas"]["Cursor"];
+            };
+            header?: never;
+            path: {
+                id: components["schemas"]["KeyId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyCallPage"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_audit: {
+        parameters: {
+            query?: {
+                /** @description Only those by this person. */
+                person?: components["schemas"]["PersonId"];
+                /** @description Only those by this member. */
+                member?: components["schemas"]["MemberId"];
+                /** @description Only those of this operation, as the API's description calls it: `create_task`. */
+                operation?: string;
+                /** @description Only those that ended so. */
+                outcome?: "allowed" | "denied" | "failed";
+                /** @description Only those about this: an id or a name. */
+                about?: string;
+                /** @description Only those from this address. */
+                address?: string;
+                /** @description Only that of this request. */
+                request?: string;
+                /** @description Only those at this time or later. */
+                from?: components["schemas"]["Timestamp"];
+                /** @description Only those before this time. */
+                to?: components["schemas"]["Timestamp"];
+                /**
+                 * @description The server's own log instead of the organization's: sign-ins of people who are not known, and
+                 *     what belongs to no organization. For operators.
+                 */
+                server?: boolean;
+                /** @description At most so many, 1 to 200. */
+                limit?: number;
+                /** @description Where the page begins: `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditEntryPage"];
+                    "application/x-ndjson": string;
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_audit: {
+        parameters: {
+            query?: {
+                /** @description The server's own log instead of the organization's. For operators. */
+                server?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was found. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditReport"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_audit_retention: {
+        parameters: {
+            query?: {
+                /** @description The server's own log instead of the organization's. For operators. */
+                server?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The days. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditRetention"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_audit_retention: {
+        parameters: {
+            query?: {
+                /** @description The server's own log instead of the organization's. For operators. */
+                server?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetAuditRetention"];
+            };
+        };
+        responses: {
+            /** @description The days. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditRetention"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_accounts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Oldest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LinkedAccountList"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["IdentityId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finish_sign_in: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description To the page, or to `/?refused=CODE`. */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_device_code: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeviceCodeRequest"];
+                "application/x-www-form-urlencoded": components["schemas"]["DeviceCodeRequest"];
+            };
+        };
+        responses: {
+            /** @description The codes. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceCodes"];
+                };
+            };
+            /** @description Why there are none. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceError"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    redeem_device_code: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeviceTokenRequest"];
+                "application/x-www-form-urlencoded": components["schemas"]["DeviceTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description The key. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceToken"];
+                };
+            };
+            /** @description Why there is none, or none yet. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceError"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_device_code: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The program. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceCodeDetail"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    decide_device_code: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeviceDecision"];
+            };
+        };
+        responses: {
+            /** @description The program. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceCodeDetail"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_devices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description They, the one seen last first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Devices"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_devices: {
+        parameters: {
+            query?: {
+                /** @description All but the one that asks. */
+                others?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Signed out. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_device: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["DeviceId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is signed out. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    enter_as_guest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TakeShare"];
+            };
+        };
+        responses: {
+            /** @description Given; the cookie is set. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TakenShare"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview_invitation: {
+        parameters: {
+            query: {
+                /** @description It, as in the link. */
+                code: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What it is to. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationPreview"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_own_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The key. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiKey"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_own_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is revoked. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     create_login_link: {
         parameters: {
             query?: never;
@@ -4718,6 +7797,416 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Identity"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_identity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["IdentityChange"];
+            };
+        };
+        responses: {
+            /** @description The caller. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Identity"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    choose_organization: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OrganizationChoice"];
+            };
+        };
+        responses: {
+            /** @description The caller, there. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Identity"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_passkeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Oldest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PasskeyList"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    begin_passkey_login: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The challenge. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PasskeyChallenge"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finish_passkey_login: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasskeyLogin"];
+            };
+        };
+        responses: {
+            /** @description Signed in; the cookie is set. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Identity"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    begin_passkey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The challenge. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PasskeyChallenge"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finish_passkey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPasskey"];
+            };
+        };
+        responses: {
+            /** @description The passkey. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Passkey"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_passkey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["PasskeyId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswordChange"];
+            };
+        };
+        responses: {
+            /** @description It is set. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_up: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Setup"];
+            };
+        };
+        responses: {
+            /** @description It is yours; the cookie is set. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Identity"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sign_up: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewAccount"];
+            };
+        };
+        responses: {
+            /** @description Signed in; the cookie is set. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Identity"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    begin_sign_in: {
+        parameters: {
+            query?: {
+                /** @description Where in the page one wants to go in the end: a path. */
+                next?: string;
+                /** @description The code of an invitation. */
+                invitation?: string;
+                /** @description Links the account to who is signed in, instead of signing in. */
+                link?: boolean;
+            };
+            header?: never;
+            path: {
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description To the provider, or to `/?refused=CODE`. */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_ways: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The ways that are switched on. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ways"];
                 };
             };
             /** @description Why it could not be done. */
@@ -5786,7 +9275,98 @@ export interface operations {
             query: {
                 /** @description The place that it was bound to. */
                 place: string;
+                /** @description Whether the caller's own is meant, and not the organization's. */
+                own?: boolean;
             };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_git_identity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The name and address. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GitIdentity"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_git_identity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewGitIdentity"];
+            };
+        };
+        responses: {
+            /** @description As it is now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GitIdentity"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    clear_git_identity: {
+        parameters: {
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -5857,6 +9437,166 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["GitKey"];
                 };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_invitations: {
+        parameters: {
+            query?: {
+                /** @description Items in a page, at most 200. */
+                limit?: number;
+                /** @description Where the page begins. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationPage"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_invitation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewInvitation"];
+            };
+        };
+        responses: {
+            /** @description The invitation and its link. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invited"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    accept_invitation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InvitationCode"];
+            };
+        };
+        responses: {
+            /** @description What the caller is now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Joined"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_invitation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["InvitationId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The invitation. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invitation"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    withdraw_invitation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["InvitationId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Withdrawn. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Why it could not be done. */
             default: {
@@ -6035,6 +9775,623 @@ export interface operations {
             };
         };
     };
+    list_members: {
+        parameters: {
+            query?: {
+                /** @description Those who were removed, too. */
+                removed?: boolean;
+                /** @description Items in a page, at most 200. */
+                limit?: number;
+                /** @description Where the page begins. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberPage"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["MemberId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The member. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Member"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_member: {
+        parameters: {
+            query?: {
+                /** @description Who gets the tasks, sessions and workspaces of the one who goes; they stay its own if absent. */
+                heir?: string;
+            };
+            header?: never;
+            path: {
+                id: components["schemas"]["MemberId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What the heir got. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Transferred"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["MemberId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MemberUpdate"];
+            };
+        };
+        responses: {
+            /** @description The member. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Member"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    transfer_work: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["MemberId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WorkTransfer"];
+            };
+        };
+        responses: {
+            /** @description What was given. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Transferred"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_organizations: {
+        parameters: {
+            query?: {
+                /** @description All of the server's, for who runs it, and not the caller's own only. */
+                all?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description By name. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrganizationList"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_organization: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewOrganization"];
+            };
+        };
+        responses: {
+            /** @description The organization. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Organization"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_organization: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["OrganizationId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The organization. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Organization"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_organization: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["OrganizationId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_organization: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["OrganizationId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OrganizationUpdate"];
+            };
+        };
+        responses: {
+            /** @description The organization. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Organization"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    leave_organization: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["OrganizationId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Left. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    transfer_organization: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["OrganizationId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OrganizationTransfer"];
+            };
+        };
+        responses: {
+            /** @description The owner. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Member"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_people: {
+        parameters: {
+            query?: {
+                /** @description How many, 50 if nothing is said, at most 200. */
+                limit?: number;
+                /** @description Where the page before ended. */
+                cursor?: components["schemas"]["Cursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of them. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PersonPage"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_person: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["PersonId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Person"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_person: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["PersonId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PersonChange"];
+            };
+        };
+        responses: {
+            /** @description It, as it is now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Person"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_person_link: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["PersonId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The link. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoginLink"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_quotas: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QuotaList"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_quota: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewQuota"];
+            };
+        };
+        responses: {
+            /** @description The quota. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Quota"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_quota: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["QuotaId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_repositories: {
         parameters: {
             query?: {
@@ -6150,6 +10507,72 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_repository_access: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["RepositoryId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Who is named. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepositoryAccess"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_repository_access: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["RepositoryId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RepositoryAccess"];
+            };
+        };
+        responses: {
+            /** @description Who is named. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepositoryAccess"];
+                };
             };
             /** @description Why it could not be done. */
             default: {
@@ -6540,6 +10963,72 @@ export interface operations {
             };
         };
     };
+    find_presence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description They. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Presence"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_presence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PresenceUpdate"];
+            };
+        };
+        responses: {
+            /** @description Who is present. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Presence"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_prompts: {
         parameters: {
             query?: {
@@ -6817,6 +11306,482 @@ export interface operations {
             };
         };
     };
+    list_shares: {
+        parameters: {
+            query?: {
+                /** @description Only those of this task, workspace or session. */
+                subject?: string;
+                /** @description At most so many, 1 to 200; 50 if absent. */
+                limit?: number;
+                /** @description Where to go on: the `next_cursor` of the page before. */
+                cursor?: components["schemas"]["Cursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SharePage"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_share: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewShare"];
+            };
+        };
+        responses: {
+            /** @description Made. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Share"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    take_share: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TakeShare"];
+            };
+        };
+        responses: {
+            /** @description Given. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TakenShare"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_share: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["ShareId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The share. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Share"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_share: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["ShareId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken back. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Share"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_sharing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As it is. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sharing"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_sharing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Sharing"];
+            };
+        };
+        responses: {
+            /** @description Set. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sharing"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_sign_in: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How people sign in. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInSettings"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_sign_in: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignInUpdate"];
+            };
+        };
+        responses: {
+            /** @description How people sign in now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInSettings"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_sign_in_providers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description By name. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInProviderList"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_sign_in_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSignInProvider"];
+            };
+        };
+        responses: {
+            /** @description The provider. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInProvider"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_sign_in_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The provider. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInProvider"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_sign_in_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignInProviderUpdate"];
+            };
+        };
+        responses: {
+            /** @description The provider. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInProvider"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_sign_in_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_sign_in_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was found. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInProviderCheck"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_tasks: {
         parameters: {
             query?: {
@@ -6901,6 +11866,41 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description The task. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["TaskId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TaskChange"];
+            };
+        };
         responses: {
             /** @description The task. */
             200: {
@@ -7214,6 +12214,51 @@ export interface operations {
             };
         };
     };
+    read_usage_days: {
+        parameters: {
+            query?: {
+                /** @description By what they are put together. */
+                by?: components["schemas"]["DaysGroup"];
+                /** @description From the day of this time on; 30 days before `to` where nothing is said. */
+                from?: components["schemas"]["Timestamp"];
+                /** @description Before the day of this time, or to its moment; to now where nothing is said. */
+                to?: components["schemas"]["Timestamp"];
+                /** @description Of this person only. */
+                person?: components["schemas"]["MemberId"];
+                /** @description Of this repository only, by id. */
+                repository?: string;
+                /** @description Of this agent only. */
+                agent?: string;
+                /** @description Of this model only. */
+                model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The figures. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageDays"];
+                    "text/csv": string;
+                };
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_workspaces: {
         parameters: {
             query?: {
@@ -7334,6 +12379,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Why it could not be done. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_workspace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["WorkspaceId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WorkspaceChange"];
+            };
+        };
+        responses: {
+            /** @description The workspace. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workspace"];
+                };
             };
             /** @description Why it could not be done. */
             default: {
