@@ -35,6 +35,9 @@ const OTHER_VARIABLES: &[&str] = &[
     "BOATYARD_ADMIN_PASSWORD",
 ];
 
+/// What people look for first; it stands for BOATYARD_SERVER_URL.
+const PUBLIC_ADDRESS: &str = "BOATYARD_URL";
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -168,11 +171,12 @@ impl Sources {
         if let Some((path, text)) = &self.file {
             read_file(&mut layers, path, text)?;
         }
-        let warnings = read_variables(&mut layers, self.variables)?;
+        let mut warnings = read_variables(&mut layers, self.variables)?;
         for (name, value, flag) in self.flags {
             layers.put(name.to_owned(), value, Origin::Flag(flag));
         }
         let settings = Settings::read(&layers)?;
+        warnings.extend(settings.server.warnings());
         let file = self.file.map(|(path, _)| path);
         let key_variables = Vec::new();
         Ok(Resolved { settings, origins: layers.origins(), file, warnings, key_variables })
@@ -435,7 +439,10 @@ fn read_variables(
         })
         .collect();
     let mut warnings = Vec::new();
-    for (name, text) in variables {
+    for (mut name, text) in variables {
+        if name == PUBLIC_ADDRESS {
+            name = variable("server", "url");
+        }
         if !name.starts_with("BOATYARD_") || OTHER_VARIABLES.contains(&name.as_str()) {
             continue;
         }
@@ -556,6 +563,42 @@ mod tests {
         }
         let twice = sources("[log]\nlevel = \"info\"\nlevel = \"warn\"\n", &[]).resolve();
         assert!(twice.unwrap_err().to_string().starts_with("boatyard.toml:3: "));
+    }
+
+    #[test]
+    fn sections_may_stand_below_a_section() {
+        let team = "[sign_in]\npassword = false\n[sign_in.providers.team]\n\
+            issuer = \"https://id.example.com\"\nclient_id = \"b\"\nclient_secret = \"made-up\"\n";
+        let secret = "sign_in.providers.team.client_secret";
+        check(team, &[], secret, "\"(hidden)\" from boatyard.toml:6");
+        check(team, &[], "sign_in.password", "false from boatyard.toml:2");
+        let wrong = |more: &str, expected: &str| check(&format!("{team}{more}"), &[], "", expected);
+        wrong(
+            "isuer = 1",
+            "boatyard.toml:7: `isuer` in [sign_in.providers.team] is not a setting; did you mean `issuer`?",
+        );
+        wrong(
+            "[sign_in.providers.Team]\nclient_id = \"b\"",
+            "boatyard.toml:8: `sign_in.providers.Team`: `name`: `Team` is no name for a provider: \
+             small letters, digits and `-`, at most 40",
+        );
+        wrong(
+            "[sign_in.providers.other]\nclient_id = \"b\"",
+            "boatyard.toml:8: `sign_in.providers.other`: `issuer`: it needs its issuer, as \
+             `https://id.example.com/realms/team`",
+        );
+        wrong(
+            "[sign_in.providers.github]\nclient_id = \"b\"",
+            "boatyard.toml:8: `sign_in.providers.github`: it needs `client_secret`, as the provider \
+             gave it out",
+        );
+        let no_table = "[sign_in]\nproviders = 1";
+        check(
+            no_table,
+            &[],
+            "",
+            "boatyard.toml:2: `sign_in.providers`: write it as [sign_in.providers]",
+        );
     }
 
     #[test]

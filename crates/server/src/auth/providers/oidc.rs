@@ -24,6 +24,7 @@ use openidconnect::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use super::{
     Account, Away, Provider,
@@ -38,6 +39,8 @@ use boatyard_api::sign_in::ProviderKind;
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 /// How soon a provider is asked for its keys again, however many tokens name one that it lacks.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// How long one waits for the answer that another asked for.
+const WAIT: Duration = Duration::from_secs(15);
 /// What is asked for beside `openid`.
 const SCOPES: [&str; 2] = ["email", "profile"];
 /// The claim that lists groups, if nobody says another.
@@ -88,8 +91,9 @@ impl Known {
         issuer: &str,
         age: Duration,
     ) -> Result<CoreProviderMetadata, Fault> {
-        // Who comes while somebody asks waits for the same answer.
-        let mut known = self.0.lock().await;
+        // Who comes while somebody asks waits for the same answer, but not for ever.
+        let late = |_| Fault::Unreachable("it was asked and has not answered yet".to_owned());
+        let mut known = timeout(WAIT, self.0.lock()).await.map_err(late)?;
         if let Some((since, document)) = &*known
             && since.elapsed() < age
         {

@@ -14,7 +14,10 @@ use crate::{
     app::App,
     auth::{
         Auth, Caller,
-        providers::{PROVIDERS_MAX, Provider, spec},
+        providers::{
+            PROVIDERS_MAX, Provider,
+            spec::{self, Place},
+        },
     },
     operations::connections::vault_problem,
 };
@@ -212,7 +215,18 @@ pub async fn check_sign_in_provider(app: &App, name: &str) -> Result<SignInProvi
     Ok(match app.sign_in.check(&provider).await {
         Ok(mut findings) => {
             findings.push(told);
-            SignInProviderCheck { good: true, findings }
+            let there = app.store.organizations().await.map_err(store_problem)?;
+            let lost = provider.grants.iter().filter(|grant| match &grant.organization {
+                Place::First => false,
+                Place::Id(id) => there.iter().all(|row| row.id != *id),
+                Place::Named(name) => there.iter().all(|row| row.name != *name),
+            });
+            let before = findings.len();
+            findings.extend(lost.map(|grant| {
+                let (group, role) = (&grant.group, grant.role);
+                format!("The group `{group}` is to be {role} in an organization that is not there.")
+            }));
+            SignInProviderCheck { good: findings.len() == before, findings }
         }
         Err(fault) => {
             let findings = vec![format!("{}: {fault}.", provider.issuer)];

@@ -81,7 +81,7 @@ pub(crate) async fn set_out(
     transport: Transport,
 ) -> Result<Sent, Refusal> {
     let provider = usable(app, name)?;
-    if auth.state() == ServerState::Setup {
+    if auth.state() != ServerState::People {
         return Err(Refusal::NotSetUp);
     }
     let link = match (start.link, known.map(|known| &known.caller)) {
@@ -171,9 +171,9 @@ pub(crate) async fn arrive(
         Ok(admitted) => admitted,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    name_actor(app, admitted, &provider.name).await?;
     let next = flow.next;
     if flow.link.is_some() {
+        name_actor(app, admitted, &provider.name).await?;
         audit::note("linked", admitted.person);
         return Ok(Ok(Arrived { next, signed_in: None }));
     }
