@@ -26,7 +26,10 @@ use boatyard_model::{OrganizationId, SessionId, Timestamp, WorkspaceId};
 use boatyard_store::{NewModelCall, Store};
 use tokio::sync::{Notify, watch};
 
-use crate::unrecorded::Unrecorded;
+use crate::{
+    rates::{Key, Limit},
+    unrecorded::Unrecorded,
+};
 
 pub(crate) mod asking;
 mod payer;
@@ -52,6 +55,8 @@ struct Inner {
     unrecorded: Unrecorded,
     /// How long a person has to answer.
     answer_time: Duration,
+    /// How often the workspaces of one member may ask.
+    rate: Arc<Limit>,
     state: Mutex<State>,
     /// Held while what is pending is stored, and while sums are read: each sum counts each call
     /// once.
@@ -68,6 +73,13 @@ impl std::fmt::Debug for Ledger {
     }
 }
 
+/// Whether a request is counted among those that its member's workspaces may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Yes,
+    No,
+}
+
 /// A call that waits to be stored.
 pub(crate) struct Pending {
     call: Call,
@@ -77,12 +89,18 @@ pub(crate) struct Pending {
 
 impl Ledger {
     /// One over this store.
-    pub(crate) fn new(store: Store, answer_time: Duration, unrecorded: Unrecorded) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        answer_time: Duration,
+        rate: Arc<Limit>,
+        unrecorded: Unrecorded,
+    ) -> Self {
         let (changed, _) = watch::channel(0);
         Self(Arc::new(Inner {
             store,
             unrecorded,
             answer_time,
+            rate,
             state: Mutex::default(),
             storing: tokio::sync::Mutex::default(),
             arrived: Notify::new(),
@@ -94,7 +112,7 @@ impl Ledger {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The budgets of an organization are others than before.
+    /// The budgets or quotas of an organization are others than before, or whose its work is.
     pub(crate) fn changed(&self, organization: OrganizationId) {
         self.state().forget_budgets(organization);
         self.look();
@@ -165,7 +183,7 @@ impl Ledger {
     }
 
     /// Waits until a request may go.
-    async fn wait(self, asked: Asked) -> Result<(), Stopped> {
+    async fn wait(self, asked: Asked, counted: Counted) -> Result<(), Stopped> {
         let failed = |error: boatyard_store::Error| {
             tracing::error!(error = %crate::chain(&error), "whether a request may go is not known");
             Stopped(
@@ -175,6 +193,9 @@ impl Ledger {
             )
         };
         let payer = self.payer(asked.workspace, asked.session).await.map_err(failed)?;
+        if counted == Counted::No {
+            self.0.rate.wait(Key::Member(payer.owner.member)).await;
+        }
         let price = price(&asked);
         let mut changed = self.0.changed.subscribe();
         loop {
@@ -234,16 +255,21 @@ impl Ledger {
 
 impl Purse for Ledger {
     fn admit(&self, asked: &Asked) -> Admission {
+        let mut counted = Counted::No;
         {
             let mut state = self.state();
-            if state.has_room(PENDING)
-                && let Some(payer) = state.payer(asked.workspace, asked.session)
-                && let Judged::Go = state.judge(&payer, price(asked), self.0.store.now())
+            if let Some(payer) = state.payer(asked.workspace, asked.session)
+                && self.0.rate.take(Key::Member(payer.owner.member)).is_ok()
             {
-                return Admission::Go;
+                counted = Counted::Yes;
+                if state.has_room(PENDING)
+                    && let Judged::Go = state.judge(&payer, price(asked), self.0.store.now())
+                {
+                    return Admission::Go;
+                }
             }
         }
-        let waiting: Later<_> = Box::pin(self.clone().wait(asked.clone()));
+        let waiting: Later<_> = Box::pin(self.clone().wait(asked.clone(), counted));
         Admission::Wait(waiting)
     }
 

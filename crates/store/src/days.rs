@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 
-use boatyard_model::{MemberId, OrganizationId, SessionId, SessionState, Timestamp};
+use boatyard_model::{MemberId, OrganizationId, SessionId, SessionState, Timestamp, WorkspaceId};
 
 use crate::{
     Result, Store, Tx,
@@ -169,6 +169,21 @@ impl Tx {
             let sql = "UPDATE session_clock SET since = $2 WHERE session = $1";
             exec!(self, sql, clock.session, now)?;
         }
+        Ok(())
+    }
+
+    /// Stops the clocks of a workspace's sessions without counting: it was gone for some time, and
+    /// nobody knows since when.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    pub async fn forget_clocks(&mut self, workspace: WorkspaceId) -> Result<()> {
+        exec!(
+            self,
+            "DELETE FROM session_clock WHERE session IN
+                (SELECT id FROM session WHERE workspace = $1)",
+            workspace,
+        )?;
         Ok(())
     }
 

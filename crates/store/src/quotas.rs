@@ -253,10 +253,7 @@ fn used_sql() -> String {
 }
 
 fn all_sql() -> String {
-    format!(
-        "SELECT {} FROM quota WHERE organization = $1 ORDER BY created, id",
-        QuotaRow::COLUMNS
-    )
+    format!("SELECT {} FROM quota WHERE organization = $1 ORDER BY created, id", QuotaRow::COLUMNS)
 }
 
 impl Tx {

@@ -7,7 +7,7 @@ use boatyard_api::{
         agent::Choice,
         time::{Clock as _, SystemClock},
     },
-    session::{Session, SessionChange, SessionFilter},
+    session::{PaidBy, Session, SessionChange, SessionFilter},
 };
 
 use super::Context;
@@ -187,6 +187,18 @@ fn describe(session: &Session) -> String {
     }
     if let Some(usage) = stat::usage(&session.usage) {
         lines.push(format!("used       {usage}"));
+    }
+    if let Some(payer) = &session.payer {
+        let provider = clean_line(&payer.provider);
+        let who = match (payer.by, &payer.connection) {
+            (PaidBy::Person, Some(name)) => {
+                format!("its owner, by the connection {}", clean_line(name))
+            }
+            (PaidBy::Person, None) => "its owner".to_owned(),
+            (PaidBy::Organization, _) => "the organization".to_owned(),
+            (PaidBy::Nobody, _) => "nobody: it is scripted".to_owned(),
+        };
+        lines.push(format!("paid by    {who} ({provider})"));
     }
     for permission in &session.permissions {
         lines.push(format!("waits for  {}: {}", permission.id, clean_line(&permission.title)));

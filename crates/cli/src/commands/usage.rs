@@ -9,7 +9,11 @@ use boatyard_api::{
 use super::Context;
 
 mod days;
-use crate::{failure::{Exit, Failure}, output::table::Table, text::clean_line};
+use crate::{
+    failure::{Exit, Failure},
+    output::table::Table,
+    text::clean_line,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -46,8 +50,9 @@ pub(crate) struct Args {
 }
 
 fn group(text: &str) -> Result<UsageGroup, String> {
-    serde_json::from_value(text.into())
-        .map_err(|_| "it is day, model, provider, task, session, person, repository or agent".to_owned())
+    serde_json::from_value(text.into()).map_err(|_| {
+        "it is day, model, provider, task, session, person, repository or agent".to_owned()
+    })
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {

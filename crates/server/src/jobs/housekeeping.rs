@@ -414,6 +414,8 @@ pub async fn take_up(app: &App) -> anyhow::Result<()> {
         .collect();
     for row in app.store.workspaces_in(WorkspaceState::Awake).await? {
         if !running.contains(&row.id) {
+            let id = row.id;
+            app.store.write(move |tx| Box::pin(async move { tx.forget_clocks(id).await })).await?;
             app.hub.found_gone(row.id).await?;
             continue;
         }

@@ -144,6 +144,8 @@ impl State {
     pub(crate) fn forget_budgets(&mut self, organization: OrganizationId) {
         self.budgets.remove(&organization);
         self.quotas.remove(&organization);
+        // Work may have been given to somebody else.
+        self.payers.clear();
         self.forget_uses();
     }
 

@@ -262,9 +262,9 @@ async fn whose(
         QuotaScope::Person => {
             let member = match &subject {
                 None => caller.owner.member,
-                Some(text) => text.parse::<MemberId>().map_err(|_| {
-                    Problem::invalid("subject", "it takes a member's id, mem_…")
-                })?,
+                Some(text) => text
+                    .parse::<MemberId>()
+                    .map_err(|_| Problem::invalid("subject", "it takes a member's id, mem_…"))?,
             };
             member_of(app, own, member).await?;
             Ok((own, member.to_string()))
@@ -301,9 +301,8 @@ async fn set_money(
             return Err(Problem::invalid("scope", detail));
         }
     };
-    let limit = micros(limit).ok_or_else(|| {
-        Problem::invalid("limit", format!("{limit} is not an amount from 0 on"))
-    })?;
+    let limit = micros(limit)
+        .ok_or_else(|| Problem::invalid("limit", format!("{limit} is not an amount from 0 on")))?;
     let key = BudgetKey::of(scope, subject, BudgetPeriod::Month);
     let row = app
         .store

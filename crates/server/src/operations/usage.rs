@@ -147,11 +147,10 @@ pub async fn set_budget(app: &App, caller: &Caller, new: NewBudget) -> Result<Bu
         BudgetScope::Person => {
             let own = caller.owner.member.to_string();
             let subject = subject.unwrap_or_else(|| own.clone());
-            // Until people arrive there is one.
-            let parsed = subject.parse::<MemberId>();
-            if parsed.is_err() || subject != own {
-                return Err(Problem::invalid("subject", format!("there is no person `{subject}`")));
-            }
+            let member = subject.parse::<MemberId>().map_err(|_| {
+                Problem::invalid("subject", format!("there is no person `{subject}`"))
+            })?;
+            super::quotas::member_of(app, organization, member).await?;
             (boatyard_store::BudgetScope::Person, subject, BudgetPeriod::Month)
         }
         BudgetScope::Task => {

@@ -121,6 +121,7 @@ pub async fn transfer_work(
 /// Has what goes out of workspaces follow the change of their owners: whose credentials go along.
 pub(super) async fn follow(app: &App, organization: OrganizationId) -> Result<(), Problem> {
     app.hub.policies().changed_owners(organization).await.map_err(store_problem)?;
+    app.hub.ledger().changed(organization);
     app.connections.changed(organization).await.map_err(store_problem)
 }
 
