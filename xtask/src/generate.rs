@@ -11,6 +11,8 @@ const WRITERS: &[(&str, &str)] = &[
     ("boatyard-api", "the_page_of_codes_is_current"),
     // docs/openapi.json
     ("boatyard-server", "the_contract_is_as_committed"),
+    // docs/roles.md
+    ("boatyard-server", "the_document_of_roles_is_that_of_the_table"),
 ];
 
 pub(crate) fn run() -> anyhow::Result<()> {

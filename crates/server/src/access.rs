@@ -15,6 +15,8 @@ use http::Method;
 
 use crate::auth::{Caller, Via};
 
+#[cfg(test)]
+mod document;
 pub mod leases;
 pub mod presence;
 pub mod table;

@@ -11,8 +11,7 @@
 
 use boatyard_model::{
     BlobId, MemberId, OrganizationId, PersonId, RepositoryId, RepositoryRole, Role, SessionId,
-    ShareId, TaskId, Timestamp, Visibility, WorkspaceId,
-    id::IdError,
+    ShareId, TaskId, Timestamp, Visibility, WorkspaceId, id::IdError,
 };
 
 use crate::{

@@ -168,7 +168,12 @@ impl Default for Leases {
 
 impl Leases {
     /// A lease for a caller who may do this now.
-    pub fn take(self: &Arc<Self>, known: &Known, entry: &'static Entry, about: About) -> Arc<Lease> {
+    pub fn take(
+        self: &Arc<Self>,
+        known: &Known,
+        entry: &'static Entry,
+        about: About,
+    ) -> Arc<Lease> {
         let caller = known.caller.clone();
         let name = Name {
             via: caller.via,
@@ -296,9 +301,7 @@ async fn still(app: &App, auth: &Auth, lease: &Lease) -> Result<Option<Over>, Pr
     lease.entry.check(now)?;
     match lease.name.about {
         // It shows everything, which is too much now; or less than it should.
-        About::Organization(_) if sees_all(now) != sees_all(&lease.caller) => {
-            Ok(Some(Over::Again))
-        }
+        About::Organization(_) if sees_all(now) != sees_all(&lease.caller) => Ok(Some(Over::Again)),
         About::Organization(_) => Ok(None),
         About::Thing(id, want) => {
             let thing = things::thing(app, id).await?;

@@ -19,10 +19,8 @@ const NAME: &str = "Guest";
 const NOBODY: MemberId = MemberId::from_u128(0);
 
 /// What a guest may ask about.
-const SCOPES: Scopes = Scopes::NONE
-    .with(Scope::TasksRead)
-    .with(Scope::WorkspacesRead)
-    .with(Scope::Account);
+const SCOPES: Scopes =
+    Scopes::NONE.with(Scope::TasksRead).with(Scope::WorkspacesRead).with(Scope::Account);
 
 /// The guest of a share, as long as it works.
 pub(super) fn of_share(share: Option<ShareRow>) -> Outcome {

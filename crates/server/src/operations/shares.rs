@@ -197,11 +197,8 @@ pub async fn find_share(app: &App, caller: &Caller, id: ShareId) -> Result<Share
 /// When there is none.
 pub async fn revoke_share(app: &App, caller: &Caller, id: ShareId) -> Result<Share, Problem> {
     row(app, caller, id).await?;
-    let row = app
-        .store
-        .write(move |tx| Box::pin(tx.revoke_share(id)))
-        .await
-        .map_err(store_problem)?;
+    let row =
+        app.store.write(move |tx| Box::pin(tx.revoke_share(id))).await.map_err(store_problem)?;
     Ok(share(row, app.store.now()))
 }
 
@@ -258,11 +255,7 @@ pub async fn find_sharing(app: &App, caller: &Caller) -> Result<Sharing, Problem
 ///
 /// # Errors
 /// When it can't be stored.
-pub async fn set_sharing(
-    app: &App,
-    caller: &Caller,
-    sharing: Sharing,
-) -> Result<Sharing, Problem> {
+pub async fn set_sharing(app: &App, caller: &Caller, sharing: Sharing) -> Result<Sharing, Problem> {
     let organization = caller.owner.organization;
     app.store
         .write(move |tx| Box::pin(tx.set_default_visibility(organization, sharing.visibility)))

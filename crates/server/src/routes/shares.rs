@@ -7,7 +7,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use boatyard_api::share::{
-    NewShare, Presence, PresenceUpdate, Share, ShareFilter, SharePage, Sharing, TakeShare, TakenShare,
+    NewShare, Presence, PresenceUpdate, Share, ShareFilter, SharePage, Sharing, TakeShare,
+    TakenShare,
 };
 use boatyard_model::{SessionId, ShareId, Wish};
 use boatyard_store::Taker;
