@@ -281,15 +281,18 @@ pub struct NewInvitation {
     pub mail: Option<bool>,
 }
 
-/// An invitation that was just given. Its link is shown this once.
+/// An invitation that was just given. Its link is shown this once, and not at all where it went out by
+/// mail: who has it then has the mailbox.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Invited {
     /// The invitation.
     pub invitation: Invitation,
-    /// What is opened in a browser to use it.
-    pub url: String,
-    /// The code in it, for `POST /api/invitations/accept` and the command line.
-    pub code: String,
+    /// What is opened in a browser to use it; absent where it was sent by mail.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub url: Option<String>,
+    /// The code in it, for `POST /api/invitations/accept` and the command line; absent with it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<String>,
     /// Why it was not sent by mail, where it was to be.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mail_failed: Option<String>,

@@ -130,17 +130,20 @@ async fn create(args: CreateArgs, context: &Context<'_>) -> Result<Exit> {
         output.note(format!("Sent to {}.", clean_line(one.email.as_deref().unwrap_or_default())));
     }
     output.note(format!(
-        "Invites {} as {}, {}. The link, which is shown once:",
+        "Invites {} as {}, {}.{}",
         match &one.email {
             Some(email) => clean_line(email),
             None if one.uses == 1 => "one person".to_owned(),
             None => format!("{} people", one.uses),
         },
         one.role,
-        until(one.expires, SystemClock.now())
+        until(one.expires, SystemClock.now()),
+        if invited.url.is_some() { " The link, which is shown once:" } else { "" },
     ));
-    // Alone on standard output, for those who put it elsewhere at once.
-    output.line(&invited.url)?;
+    if let Some(url) = &invited.url {
+        // Alone on standard output, for those who put it elsewhere at once.
+        output.line(url)?;
+    }
     Ok(Exit::Done)
 }
 

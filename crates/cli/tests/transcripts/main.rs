@@ -5,6 +5,7 @@
 //! before it is compared. `INSTA_UPDATE=always` records anew.
 
 mod asks;
+mod audit;
 mod captured;
 mod connections;
 mod disk;
@@ -18,6 +19,9 @@ mod money;
 mod opened;
 mod operation;
 mod orders;
+mod organizations;
+mod people;
+mod quotas;
 mod race;
 mod served;
 mod workspaces;

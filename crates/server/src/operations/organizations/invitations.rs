@@ -121,7 +121,7 @@ pub async fn create_invitation(
     let write = app.store.write(move |tx| Box::pin(tx.create_invitation(stored)));
     let row = write.await.map_err(store_problem)?;
     let url = format!("{url}/invite?code={code}");
-    Ok(Invited { invitation: shown(row, app.store.now()), url, code, mail_failed: None })
+    Ok(Invited { invitation: shown(row, app.store.now()), url: Some(url), code: Some(code), mail_failed: None })
 }
 
 /// Withdraws an invitation.
