@@ -32,6 +32,7 @@ test("who is not signed in is asked for a key", async ({ page, server }) => {
   await page.getByLabel("Key").fill(server.key);
   await page.getByRole("button", { name: "Sign in" }).click();
   await expect(page.getByRole("alert")).toContainText("no task");
+  await page.getByRole("button", { name: /Account of/ }).click();
   await page.getByRole("button", { name: "Sign out" }).click();
   await expect(page.getByLabel("Key")).toBeVisible();
 });

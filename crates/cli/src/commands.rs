@@ -75,6 +75,9 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<Exit> {
         Command::Service(command) => service::run(command, global, output),
         Command::Completion(args) => completion::run(args, output),
         Command::Version => version(output),
+        Command::Audit(audit::Command::Verify { file: Some(file), expect, .. }) => {
+            audit::verify_file(&file, expect.as_ref(), output)
+        }
         Command::Internal(command) => internal::run(command, output),
         Command::Backup(args) => with_async(backup::run(args, global, output)),
         Command::Restore(args) => with_async(restore::run(args, global, output)),

@@ -59,6 +59,7 @@ impl Tx {
             new.mime,
             self.now(),
         )?;
+        self.note("blob", id);
         Ok(id)
     }
 

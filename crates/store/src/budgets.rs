@@ -161,6 +161,9 @@ impl Tx {
             micros,
             self.now(),
         )?;
+        self.note("scope", key.scope.as_str());
+        self.note("subject", &key.subject);
+        self.note("micros", micros);
         row.ok_or_else(|| Error::not_found("budget", key.subject))
     }
 

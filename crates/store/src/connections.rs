@@ -212,6 +212,9 @@ impl Tx {
                 to: "made again",
             });
         }
+        self.note("connection", new.id);
+        self.note("name", &new.name);
+        self.note("kind", &new.kind);
         exec!(
             self,
             "INSERT INTO connection (id, organization, owner, name, kind, binding, sealed,

@@ -96,6 +96,7 @@ impl Tx {
         if crowded > 0 {
             self.rights_changed();
         }
+        self.note("device", id);
         exec!(
             self,
             "INSERT INTO device (id, person, organization, hash, way, api_key, address, program,

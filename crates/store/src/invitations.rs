@@ -138,6 +138,9 @@ impl Tx {
             now,
             new.expires,
         )?;
+        self.note("invitation", new.id);
+        self.note("role", new.role);
+        self.note("uses", new.uses);
         self.invitation_row(new.owner.organization, new.id).await
     }
 

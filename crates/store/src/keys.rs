@@ -130,6 +130,9 @@ impl Tx {
             new.expires,
             self.now(),
         )?;
+        self.note("key", id);
+        self.note("key_name", &new.name);
+        self.note("scopes", new.scopes);
         Ok(id)
     }
 

@@ -95,6 +95,8 @@ impl Tx {
             return Err(Error::Refused { detail });
         }
         let owner = self.join_organization(person, organization, role).await?;
+        self.note("member", owner.member);
+        self.note("role", role);
         self.tell_member(organization, owner.member, Change::Joined).await?;
         self.member_row(organization, owner.member).await
     }
@@ -117,6 +119,8 @@ impl Tx {
             let detail = "an owner is a person, and not a key of the organization's".to_owned();
             return Err(Error::Refused { detail });
         }
+        self.note("role", role);
+        self.note("role_before", before.role);
         exec!(self, "UPDATE member SET role = $2 WHERE id = $1", id, role)?;
         if before.role == Role::Owner {
             self.require_owner(organization).await?;

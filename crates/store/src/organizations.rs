@@ -87,6 +87,7 @@ impl Tx {
             name,
             self.now(),
         )?;
+        self.note("organization", id);
         let member = match first {
             Some(person) => Some(self.add_member(id, person, Role::Owner).await?),
             None => None,

@@ -71,6 +71,7 @@ impl Tx {
             created: self.now(),
             last_used: None,
         };
+        self.note("passkey", row.id);
         exec!(
             self,
             "INSERT INTO passkey (id, person, name, credential_id, credential, created)

@@ -108,7 +108,9 @@ impl Tx {
             self.now(),
             content,
         )?;
-        row.ok_or_else(|| Error::not_found("session", new.session))
+        let row = row.ok_or_else(|| Error::not_found("session", new.session))?;
+        self.note("prompt", row.id);
+        Ok(row)
     }
 
     async fn queued(&mut self, id: PromptId, to: PromptState) -> Result<PromptRow> {

@@ -128,6 +128,8 @@ impl Tx {
             new.expires,
             now,
         )?;
+        self.note("rule", new.id);
+        self.note("scope", new.place.scope().as_str());
         Ok(())
     }
 

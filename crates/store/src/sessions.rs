@@ -176,6 +176,7 @@ impl Tx {
                 return Ok(found);
             }
         }
+        self.note("session", new.id);
         let (task, attempt) = new.attempt.unzip();
         let settings = json(&new.settings)?;
         let number = find!(

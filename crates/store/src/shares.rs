@@ -271,6 +271,10 @@ impl Tx {
         if open.is_some_and(|(open,)| open >= i64::from(SHARES_MAX)) {
             return Ok(None);
         }
+        let id = ShareId::new();
+        self.note("share", id);
+        self.note("subject", new.subject);
+        self.note("role", new.role);
         Ok(find!(
             self,
             ShareRow,
@@ -280,7 +284,7 @@ impl Tx {
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING {}",
                 ShareRow::COLUMNS
             ),
-            ShareId::new(),
+            id,
             new.owner.organization,
             new.owner.member,
             new.subject.to_string(),

@@ -263,6 +263,7 @@ impl Tx {
         if let Some(key) = &new.idempotency {
             self.remember(owner, key, &id.to_string()).await?;
         }
+        self.note("task", id);
         let (agents, model) = (new.agents(), new.model().map(str::to_owned));
         exec!(
             self,

@@ -133,6 +133,7 @@ impl Tx {
     /// # Errors
     /// When it can't be stored.
     pub async fn create_workspace(&mut self, new: NewWorkspace) -> Result<()> {
+        self.note("workspace", new.id);
         let (lowers, limits) = (row::json(&new.lowers)?, row::json(&new.limits)?);
         let (state, generation) = match new.begins {
             Begins::Later => (WorkspaceState::Creating, 0_u64),

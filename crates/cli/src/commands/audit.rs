@@ -212,8 +212,7 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
         }
         Command::Export { which, file } => export(&which.filter()?, file.as_deref(), context).await,
         Command::Verify { file: Some(file), expect, .. } => {
-            let report = read_file(&file, expect.as_ref())?;
-            told(&report, output)
+            verify_file(&file, expect.as_ref(), output)
         }
         Command::Verify { server_log, expect, file: None } => {
             let place = AuditPlace { server: server_log.then_some(true) };
@@ -245,6 +244,11 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
             Ok(Exit::Done)
         }
     }
+}
+
+/// Checks an exported file: that takes no server.
+pub(crate) fn verify_file(file: &Path, expect: Option<&Seen>, output: &Output) -> Result<Exit> {
+    told(&read_file(file, expect)?, output)
 }
 
 fn list(entries: &[AuditEntry], output: &Output) -> Result<()> {
