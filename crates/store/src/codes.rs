@@ -8,7 +8,7 @@
 //!
 //! A code that is over is kept for a day, so that who still asks with it hears what became of it.
 
-use boatyard_model::{KeyId, KeyKind, Scopes, Timestamp};
+use boatyard_model::{KeyId, KeyKind, MemberId, OrganizationId, Scopes, Timestamp};
 
 use crate::{
     Error, NewKey, Owner, Result, Store, Tx,
@@ -20,7 +20,7 @@ use crate::{
 /// Codes that may wait at a time, on the whole server.
 pub const PENDING_MAX: u64 = 5000;
 /// Codes that may wait at a time for programs at one address.
-pub const PENDING_OF_ADDRESS_MAX: u64 = 50;
+pub const PENDING_OF_ADDRESS_MAX: u64 = 200;
 /// What is added to the pause of a program that asks too often, in seconds (RFC 8628, 3.5).
 const SLOWER: u64 = 5;
 /// The longest pause that a program can bring upon itself, in seconds.
@@ -132,17 +132,29 @@ pub enum Polled {
     Expired,
     /// It has its key already.
     Used,
-    /// It is let in; the key is stored.
+    /// It is let in, and may have its key.
+    Ready {
+        /// Whose it will be.
+        owner: Owner,
+        /// What the program calls itself.
+        client: String,
+    },
+    /// Its key is stored.
     Key {
         /// The key.
         id: KeyId,
-        /// Whose.
-        owner: Owner,
         /// What it may do.
         scopes: Scopes,
         /// When it ends.
         expires: Option<Timestamp>,
     },
+}
+
+/// Where a code stands for the program that asks.
+enum Look {
+    Pending(DeviceCodeRow),
+    Approved(DeviceCodeRow, Owner),
+    Over(Polled),
 }
 
 impl Tx {
@@ -223,9 +235,9 @@ impl Tx {
         Ok(())
     }
 
-    /// What a program hears that asks with its code. If it is let in, its key is stored in the same
-    /// transaction: `secret` is the hash of the one that the caller made for it, with what may be
-    /// shown of it.
+    /// The key of a program that was let in: stored, and the code used up, in one transaction.
+    /// `secret` is what may be shown of the secret that the caller made for it, and its hash. What a
+    /// program hears that was not, or was already, is as [`Store::poll_device_code`] tells.
     ///
     /// # Errors
     /// When it can't be stored.
@@ -234,22 +246,11 @@ impl Tx {
         hash: &str,
         secret: (String, String),
     ) -> Result<Polled> {
-        let now = self.now();
-        let sql = format!("SELECT {} FROM device_code WHERE hash = $1", DeviceCodeRow::COLUMNS);
-        let Some(row) = find!(self, DeviceCodeRow, sql, hash)? else { return Ok(Polled::Unknown) };
-        match row.state {
-            DeviceCodeState::Denied => return Ok(Polled::Denied),
-            DeviceCodeState::Used => return Ok(Polled::Used),
-            _ if row.expires <= now => return Ok(Polled::Expired),
-            DeviceCodeState::Pending => return self.poll_device_code(&row).await,
-            DeviceCodeState::Approved => {}
-        }
-        let sql = "SELECT organization, owner FROM device_code WHERE hash = $1
-             AND organization IS NOT NULL AND owner IS NOT NULL";
-        let owner =
-            find!(self, (boatyard_model::OrganizationId, boatyard_model::MemberId), sql, hash)?;
-        let Some((organization, member)) = owner else { return Ok(Polled::Unknown) };
-        let owner = Owner { organization, member };
+        let (row, owner) = match self.look_at_device_code(hash).await? {
+            Look::Approved(row, owner) => (row, owner),
+            Look::Pending(_) => return Ok(Polled::Pending),
+            Look::Over(polled) => return Ok(polled),
+        };
         let (prefix, key_hash) = secret;
         let new = NewKey {
             owner,
@@ -265,27 +266,53 @@ impl Tx {
             self,
             "UPDATE device_code SET state = 'used', polled = $2 WHERE hash = $1",
             hash,
-            now
+            self.now(),
         )?;
-        Ok(Polled::Key { id, owner, scopes: row.scopes, expires: row.key_expires })
+        Ok(Polled::Key { id, scopes: row.scopes, expires: row.key_expires })
     }
 
-    /// Notes that a program asked before anybody decided.
-    async fn poll_device_code(&mut self, row: &DeviceCodeRow) -> Result<Polled> {
+    /// Notes that a program asked, and how often.
+    async fn poll_device_code(&mut self, hash: &str) -> Result<Polled> {
+        let row = match self.look_at_device_code(hash).await? {
+            Look::Approved(row, owner) => return Ok(Polled::Ready { owner, client: row.client }),
+            Look::Over(polled) => return Ok(polled),
+            Look::Pending(row) => row,
+        };
         let now = self.now();
         let early = row.polled.is_some_and(|polled| {
             let waited = u64::try_from(now.since(polled).as_millis()).unwrap_or(u64::MAX);
-            waited + EARLY < row.pause * 1000
+            waited.saturating_add(EARLY) < row.pause * 1000
         });
         let pause = if early { (row.pause + SLOWER).min(PAUSE_MAX) } else { row.pause };
         exec!(
             self,
             "UPDATE device_code SET polled = $2, pause = $3 WHERE hash = $1",
-            row.hash,
+            hash,
             now,
             pause,
         )?;
         Ok(if early { Polled::TooFast(pause) } else { Polled::Pending })
+    }
+
+    async fn look_at_device_code(&mut self, hash: &str) -> Result<Look> {
+        let sql = format!("SELECT {} FROM device_code WHERE hash = $1", DeviceCodeRow::COLUMNS);
+        let Some(row) = find!(self, DeviceCodeRow, sql, hash)? else {
+            return Ok(Look::Over(Polled::Unknown));
+        };
+        match row.state {
+            DeviceCodeState::Denied => return Ok(Look::Over(Polled::Denied)),
+            DeviceCodeState::Used => return Ok(Look::Over(Polled::Used)),
+            _ if row.expires <= self.now() => return Ok(Look::Over(Polled::Expired)),
+            DeviceCodeState::Pending => return Ok(Look::Pending(row)),
+            DeviceCodeState::Approved => {}
+        }
+        let sql = "SELECT organization, owner FROM device_code WHERE hash = $1
+             AND organization IS NOT NULL AND owner IS NOT NULL";
+        let owner = find!(self, (OrganizationId, MemberId), sql, hash)?;
+        Ok(match owner {
+            Some((organization, member)) => Look::Approved(row, Owner { organization, member }),
+            None => Look::Over(Polled::Unknown),
+        })
     }
 
     /// Forgets codes that ended before this time: how many.
@@ -298,6 +325,15 @@ impl Tx {
 }
 
 impl Store {
+    /// What a program hears that asks for its key; that it asked is noted.
+    ///
+    /// # Errors
+    /// When that can't be stored.
+    pub async fn poll_device_code(&self, hash: &str) -> Result<Polled> {
+        let hash = hash.to_owned();
+        self.write_aside(move |tx| Box::pin(async move { tx.poll_device_code(&hash).await })).await
+    }
+
     /// The program behind a code that a person typed, whatever became of it.
     ///
     /// # Errors

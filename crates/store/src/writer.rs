@@ -206,6 +206,18 @@ impl Store {
         answer.await.map_err(|_| Error::Closed)?
     }
 
+    /// The same for what is no change in anybody's eyes, and so not in the audit log: that somebody
+    /// asked.
+    pub(crate) async fn write_aside<T, F>(&self, closure: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.send(Op::Run(Box::new(Closure::new(closure, reply, None)))).await?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
     /// The same for what may be left undone: nobody hears of its outcome, and it is given up at
     /// once if the writer has too much to do.
     pub(crate) fn write_unwatched<F>(&self, closure: F)

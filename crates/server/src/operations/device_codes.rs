@@ -16,7 +16,7 @@ use boatyard_api::{
 };
 use boatyard_model::Scopes;
 use boatyard_store::{
-    Decision, DeviceCodeRow, DeviceCodeState as Stored, Issued, NewDeviceCode, Polled,
+    Decision, DeviceCodeRow, DeviceCodeState as Stored, Issued, NewDeviceCode, Polled, audit,
 };
 
 use super::{
@@ -43,6 +43,8 @@ const CODE_MAX: usize = 200;
 const AGENT_MAX: usize = 200;
 /// What the code of a program begins with, so that it can't be taken for a key.
 const PREFIX: &str = "dc_";
+/// By what a program that gets its key is known in the audit log.
+const VIA: &str = "device code";
 /// What a program is called that says nothing of itself.
 const NAMELESS: &str = "a program";
 
@@ -146,13 +148,36 @@ pub async fn redeem_device_code(
     }
     let hash = hash_of(code);
     let (secret, key_hash) = new_key();
-    let prefix = super::keys::prefix_of(&secret);
-    let write = app.store.write(move |tx| {
-        Box::pin(async move { tx.redeem_device_code(&hash, (prefix, key_hash)).await })
-    });
-    match write.await? {
+    let polled = match app.store.poll_device_code(&hash).await? {
+        Polled::Ready { owner, client } => {
+            let standing = app.store.find_standing_of(owner).await?;
+            let Some(standing) = standing else {
+                let text = "who let this program in is no member of the organization any more";
+                return said("access_denied", text);
+            };
+            audit::name_actor(audit::Actor {
+                organization: Some(owner.organization),
+                member: Some(owner.member),
+                person: standing.person,
+                name: standing.name,
+                via: VIA.to_owned(),
+                address: None,
+            });
+            let prefix = super::keys::prefix_of(&secret);
+            audit::note("client", client);
+            audit::note("prefix", &prefix);
+            let write = app.store.write(move |tx| {
+                Box::pin(async move { tx.redeem_device_code(&hash, (prefix, key_hash)).await })
+            });
+            write.await?
+        }
+        polled => polled,
+    };
+    match polled {
         Polled::Unknown => said("invalid_grant", "this is no code of this server"),
-        Polled::Pending => said("authorization_pending", "nobody has decided yet"),
+        Polled::Pending | Polled::Ready { .. } => {
+            said("authorization_pending", "nobody has decided yet")
+        }
         Polled::TooFast(pause) => {
             let text = format!("too often: wait {pause} seconds between two questions");
             said("slow_down", &text)
@@ -162,7 +187,7 @@ pub async fn redeem_device_code(
             said("expired_token", "nobody decided within ten minutes; begin anew for another code")
         }
         Polled::Used => said("invalid_grant", "this code was used before"),
-        Polled::Key { id, scopes, expires, .. } => {
+        Polled::Key { id, scopes, expires } => {
             let expires_in = expires.map(|at| at.since(app.store.now()).as_secs());
             Ok(DeviceToken {
                 access_token: secret,
@@ -222,6 +247,11 @@ pub async fn decide_device_code(
     } else {
         Decision::Deny
     };
+    audit::note("client", &row.client);
+    audit::note("approve", decision.approve);
+    if let Decision::Approve { scopes, .. } = decided_as {
+        audit::note("scopes", scopes);
+    }
     let (hash, by) = (hash_of(&letters(code)?), caller.owner);
     let write = app.store.write(move |tx| {
         Box::pin(async move { tx.decide_device_code(&hash, by, decided_as).await })

@@ -12,7 +12,7 @@ use boatyard_api::{
     page::limit,
 };
 use boatyard_model::{KeyId, KeyKind, Role, Scopes, Timestamp};
-use boatyard_store::{KeyCallRow, NewKey, Owner, SeenKeyRow};
+use boatyard_store::{KeyCallRow, NewKey, Owner, SeenKeyRow, audit};
 
 use super::store_problem;
 use crate::{
@@ -101,7 +101,16 @@ pub async fn create_key(app: &App, caller: &Caller, new: NewApiKey) -> Result<Ma
         scopes,
         expires,
     };
+    audit::note("name", &made.name);
+    audit::note("prefix", &made.prefix);
+    audit::note("scopes", made.scopes);
+    if let Some(expires) = made.expires {
+        audit::note("expires", expires);
+    }
     let service = new.service;
+    if let Some(role) = service {
+        audit::note("service", role);
+    }
     let write = app.store.write(move |tx| {
         Box::pin(async move {
             let (all, own) = tx.count_keys(made.owner).await?;
@@ -159,6 +168,7 @@ pub async fn find_own_key(app: &App, caller: &Caller) -> Result<ApiKey, Problem>
 /// When it uses none.
 pub async fn revoke_own_key(app: &App, caller: &Caller) -> Result<(), Problem> {
     let key = own(app, caller).await?;
+    audit::note("id", key.id);
     revoke(app, key.owner, key.kind, key.id).await
 }
 
@@ -269,8 +279,10 @@ async fn own(app: &App, caller: &Caller) -> Result<SeenKeyRow, Problem> {
 fn own_key(caller: &Caller) -> Result<KeyId, Problem> {
     match caller.via {
         Via::Key(id) => Ok(id),
-        Via::Device(_) | Via::Guest(_) | Via::Server => Err(Problem::conflict("this is not asked with a key")
-            .with_next("Sign out instead; `/api/auth/devices` has the browsers.")),
+        Via::Device(_) | Via::Guest(_) | Via::Server => {
+            Err(Problem::conflict("this is not asked with a key")
+                .with_next("Sign out instead; `/api/auth/devices` has the browsers."))
+        }
     }
 }
 

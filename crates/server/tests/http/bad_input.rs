@@ -132,7 +132,7 @@ fn body_for(path: &str) -> Value {
 async fn malformed_ids_bodies_and_queries_are_named() {
     let machine = Machine::start().await;
     for (method, path, json) in operations(&machine).await {
-        if path.contains('{') {
+        if path.contains('{') && !path.ends_with("/{provider}") {
             for bad in
                 ["x", "tsk_", "..%2f..%2fetc", "ws_00000000000000000000000000000000000", "%00"]
             {

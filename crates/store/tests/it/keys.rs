@@ -51,8 +51,7 @@ async fn a_service_key_has_a_member_of_its_own_whose_work_stays() {
         .write(|tx| {
             Box::pin(async move {
                 let organization = BUILT_IN_ORGANIZATION;
-                let member =
-                    tx.create_service_member(organization, "builds", Role::Viewer).await?;
+                let member = tx.create_service_member(organization, "builds", Role::Viewer).await?;
                 let owner = Owner { organization, member };
                 let key = NewKey { kind: KeyKind::Service, ..new_key(owner, "h", None) };
                 tx.create_key(key).await?;
@@ -90,6 +89,10 @@ async fn issue(store: &Store, code: &str, address: &str) -> Issued {
 
 async fn poll(store: &Store, code: &str) -> Polled {
     let (hash, secret) = (format!("long-{code}"), ("by_x".to_owned(), format!("key-{code}")));
+    match store.poll_device_code(&hash).await.unwrap() {
+        Polled::Ready { owner, .. } => assert_eq!(owner, Owner::BUILT_IN),
+        polled => return polled,
+    }
     store
         .write(move |tx| Box::pin(async move { tx.redeem_device_code(&hash, secret).await }))
         .await
