@@ -74,7 +74,7 @@ bench: .need-cc ## Measure this machine; SUITE= one suite, JSON=1 for JSON
 # --- checks --------------------------------------------------------------------------------------
 
 .PHONY: test
-test: lint test-unit test-server test-sandbox test-cli test-web test-e2e ## Everything
+test: lint test-unit test-server test-sandbox test-cli test-api test-web test-e2e ## Everything
 	@echo "make test: all suites passed"
 
 .PHONY: lint
@@ -111,6 +111,11 @@ test-server: .need-cc ## Database, HTTP interface, operations
 .PHONY: test-cli
 test-cli: .need-cc ## The command line as transcripts
 	$(RUN_TESTS) $(CLI)
+
+.PHONY: test-api
+test-api: .need-cc .need-python ## A real server, tried by a client generated from the API's description
+	$(CHECKS) $(CARGO) build --locked -p boatyard-cli
+	crates/server/tests/generated/run target/debug/boatyard target/schemathesis
 
 .PHONY: test-web
 test-web: web/node_modules/.lock.stamp ## The page: unit tests, and whether its types are those of the API
@@ -155,6 +160,11 @@ endef
 	@command -v $(CARGO) >/dev/null || { echo "Rust is not installed: cargo is not on the PATH." >&2; exit 1; }
 	@if ! command -v cc >/dev/null || [ ! -e "$$(cc -print-file-name=libc.a)" ]; then $(call install,gcc libc6-dev); fi
 	@command -v git >/dev/null || { $(call install,git); }
+
+.PHONY: .need-python
+.need-python:
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { $(call install,python3 python3-venv); }
+	@command -v curl >/dev/null || { $(call install,curl); }
 
 .PHONY: .need-browser
 .need-browser:
