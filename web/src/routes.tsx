@@ -67,7 +67,9 @@ function Gate() {
       </main>
     );
   }
-  return asked.data ? <Shell /> : <SignIn />;
+  // For another person, or in another organization, all of it begins anew.
+  const { data } = asked;
+  return data ? <Shell key={`${data.organization} ${data.person}`} /> : <SignIn />;
 }
 
 function Missing() {

@@ -23,6 +23,8 @@ export interface Follower<T extends Entry> {
   /** Entries that came together, in order, none of them twice. */
   onEntries(entries: T[]): void;
   onConnection(state: Connection): void;
+  /** The server ended it because what one may do has changed; another try shows what is left. */
+  onClosed?(): void;
   /** What no further try can mend: not signed in, no such thing. */
   onFailure(problem: Problem): void;
 }
@@ -71,6 +73,7 @@ export async function follow<T extends Entry>(
       const ended = await read<T>(
         last === null ? path : `${path}?after=${last}`,
         signal,
+        to.onClosed,
         (entries) => {
           failures = 0;
           to.onConnection("live");
@@ -94,6 +97,7 @@ export async function follow<T extends Entry>(
 async function read<T>(
   path: string,
   signal: AbortSignal,
+  onClosed: (() => void) | undefined,
   onEntries: (entries: T[]) => void,
 ): Promise<boolean> {
   const life = new AbortController();
@@ -117,6 +121,7 @@ async function read<T>(
       for (const frame of frames.push(decoder.decode(piece.value, { stream: true }))) {
         if (frame.event === "message") entries.push(JSON.parse(frame.data) as T);
         else if (frame.event === "end") ended = true;
+        else if (frame.event === "closed") onClosed?.();
       }
       if (entries.length > 0) onEntries(entries);
       if (ended) return true;

@@ -111,9 +111,11 @@ export function AccountMenu() {
         )}
         {(change.isError || leave.isError) && <Failure cause={change.error ?? leave.error} />}
         <div className="border-t border-line pt-1.5">
-          <Link to={paths.account()} className={ITEM} onClick={() => setOpen(false)}>
-            Account and devices
-          </Link>
+          {who.person && (
+            <Link to={paths.account()} className={ITEM} onClick={() => setOpen(false)}>
+              Account and devices
+            </Link>
+          )}
           <button
             type="button"
             className={ITEM}

@@ -20,6 +20,9 @@ export function useFeed(): Connection {
           if (state === "live" && lost) void client.invalidateQueries();
           lost = state === "lost";
         },
+        onClosed() {
+          void client.invalidateQueries({ queryKey: identity.queryKey });
+        },
         onFailure(problem) {
           if (problem.status === 401) client.setQueryData(identity.queryKey, null);
         },
