@@ -38,10 +38,13 @@ const TAGS: &[(&str, &str)] = &[
     ("feed", "What changes in the organization."),
     ("agents", "The agents that this server knows."),
     ("connections", "Credentials for outside services, which workspaces use without having them."),
-    ("usage", "What models were asked and what it cost, and what it may cost."),
+    ("usage", "What was used and what it cost, and what may be."),
     ("jobs", "Durable background work."),
     ("keys", "API keys: what each may be used for, until when, and what was called with it."),
     ("identity", "Who calls."),
+    ("organizations", "Teams: members and their roles, invitations."),
+    ("shares", "Links to single tasks, workspaces and sessions; who sees what; who looks."),
+    ("audit", "Who changed what, when and from where, and whether that is still as it was written."),
     ("system", "The server itself."),
 ];
 
@@ -158,6 +161,18 @@ mod tests {
     #[test]
     fn the_summary_is_as_committed() {
         insta::assert_snapshot!("skill", skill());
+    }
+
+    /// One that is not listed is on no page.
+    #[test]
+    fn every_operation_has_a_listed_resource() {
+        let document: serde_json::Value = serde_json::from_str(document()).unwrap();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for operation in item.as_object().unwrap().values() {
+                let tag = operation["tags"][0].as_str().unwrap_or_default();
+                assert!(TAGS.iter().any(|(name, _)| *name == tag), "{path}: {tag}");
+            }
+        }
     }
 
     #[test]
