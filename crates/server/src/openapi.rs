@@ -44,7 +44,10 @@ const TAGS: &[(&str, &str)] = &[
     ("identity", "Who calls."),
     ("organizations", "Teams: members and their roles, invitations."),
     ("shares", "Links to single tasks, workspaces and sessions; who sees what; who looks."),
-    ("audit", "Who changed what, when and from where, and whether that is still as it was written."),
+    (
+        "audit",
+        "Who changed what, when and from where, and whether that is still as it was written.",
+    ),
     ("system", "The server itself."),
 ];
 
