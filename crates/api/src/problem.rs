@@ -151,6 +151,9 @@ pub struct ProblemFields {
     /// The request, as the server's log names it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub request_id: Option<String>,
+    /// In how many seconds to try again, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_after: Option<u64>,
     /// What lies behind it; for the server's log only.
     #[serde(skip)]
     #[schema(ignore)]
@@ -168,6 +171,7 @@ impl Problem {
             next: None,
             field: None,
             request_id: None,
+            retry_after: None,
             source: None,
         }))
     }

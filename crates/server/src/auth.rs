@@ -29,7 +29,10 @@ use boatyard_model::{DeviceId, KeyId, PersonId, Role, Scopes, ShareId, Timestamp
 use boatyard_store::{Owner, Store};
 use sha2::{Digest as _, Sha256};
 
-use crate::settings::{Settings, SignIn};
+use crate::{
+    rates::Rates,
+    settings::{Settings, SignIn},
+};
 
 pub mod admin;
 pub mod code;
@@ -181,6 +184,8 @@ pub struct Auth {
     setup: SetupCode,
     /// Works on passwords.
     pub passwords: Passwords,
+    /// How often something may be asked for.
+    pub rates: Rates,
     audience: Audience,
     claimed: AtomicBool,
     settings: SignIn,
@@ -204,6 +209,7 @@ impl Auth {
             setup: SetupCode::default(),
             clock,
             passwords: Passwords::default(),
+            rates: Rates::default(),
             audience: Audience::One,
             claimed: AtomicBool::new(false),
             settings,
@@ -223,6 +229,7 @@ impl Auth {
     ) -> Result<(), boatyard_store::Error> {
         self.audience = Audience::of(settings, listening);
         self.settings = settings.sign_in.clone();
+        self.rates = Rates::new(&settings.rates);
         self.claimed.store(self.store.is_claimed().await?, Ordering::Release);
         let stored = self.stored_ways().await?;
         self.use_ways(&stored);

@@ -1,7 +1,8 @@
 //! What every request passes on its way in and out.
 //!
 //! ```text
-//! request id ─► a free place? ─► meant for us? ─► who? ─► begun? ─► route ─► problem document ─► log
+//! request id ─► from where? ─► a free place? ─► not too often? ─► meant for us? ─► who? ─► begun?
+//!                                               log ◄─ problem document ◄─ route ◄─────────────┘
 //! ```
 //!
 //! What needs a caller waits until the server has taken up what an earlier one left
@@ -38,15 +39,17 @@ use tracing::Instrument as _;
 use crate::{
     access::{self, Need},
     audit::{self, Audited},
-    auth::{Asked, Auth, Hosts, Known, Site, Via, cookie::Transport},
+    auth::{Asked, Auth, Hosts, Known, Refusal, Site, Via, cookie::Transport},
     calls::{Call, Calls},
     metrics,
+    proxy::{self, Source},
     request_id::{self, RequestId},
     routes::answer::{AsItIs, Failure},
     sse::socket::Socket,
 };
 
 mod headers;
+pub(crate) mod redirect;
 
 /// Requests that may be worked on at a time. More than the bench's thousand workspaces at once,
 /// few enough that their bodies fit into memory.
@@ -139,6 +142,13 @@ impl Gate {
         Err(Problem::new(ProblemKind::TooManyRequests, detail).advised())
     }
 
+    /// The address under which browsers are to come, if a trusted proxy was asked over http.
+    fn came_in_the_clear(&self, peer: Option<IpAddr>, request: &Request) -> Option<&str> {
+        let https = self.hosts.https()?;
+        let asked = self.hosts.proxies.asked(peer?, request.headers());
+        (asked == proxy::Asked::Http).then_some(https)
+    }
+
     async fn admit(&self, request: &mut Request, site: &Site) -> Result<(), Problem> {
         if self.stopping.is_cancelled() && !request.method().is_safe() {
             return Err(Problem::unavailable("the server is going down; no new work is taken")
@@ -153,6 +163,8 @@ impl Gate {
             Some(_) => Access::Key,
             None => unlisted(request.uri().path()),
         };
+        let source = request.extensions().get::<Source>().copied();
+        self.auth.rates.begin(source, entry)?;
         let organization = take_organization(request)?;
         let asked = Asked {
             method: request.method(),
@@ -163,12 +175,18 @@ impl Gate {
         };
         let known = match self.auth.identify(&asked).await? {
             Ok(known) => Some(known),
-            Err(refusal) if access == Access::Key => return Err(refusal.problem()),
+            Err(refusal) if access == Access::Key => {
+                if refusal == Refusal::Unknown {
+                    self.auth.rates.unknown(source)?;
+                }
+                return Err(refusal.problem());
+            }
             // A browser with an old cookie must still be able to sign in and to see the page.
             Err(_) => None,
         };
         if let Some(known) = known {
             let allowed = entry.map(|entry| entry.check(&known.caller));
+            self.auth.rates.known(&known.caller, source, entry)?;
             // Also of whom is refused: the audit log names who it was.
             request.extensions_mut().insert(known);
             allowed.transpose()?;
@@ -180,14 +198,19 @@ impl Gate {
     }
 }
 
-/// Where a request came from: the other end of its connection, or whom a trusted proxy names.
+/// The other end of the connection that a request came over.
 #[derive(Debug, Clone, Copy)]
-pub struct Source(pub IpAddr);
+pub struct Peer(pub IpAddr);
 
-/// Where a request came from, as far as that is known.
+/// Where a request came from, as far as that is known: [`pass`] has found it out.
 pub fn address(extensions: &Extensions) -> Option<IpAddr> {
-    match extensions.get::<Source>() {
-        Some(Source(address)) => Some(*address),
+    extensions.get::<Source>().map(|source| source.address)
+}
+
+/// The other end of a request's connection, while there is one.
+fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    match extensions.get::<Peer>() {
+        Some(Peer(address)) => Some(*address),
         None => extensions.get::<Arc<Socket>>()?.peer(),
     }
 }
@@ -250,14 +273,24 @@ pub async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let peer = peer(request.extensions());
+    let source = peer.map(|peer| gate.hosts.proxies.source(peer, request.headers()));
+    if let Some(source) = source {
+        request.extensions_mut().insert(source);
+    }
     let span = tracing::info_span!("request", request.id = %id);
     let work = async {
         let place = gate.place();
         let mut caller = None;
         let mut site = Site::Own;
+        let clear = place.is_ok().then(|| gate.came_in_the_clear(peer, &request)).flatten();
         let mut response = match place {
+            Ok(_) if let Some(https) = clear => redirect::to_https(https, &method, request.uri()),
             Ok(_place) => {
-                let admitted = match gate.hosts.check(request.uri(), request.headers()) {
+                let checked = gate.auth.rates.arrive(source);
+                let checked =
+                    checked.and_then(|()| gate.hosts.check(request.uri(), request.headers()));
+                let admitted = match checked {
                     Ok(from) => {
                         site = from;
                         if headers::is_preflight(&request, &site) {
@@ -338,7 +371,8 @@ fn rendered(response: Response, id: &RequestId, method: &Method) -> Response {
     }
     problem.request_id = Some(id.to_string());
     if problem.is(ProblemKind::TooManyRequests) || problem.is(ProblemKind::Unavailable) {
-        parts.headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        let wait = problem.retry_after.map_or(RETRY_AFTER, HeaderValue::from);
+        parts.headers.insert(header::RETRY_AFTER, wait);
     }
     if problem.is(ProblemKind::Unauthenticated) {
         let bearer = HeaderValue::from_static("Bearer realm=\"boatyard\"");

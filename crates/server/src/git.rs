@@ -26,7 +26,9 @@ use boatyard_egress::{
 };
 use boatyard_store::Store;
 
-use crate::{policies::Policies, settings::Settings, unrecorded::Unrecorded, vault::Vault};
+use crate::{
+    policies::Policies, rates::Limit, settings::Settings, unrecorded::Unrecorded, vault::Vault,
+};
 
 pub mod credentials;
 mod desk;
@@ -69,6 +71,8 @@ pub struct Parts {
     pub vault: Vault,
     /// Whose those workspaces are that no table knows.
     pub(crate) unrecorded: Unrecorded,
+    /// How often the workspaces of one member may ask.
+    pub(crate) rate: Arc<Limit>,
 }
 
 impl Git {
@@ -88,6 +92,7 @@ impl Git {
             wallet,
             vault,
             unrecorded,
+            rate,
         } = parts;
         let authorities = match &settings.egress.ca_file {
             Some(file) => std::fs::read(file)
@@ -115,6 +120,7 @@ impl Git {
             signing: signing.clone(),
             branches,
             unrecorded,
+            rate,
         });
         let gateway = GitGateway::new(https, Arc::new(desk), log, GatewaySettings::default());
         Ok(Self { gateway, credentials, signing })

@@ -46,6 +46,7 @@ use crate::{
     ledger::Ledger,
     policies::Policies,
     providers::Providers,
+    rates::Limit,
     settings::Settings,
     traffic::Traffic,
     unrecorded::Unrecorded,
@@ -188,7 +189,8 @@ impl Hub {
         };
         let unrecorded = Unrecorded::default();
         let answer_time = settings.limits.answer_time.duration();
-        let ledger = Ledger::new(store.clone(), answer_time, unrecorded.clone());
+        let rate = Arc::new(Limit::new(settings.rates.gateway));
+        let ledger = Ledger::new(store.clone(), answer_time, Arc::clone(&rate), unrecorded.clone());
         let allowed: Vec<Cidr> = allowed.collect::<Result<_, _>>()?;
         let traffic = Traffic::start(store.clone());
         let ask_time = settings.egress.ask_time.duration();
@@ -216,6 +218,7 @@ impl Hub {
             wallet: connections.wallet(),
             vault: connections.vault().clone(),
             unrecorded: unrecorded.clone(),
+            rate,
         })?;
         let (ours, theirs) = (ledger.clone(), git.gateway.clone());
         let (gateway, calls) =

@@ -197,6 +197,10 @@ impl Ledger {
             self.0.rate.wait(Key::Member(payer.owner.member)).await;
         }
         let price = price(&asked);
+        // What it used before counts first, also where the request did not say whose it was.
+        if self.state().has_late(asked.workspace) {
+            self.flush().await.map_err(failed)?;
+        }
         let mut changed = self.0.changed.subscribe();
         loop {
             changed.mark_unchanged();
@@ -211,7 +215,9 @@ impl Ledger {
                 Some(Judged::Go) => return Ok(()),
                 Some(Judged::Unknown) => self.read(&payer).await.map_err(failed)?,
                 Some(Judged::Over(over)) => {
-                    asking::wait(&self, &payer, price, &over, &mut changed).await.map_err(failed)??;
+                    asking::wait(&self, &payer, price, &over, &mut changed)
+                        .await
+                        .map_err(failed)??;
                 }
                 // What ended before is to be stored first.
                 None => {
@@ -263,6 +269,7 @@ impl Purse for Ledger {
             {
                 counted = Counted::Yes;
                 if state.has_room(PENDING)
+                    && !state.has_late(asked.workspace)
                     && let Judged::Go = state.judge(&payer, price(asked), self.0.store.now())
                 {
                     return Admission::Go;

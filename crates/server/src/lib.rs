@@ -34,6 +34,8 @@ pub mod openapi;
 pub mod operations;
 pub mod policies;
 pub mod providers;
+pub mod proxy;
+pub mod rates;
 pub mod request_id;
 pub mod route;
 pub mod routes;

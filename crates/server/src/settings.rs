@@ -28,6 +28,7 @@ pub mod git;
 pub mod limits;
 pub mod log;
 pub mod providers;
+pub mod rates;
 pub mod repositories;
 pub mod resolve;
 pub mod retention;
@@ -45,6 +46,7 @@ pub use git::Git;
 pub use limits::Limits;
 pub use log::{Level, Log, LogFormat, LogTarget};
 pub use providers::Provider;
+pub use rates::Rates;
 pub use repositories::Repositories;
 pub use resolve::{Error, Origin, Resolved, Sources};
 pub use retention::Retention;
@@ -66,6 +68,8 @@ pub struct Settings {
     pub server: Server,
     /// `[sign_in]`
     pub sign_in: SignIn,
+    /// `[rates]`
+    pub rates: Rates,
     /// `[log]`
     pub log: Log,
     /// `[repositories]`
@@ -135,6 +139,7 @@ pub const SECTIONS: &[SectionInfo] = &[
     info::<Server>(),
     info::<SignIn>(),
     info::<SignInProvider>(),
+    info::<Rates>(),
     info::<Log>(),
     info::<Repositories>(),
     info::<Tools>(),
@@ -193,11 +198,16 @@ impl Settings {
             provider.check(name).map_err(|reason| layers.error_in(&below, reason))?;
             sign_in_providers.insert(name.to_owned(), provider);
         }
+        let server = Server::read(layers, "server")?;
+        server
+            .check()
+            .map_err(|(key, reason)| layers.error_in(&format!("server.{key}"), reason))?;
         Ok(Self {
             general: General::read(layers, "")?,
-            server: Server::read(layers, "server")?,
+            server,
             sign_in,
             sign_in_providers,
+            rates: Rates::read(layers, "rates")?,
             log: Log::read(layers, "log")?,
             repositories: Repositories::read(layers, "repositories")?,
             tools: Tools::read(layers, "tools")?,
@@ -228,6 +238,7 @@ impl Settings {
         for (name, provider) in &self.sign_in_providers {
             add(&mut out, &format!("sign_in.providers.{name}"), provider);
         }
+        add(&mut out, "rates", &self.rates);
         add(&mut out, "log", &self.log);
         add(&mut out, "repositories", &self.repositories);
         add(&mut out, "tools", &self.tools);

@@ -14,7 +14,7 @@ use boatyard_api::{Problem, ProblemKind};
 use http::{HeaderMap, HeaderValue, Uri, header};
 use url::Url;
 
-use crate::settings;
+use crate::{proxy::Proxies, settings};
 
 /// The names under which the server may be asked.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,8 @@ pub struct Hosts {
     url: Option<String>,
     /// Other sites whose pages may call, as an `Origin` writes them.
     allowed: Vec<String>,
+    /// Who is believed about where a request came from.
+    pub proxies: Proxies,
 }
 
 /// From where a request comes.
@@ -40,8 +42,11 @@ pub enum Site {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configured address is none.
-    #[error("`server.url` is no address")]
-    Url(#[from] url::ParseError),
+    #[error("`server.url`: {0}")]
+    Url(String),
+    /// One of the proxies is no range of addresses.
+    #[error("`server.trusted_proxies`: {0}")]
+    Proxies(String),
     /// It is no origin.
     #[error("`server.cors_origins`: `{0}` is no origin; write it as \"https://tools.example.com\"")]
     Origin(String),
@@ -61,13 +66,19 @@ impl Hosts {
                 .iter()
                 .map(|one| origin(one))
                 .collect::<Result<_, _>>()?,
+            proxies: Proxies::new(settings.proxies().map_err(Error::Proxies)?),
         };
         if let Some(text) = &settings.url {
-            let url = Url::parse(text)?;
+            let url = settings::server::public_url(text).map_err(Error::Url)?;
             hosts.names.extend(url.host_str().map(str::to_ascii_lowercase));
             hosts.url = Some(url.origin().ascii_serialization());
         }
         Ok(hosts)
+    }
+
+    /// The configured address, if browsers reach the server over https only; no slash at its end.
+    pub fn https(&self) -> Option<&str> {
+        self.url.as_deref().filter(|url| url.starts_with("https://"))
     }
 
     /// Refuses a request that was not meant for this server or comes from another site.

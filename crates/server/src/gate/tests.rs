@@ -47,13 +47,22 @@ async fn server_with(most: usize) -> Server {
 }
 
 async fn server_for(most: usize, settings: &settings::Server) -> Server {
+    server_made(most, settings, &settings::Rates::default()).await
+}
+
+async fn server_with_rates(settings: &settings::Server, rates: &settings::Rates) -> Server {
+    server_made(REQUESTS_MAX, settings, rates).await
+}
+
+async fn server_made(most: usize, settings: &settings::Server, rates: &settings::Rates) -> Server {
     let data = tempfile::tempdir().unwrap();
     let store = Store::open(Options::new(data.path().join("boatyard.db"))).await.unwrap();
     let (secret, hash) = crate::auth::new_key();
     let (name, prefix) = ("test".to_owned(), secret[..8].to_owned());
     let new = NewKey::local(Owner::BUILT_IN, name, prefix, hash);
     let key = store.write(|tx| Box::pin(tx.create_key(new))).await.unwrap();
-    let auth = Auth::open(store, Arc::new(SystemClock), data.path()).unwrap();
+    let mut auth = Auth::open(store, Arc::new(SystemClock), data.path()).unwrap();
+    auth.rates = crate::rates::Rates::new(rates);
     let hosts = Hosts::new(settings).unwrap();
     let mut gate = Gate::new(auth, hosts, CancellationToken::new());
     gate.most = most;
@@ -357,4 +366,70 @@ async fn a_site_that_may_call_does_so_with_a_key_and_never_with_a_cookie() {
     let by_cookie = server.ask("GET", "/api/who", &[origin, ("Cookie", &cookie)], "").await;
     assert!(by_cookie.problem().is(ProblemKind::Unauthenticated));
     assert_eq!(server.ask("GET", "/api/who", &[("Cookie", &cookie)], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_says_who_asks_and_how() {
+    let settings = settings::Server {
+        url: Some("https://boat.example.com".to_owned()),
+        trusted_proxies: vec!["127.0.0.1".to_owned()],
+        ..settings::Server::default()
+    };
+    let server = server_for(REQUESTS_MAX, &settings).await;
+    let host = ("Host", "boat.example.com");
+    let (http, https) = (("X-Forwarded-Proto", "http"), ("X-Forwarded-Proto", "https"));
+    let from = ("X-Forwarded-For", "1.2.3.4, 198.51.100.7");
+    let answer = server.ask("GET", "/open?x=1", &[host, http, from], "").await;
+    assert_eq!(answer.status, 308);
+    assert_eq!(answer.headers[header::LOCATION], "https://boat.example.com/open?x=1");
+    let bearer = server.bearer();
+    let key = ("Authorization", bearer.as_str());
+    let answer = server.ask("POST", "/api/who", &[host, http, from, key], "").await;
+    assert!(answer.problem().is(ProblemKind::NotAllowed));
+    let answer = server.ask("POST", "/api/who", &[host, https, from, key], "").await;
+    assert_eq!(answer.status, 200);
+    // What comes without a proxy is this machine's own programs.
+    assert_eq!(server.ask("GET", "/open", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_address_that_asks_too_much_is_told_how_long_to_wait() {
+    let settings = settings::Server {
+        trusted_proxies: vec!["127.0.0.1".to_owned()],
+        ..settings::Server::default()
+    };
+    let rates = settings::Rates { address: 4, api: 3, tokens: 2, ..settings::Rates::default() };
+    let server = server_with_rates(&settings, &rates).await;
+    let bearer = server.bearer();
+    let key = ("Authorization", bearer.as_str());
+    let from = |last: &'static str| ("X-Forwarded-For", last);
+    for _ in 0..4 {
+        let answer = server.ask("GET", "/open", &[from("198.51.100.1")], "").await;
+        assert_eq!(answer.status, 200);
+    }
+    let answer = server.ask("GET", "/open", &[from("198.51.100.1")], "").await;
+    let problem = answer.problem();
+    assert!(problem.is(ProblemKind::TooManyRequests));
+    let seconds: u64 = answer.headers[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
+    assert_eq!(problem.retry_after, Some(seconds));
+    assert!((1..=15).contains(&seconds), "{seconds}");
+    // Another address is another's business, and an account has its own count wherever it is.
+    for address in ["198.51.100.2", "198.51.100.3", "198.51.100.4"] {
+        let answer = server.ask("GET", "/api/who", &[key, from(address)], "").await;
+        assert_eq!(answer.status, 200);
+    }
+    let answer = server.ask("GET", "/api/who", &[key, from("198.51.100.5")], "").await;
+    assert!(answer.problem().is(ProblemKind::TooManyRequests));
+    // Keys that don't exist run out; what is good works on.
+    let wrong = ("Authorization", "Bearer by_wrong");
+    for _ in 0..2 {
+        let answer = server.ask("GET", "/api/who", &[wrong, from("198.51.100.6")], "").await;
+        assert_eq!(answer.status, 401);
+    }
+    let answer = server.ask("GET", "/api/who", &[wrong, from("198.51.100.6")], "").await;
+    assert_eq!(answer.status, 429);
+    // A program of this machine is not counted by where it is.
+    for _ in 0..10 {
+        assert_eq!(server.ask("GET", "/api/who", &[key], "").await.status, 200);
+    }
 }

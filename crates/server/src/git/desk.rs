@@ -20,7 +20,11 @@ use bytes::Bytes;
 use http::Method;
 
 use super::{Credentials, Signing, place, told};
-use crate::{policies::Policies, unrecorded::Unrecorded};
+use crate::{
+    policies::Policies,
+    rates::{Key as Counted, Limit},
+    unrecorded::Unrecorded,
+};
 
 /// What allows what is a workspace's own.
 const OWN: &str = "the workspace's own repository";
@@ -42,6 +46,8 @@ pub(super) struct Parts {
     pub(super) branches: Vec<BranchPattern>,
     /// Whose those are that no table knows.
     pub(super) unrecorded: Unrecorded,
+    /// How often the workspaces of one member may ask.
+    pub(super) rate: Arc<Limit>,
 }
 
 /// Says what workspaces may do with git. A cheap clone.
@@ -122,6 +128,7 @@ impl Desk {
     async fn judge(&self, wish: Wish) -> Result<Grant, Refusal> {
         let parts = &self.0.parts;
         let home = self.home(wish.workspace).await?;
+        parts.rate.wait(Counted::Member(home.owner.member)).await;
         let remote = &wish.remote;
         let is_own = home.own.as_ref().is_some_and(|own| own.is(remote));
         if wish.direction == Direction::Push && !is_own {

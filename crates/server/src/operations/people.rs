@@ -116,6 +116,7 @@ async fn by_password(
     }
     let email = address(email)?;
     audit::note("email", &email);
+    let attempt = auth.rates.attempt(&email)?;
     let found = auth.store().find_person_by_email(&email).await.map_err(Problem::internal)?;
     let hash = found.as_ref().and_then(|person| person.password.clone());
     // As long for an address that nobody has.
@@ -127,6 +128,7 @@ async fn by_password(
         .at("password")
         .with_next("Try again; an operator of this server can give you a link for a new one."));
     };
+    attempt.succeeded();
     if person.disabled.is_some() {
         return Err(Problem::not_allowed("this account is disabled")
             .with_next("Ask an operator of this server."));

@@ -45,7 +45,7 @@ impl<S: Sync> FromRequestParts<S> for From {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(parts.extensions.get::<Known>().and_then(|known| known.caller.address)))
+        Ok(Self(crate::gate::address(&parts.extensions)))
     }
 }
 
