@@ -66,7 +66,7 @@ impl Credentials {
     pub(crate) fn read() -> Result<Self> {
         match place() {
             Some(path) => Self::read_from(path),
-            None => Ok(Self::default()),
+            None => Ok(<Self as Default>::default()),
         }
     }
 

@@ -12,6 +12,7 @@ mod disk;
 mod egress;
 mod git;
 mod install;
+mod keys;
 mod killed;
 mod limits;
 mod models;

@@ -333,6 +333,12 @@ impl State {
         self.pending.push_back(Pending { call: call.clone(), payer });
     }
 
+    /// Whether something of a workspace waits to be stored of which it is not known yet who pays.
+    pub(crate) fn has_late(&self, workspace: WorkspaceId) -> bool {
+        let mut pending = self.pending.iter();
+        pending.any(|pending| pending.payer.is_none() && pending.call.workspace == workspace)
+    }
+
     /// Whether fewer than so many wait to be stored.
     pub(crate) fn has_room(&self, most: usize) -> bool {
         self.pending.len() < most
