@@ -11,6 +11,47 @@ use utoipa::ToSchema;
 
 use crate::{connection::SecretText, identity::SignUp};
 
+/// A provider's name, which is a part of addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String, pattern = "^[a-z0-9][a-z0-9-]{0,39}$", example = "github")]
+pub struct ProviderName(String);
+
+impl ProviderName {
+    /// The most bytes of one.
+    const MAX: usize = 40;
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for ProviderName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_name = !text.is_empty()
+            && text.len() <= Self::MAX
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !text.starts_with('-');
+        if is_name {
+            return Ok(Self(text.to_owned()));
+        }
+        let shown: String = text.chars().take(60).collect();
+        Err(format!(
+            "`{shown}` is no name for a provider: small letters, digits and `-`, at most 40"
+        ))
+    }
+}
+
+impl<'de> Deserialize<'de> for ProviderName {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// What a provider is, and so how it is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

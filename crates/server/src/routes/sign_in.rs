@@ -10,8 +10,8 @@ use boatyard_api::{
     identity::Identity,
     sign_in::{
         LinkedAccountList, NewPasskey, NewSignInProvider, Passkey, PasskeyChallenge, PasskeyList,
-        PasskeyLogin, Refusal, SignInProvider, SignInProviderCheck, SignInProviderList,
-        SignInProviderUpdate, SignInSettings, SignInUpdate,
+        PasskeyLogin, ProviderName, Refusal, SignInProvider, SignInProviderCheck,
+        SignInProviderList, SignInProviderUpdate, SignInSettings, SignInUpdate,
     },
 };
 use boatyard_model::{IdentityId, PasskeyId};
@@ -92,49 +92,51 @@ async fn create_sign_in_provider(
 
 /// A provider.
 #[utoipa::path(get, path = "/api/sign-in/providers/{name}", tag = "identity",
-    params(("name" = String, Path)),
+    params(("name" = ProviderName, Path)),
     responses((status = 200, description = "The provider.", body = SignInProvider)))]
 async fn find_sign_in_provider(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Path(name): Path<ProviderName>,
 ) -> Answer<Json<SignInProvider>> {
-    Ok(Json(providers::find_sign_in_provider(&api.app, &name)?))
+    Ok(Json(providers::find_sign_in_provider(&api.app, name.as_str())?))
 }
 
 /// Changes a provider.
 #[utoipa::path(put, path = "/api/sign-in/providers/{name}", tag = "identity",
-    request_body = SignInProviderUpdate, params(("name" = String, Path)),
+    request_body = SignInProviderUpdate, params(("name" = ProviderName, Path)),
     responses((status = 200, description = "The provider.", body = SignInProvider)))]
 async fn change_sign_in_provider(
     State(api): State<Api>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path<ProviderName>,
     extract::Json(update): extract::Json<SignInProviderUpdate>,
 ) -> Answer<Json<SignInProvider>> {
     let auth = &api.gate.auth;
-    Ok(Json(providers::change_sign_in_provider(&api.app, auth, &caller, &name, update).await?))
+    Ok(Json(
+        providers::change_sign_in_provider(&api.app, auth, &caller, name.as_str(), update).await?,
+    ))
 }
 
 /// Removes a provider: nobody signs in by it any more.
 #[utoipa::path(delete, path = "/api/sign-in/providers/{name}", tag = "identity",
-    params(("name" = String, Path)), responses((status = 204, description = "Gone.")))]
+    params(("name" = ProviderName, Path)), responses((status = 204, description = "Gone.")))]
 async fn remove_sign_in_provider(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Path(name): Path<ProviderName>,
 ) -> Answer<StatusCode> {
-    providers::remove_sign_in_provider(&api.app, &api.gate.auth, &name).await?;
+    providers::remove_sign_in_provider(&api.app, &api.gate.auth, name.as_str()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Asks a provider whether it is there, as far as that goes without anybody signing in.
 #[utoipa::path(post, path = "/api/sign-in/providers/{name}/check", tag = "identity",
-    params(("name" = String, Path)),
+    params(("name" = ProviderName, Path)),
     responses((status = 200, description = "What was found.", body = SignInProviderCheck)))]
 async fn check_sign_in_provider(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Path(name): Path<ProviderName>,
 ) -> Answer<Json<SignInProviderCheck>> {
-    Ok(Json(providers::check_sign_in_provider(&api.app, &name).await?))
+    Ok(Json(providers::check_sign_in_provider(&api.app, name.as_str()).await?))
 }
 
 /// What a browser wants that sets out to a provider.

@@ -69,12 +69,15 @@ impl Outside {
     }
 }
 
+/// An answer that is on its way.
+type Answering = BoxFuture<'static, Result<Response<Vec<u8>>, Unasked>>;
+
 /// The same for the libraries that speak the protocols. It owns what it needs, so that what they make
 /// of it may go from thread to thread.
 pub(super) fn asking(
     outside: &Arc<Outside>,
     issuer: &str,
-) -> impl Fn(Request<Vec<u8>>) -> BoxFuture<'static, Result<Response<Vec<u8>>, Unasked>> + use<> {
+) -> impl Fn(Request<Vec<u8>>) -> Answering + use<> {
     let (outside, issuer) = (Arc::clone(outside), Arc::<str>::from(issuer));
     move |request| {
         let (outside, issuer) = (Arc::clone(&outside), Arc::clone(&issuer));

@@ -1,6 +1,6 @@
 //! A provider as it was set up, looked over.
 
-use boatyard_api::sign_in::{ProviderKind, ProviderSettings};
+use boatyard_api::sign_in::{ProviderKind, ProviderName, ProviderSettings};
 use boatyard_model::{OrganizationId, Role};
 use url::Url;
 
@@ -54,7 +54,7 @@ pub(crate) type Wrong = (&'static str, String);
 /// # Errors
 /// The first field that is wrong.
 pub(crate) fn compile(name: &str, settings: &ProviderSettings) -> Result<Compiled, Wrong> {
-    check_name(name).map_err(|reason| ("name", reason))?;
+    name.parse::<ProviderName>().map_err(|reason| ("name", reason))?;
     let texts = [
         ("client_id", Some(&settings.client_id)),
         ("label", settings.label.as_ref()),
@@ -88,19 +88,6 @@ pub(crate) fn compile(name: &str, settings: &ProviderSettings) -> Result<Compile
         label: label(name, settings),
         grants: grants.map_err(|reason| ("groups", reason))?,
     })
-}
-
-/// Whether a text can name a provider: it is a part of addresses.
-fn check_name(name: &str) -> Result<(), String> {
-    let is_name = !name.is_empty()
-        && name.len() <= 40
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !name.starts_with('-');
-    let shown: String = name.chars().take(60).collect();
-    if is_name {
-        return Ok(());
-    }
-    Err(format!("`{shown}` is no name for a provider: small letters, digits and `-`, at most 40"))
 }
 
 fn label(name: &str, settings: &ProviderSettings) -> String {
