@@ -35,7 +35,10 @@ async function check(page: Page): Promise<void> {
       const found = await new AxeBuilder({ page })
         .withTags(["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"])
         .analyze();
-      const wrong = found.violations.map(({ id, nodes }) => `${id}: ${nodes[0]?.target.join(" ")}`);
+      const wrong = found.violations.map(({ id, nodes }) => {
+        const [first] = nodes;
+        return `${id}: ${first?.target.join(" ")}: ${first?.any[0]?.message}`;
+      });
       expect(wrong, `${colorScheme}, ${width} wide`).toEqual([]);
       const beside = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
       expect(beside, `${width} wide`).toBe(false);

@@ -21,6 +21,7 @@ export function Tasks() {
   }, [needed.length]);
   return (
     <div className="grid gap-6">
+      <h1 className="sr-only">Tasks</h1>
       <NewTask />
       {asked.isError && <Failure cause={asked.error} />}
       {asked.isPending && <p className="text-sm text-faint">Reading the tasks…</p>}
@@ -82,7 +83,7 @@ function Empty() {
       <p className="text-soft">
         Say above what is to be done, or order it from the command line, in any git repository:
       </p>
-      <pre className="overflow-x-auto rounded-lg bg-sunken px-3 py-2 font-mono text-xs">
+      <pre className="whitespace-pre-wrap rounded-lg bg-sunken px-3 py-2 font-mono text-xs">
         boatyard run "make hello.txt with a greeting in it" --repo .
       </pre>
       <p className="text-soft">It shows up here at once, and can be followed and steered live.</p>
