@@ -169,20 +169,6 @@ impl fmt::Debug for NewAccount {
     }
 }
 
-/// Shows that the address of a wanted account is one's own: the code of the link that was mailed.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Confirmation {
-    /// The code.
-    pub code: String,
-}
-
-impl fmt::Debug for Confirmation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Confirmation { code: <hidden> }")
-    }
-}
-
 /// Sets one's password; all other browsers are signed out.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -381,7 +367,6 @@ mod tests {
             format!("{:?}", Login { password: Some(secret()), ..Login::default() }),
             format!("{:?}", Login { key: Some(secret()), ..Login::default() }),
             format!("{:?}", PasswordChange { current: Some(secret()), password: secret() }),
-            format!("{:?}", Confirmation { code: secret() }),
         ];
         for text in shown {
             assert!(!text.contains("horse"), "{text}");

@@ -8,7 +8,7 @@ use crate::commands::{
     agent, answer, apply, attach, audit, backup, bench, budget, completion, connection, diff,
     doctor, egress, exec, gc, internal, invite, job, key, login, logout, logs, member,
     organization, person, prompt, push, quota, repository, restore, run, service, session, share,
-    stop, task, up, usage, whoami, workspace,
+    stop, task, up, usage, workspace,
 };
 
 /// Runs coding agents in isolated workspaces, on machines that you own.

@@ -70,17 +70,18 @@ pub mod wanted;
 pub mod workspaces;
 pub mod writer;
 
-pub use audit::{AuditChain, AuditCheck, AuditFilter, AuditPage};
 pub use asks::{AskFilter, AskOutcome, AskRow, Asking, NewAsk};
+pub use audit::{AuditChain, AuditCheck, AuditFilter, AuditPage};
 pub use blobs::{BlobRow, NewBlob};
 pub use budgets::{
     BUDGETS_MAX, BudgetAskRow, BudgetKey, BudgetPeriod, BudgetRow, BudgetScope, BudgetUnit,
     NewBudgetAsk,
 };
+pub use codes::{Decision, DeviceCodeRow, DeviceCodeState, Issued, NewDeviceCode, Polled};
 pub use connections::{ConnectionRow, NewConnection, NewVaultKey, VaultKeyPurpose, VaultKeyRow};
-pub use devices::{DEVICES_MAX, DeviceRow, NewDevice};
 pub use days::{DAY, DayRow, day_of};
 pub use decisions::{PermissionRow, PermissionState, QuestionRow, QuestionState, Resolution};
+pub use devices::{DEVICES_MAX, DeviceRow, NewDevice};
 pub use error::{Error, Result};
 pub use events::{Appended, EventFollower, JOB_TURN_COMPLETED, NewEvent, Origin, StoredEvent};
 pub use feed::{FeedEntry, FeedFollower};
@@ -92,7 +93,6 @@ pub use invitations::{InvitationRow, InvitationState, NewInvitation};
 pub use jobs::{
     DEFAULT_QUEUE, Enqueued, JobFilter, JobOutcome, JobRow, Lease, NewJob, Settlement, WasRunning,
 };
-pub use codes::{Decision, DeviceCodeRow, DeviceCodeState, Issued, NewDeviceCode, Polled};
 pub use keys::{KeyCallRow, KeyRow, NewKey, SeenKeyRow};
 pub use layers::{LayerKind, LayerRow, LayerState, NewLayer};
 pub use members::{MemberRow, Moved, Which};
@@ -101,13 +101,13 @@ pub use organizations::{
 };
 pub use owner::{BUILT_IN_MEMBER, BUILT_IN_ORGANIZATION, Owner};
 pub use people::{
-    Address, BUILT_IN_PERSON, Claim, FIRST_ORGANIZATION, NewPerson, NewSignUp, PasswordHash,
-    PersonRefused, PersonRow, PersonUpdate, SignUpRow, StandingRow,
+    Address, BUILT_IN_PERSON, Claim, FIRST_ORGANIZATION, NewPerson, PasswordHash, PersonRefused,
+    PersonRow, PersonUpdate, StandingRow,
 };
+pub use prompts::{Delivery, NewPrompt, PromptRow, Restarted};
 pub use quotas::{
     Imposed, QUOTAS_MAX, QuotaKey, QuotaKind, QuotaRow, QuotaScope, QuotaUse, Reached,
 };
-pub use prompts::{Delivery, NewPrompt, PromptRow, Restarted};
 pub use repositories::{RepositoryKind, RepositoryRow, RepositoryState};
 pub use requests::{RequestFilter, RequestGroup, RequestPage, RequestRow, RequestSum};
 pub use rules::{NewRule, RulePlace, RuleRow, ScopeRow};

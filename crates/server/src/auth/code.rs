@@ -30,6 +30,11 @@ const PREFIX: &str = "once_";
 /// What the code of a setup begins with.
 const SETUP_PREFIX: &str = "setup_";
 
+/// Whether a text has the form of a code that signs somebody in.
+pub fn is_code(text: &str) -> bool {
+    text.starts_with(PREFIX)
+}
+
 /// Whom a code signs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
@@ -86,7 +91,7 @@ impl Codes {
 
     /// Whom the code stands for; it is used up.
     pub fn take(&self, code: &str) -> Option<Holder> {
-        if !code.starts_with(PREFIX) {
+        if !is_code(code) {
             return None;
         }
         let hash: [u8; 32] = Sha256::digest(code).into();

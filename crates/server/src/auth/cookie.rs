@@ -9,7 +9,7 @@
 //! file of the data folder: a page of ours learns it from the answer to its sign-in and from
 //! `/api/auth/me`, which no other origin can read.
 
-use std::{fs::OpenOptions, io, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs::OpenOptions, io, path::Path, time::Duration};
 
 use boatyard_api::identity::CSRF_HEADER;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -107,6 +107,15 @@ fn read(path: &Path) -> io::Result<Signer> {
         let what = format!("{} is damaged; remove it to make a new one", path.display());
         io::Error::new(io::ErrorKind::InvalidData, what)
     })?;
+    // 32 random bytes have some thirty different ones among them.
+    if secret.iter().collect::<BTreeSet<_>>().len() < 12 {
+        let what = format!(
+            "{} holds no random key but a pattern that anybody could guess; remove it to make a \
+             new one",
+            path.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
     let name = format!("{NAME}{}", &hex(&Sha256::digest(secret))[..8]);
     Ok(Signer { secret, name })
 }
@@ -187,5 +196,8 @@ mod tests {
         std::fs::write(&path, "short").unwrap();
         let error = Signer::open(&path).err().unwrap();
         assert!(error.to_string().contains("damaged"), "{error}");
+        std::fs::write(&path, [7; 32]).unwrap();
+        let error = Signer::open(&path).err().unwrap();
+        assert!(error.to_string().contains("guess"), "{error}");
     }
 }

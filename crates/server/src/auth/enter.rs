@@ -10,7 +10,7 @@ use boatyard_store::{
 };
 use http::{HeaderMap, header};
 
-use super::{Auth, Known, Refusal, Signer, find::Asked, hash_of, origin::Site};
+use super::{Auth, Known, Refusal, Signer, code::is_code, find::Asked, hash_of, origin::Site};
 
 /// The longest `User-Agent` that is kept, in characters.
 const PROGRAM_MAX: usize = 200;
@@ -146,6 +146,17 @@ impl Auth {
         self.identify(&asked).await
     }
 
+    /// Signs a browser in that shows the code of a link. Not a key: an address is no place for one.
+    ///
+    /// # Errors
+    /// When it is none, or was used before; when the database fails.
+    pub async fn enter_by_code(&self, code: &str, visitor: &Visitor) -> Result<SignedIn, Problem> {
+        let holder = self.codes.take(code).ok_or_else(refused)?;
+        let mut entrance = Entrance::of(holder.person, holder.purpose.way());
+        entrance.api_key = holder.key;
+        self.enter(entrance, visitor).await
+    }
+
     /// Signs a browser in that shows a key or the code of a link.
     ///
     /// # Errors
@@ -155,19 +166,9 @@ impl Auth {
         secret: &str,
         visitor: &Visitor,
     ) -> Result<SignedIn, Problem> {
-        if let Some(holder) = self.codes.take(secret) {
-            let mut entrance = Entrance::of(holder.person, holder.purpose.way());
-            entrance.api_key = holder.key;
-            return self.enter(entrance, visitor).await;
+        if is_code(secret) {
+            return self.enter_by_code(secret, visitor).await;
         }
-        let refused = || {
-            Problem::unauthenticated("this key or link is not known, or was used before")
-                .at("key")
-                .with_next(
-                    "The key in `client.toml` of the data folder signs in; a restart prints a new \
-                     link.",
-                )
-        };
         let (caller, _) = match self.by_key(secret, None).await? {
             Ok(found) => found,
             Err(Refusal::Unknown) => return Err(refused()),
@@ -183,4 +184,12 @@ impl Auth {
         entrance.api_key = Some(key);
         self.enter(entrance, visitor).await
     }
+}
+
+fn refused() -> Problem {
+    Problem::unauthenticated("this key or link is not known, or was used before")
+        .at("key")
+        .with_next(
+            "The key in `client.toml` of the data folder signs in; a restart prints a new link.",
+        )
 }

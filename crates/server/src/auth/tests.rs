@@ -234,3 +234,31 @@ async fn a_link_signs_in_what_it_is_for() {
     fixture.auth.enter(Entrance::of(ada, "password"), &again).await.unwrap();
     assert!(fixture.store.find_device(device).await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn a_server_that_nobody_could_enter_is_refused() {
+    let mut fixture = Fixture::new().await;
+    let mut settings = Settings::default();
+    let (near, far) = ("127.0.0.1:7070".parse().unwrap(), "0.0.0.0:7070".parse().unwrap());
+    for (passwords, passkeys, providers, listening, good) in [
+        (None, None, 0, far, true),
+        (Some(false), None, 0, far, true),
+        (Some(false), Some(false), 0, far, false),
+        (Some(false), Some(false), 0, near, false),
+        (Some(false), Some(false), 1, far, true),
+    ] {
+        settings.sign_in.password = passwords;
+        settings.sign_in.passkeys = passkeys;
+        fixture.auth.prepare(&settings, listening).await.unwrap();
+        let checked = fixture.auth.check_ways(&settings, providers);
+        assert_eq!(checked.is_ok(), good, "{passwords:?} {passkeys:?} {providers} {listening}");
+    }
+    // What was set on the page counts where the settings say nothing.
+    let off = StoredWays { password: Some(false), passkeys: Some(false), ..StoredWays::default() };
+    fixture.auth.store_ways(off).await.unwrap();
+    let settings = Settings::default();
+    fixture.auth.prepare(&settings, far).await.unwrap();
+    assert!(fixture.auth.check_ways(&settings, 0).is_err());
+    fixture.auth.prepare(&settings, near).await.unwrap();
+    assert!(fixture.auth.check_ways(&settings, 0).is_ok(), "for the one who started it");
+}

@@ -130,7 +130,12 @@ impl Ways {
             passkeys: settings.passkeys.or(stored.passkeys).unwrap_or(true),
             sign_up: settings.sign_up.or(stored.sign_up).unwrap_or_default(),
             allowed_domains: domains.into_iter().flatten().map(small).collect(),
-            sign_up_role: settings.sign_up_role.or(stored.sign_up_role).unwrap_or(Role::Member),
+            // Nobody owns an organization by coming in.
+            sign_up_role: settings
+                .sign_up_role
+                .or(stored.sign_up_role)
+                .filter(|role| *role != Role::Owner)
+                .unwrap_or(Role::Member),
             device_lifetime: lifetime.unwrap_or(LIFETIME),
         }
     }

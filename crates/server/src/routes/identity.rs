@@ -14,7 +14,7 @@ use boatyard_api::{
     },
 };
 use boatyard_model::{DeviceId, PersonId};
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use serde::Deserialize;
 
 use super::{
@@ -320,17 +320,19 @@ pub(super) async fn enter(
     State(api): State<Api>,
     known: Option<Extension<Known>>,
     visitor: Visitor,
+    method: Method,
     Query(query): Query<Code>,
     headers: HeaderMap,
 ) -> Answer<Response> {
-    let Some(code) = query.code else {
+    // Whoever only looks whether there is a page does not use the link up.
+    let Some(code) = query.code.filter(|_| method == Method::GET) else {
         return Ok(super::documents::page("index.html", &headers));
     };
     // Signed in already: the link need not be good any more.
     if known.is_some() {
         return Ok(Redirect::to("/").into_response());
     }
-    match api.gate.auth.enter_by_secret(code.trim(), &visitor).await {
+    match api.gate.auth.enter_by_code(code.trim(), &visitor).await {
         Ok(signed_in) => entered(&api, &signed_in, Redirect::to("/").into_response()),
         // The page asks for a key and says that the link was of no use.
         Err(problem) if problem.status == 401 => Ok(Redirect::to("/?link=used").into_response()),

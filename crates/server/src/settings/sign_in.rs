@@ -17,10 +17,10 @@ super::table::section! {
         /// Whether passkeys sign in. They do where nobody says otherwise, and where browsers reach
         /// the server over https or as `localhost`.
         passkeys: Option<bool> = None, example "true";
-        /// Who may make an account without an invitation: `closed` (nobody), `domains` (who shows
-        /// that an address of an allowed domain is theirs: a provider vouches for it, or they
-        /// answer a mail) or `open` (everybody who reaches the server). Nobody, where nobody says
-        /// otherwise.
+        /// Who may make an account without an invitation: `closed` (nobody), `domains` (who has an
+        /// address of an allowed domain, for which a provider vouches: that somebody writes one
+        /// into a form proves nothing) or `open` (everybody who reaches the server). Nobody, where
+        /// nobody says otherwise.
         sign_up: Option<SignUp> = None, example "\"domains\"";
         /// The domains whose addresses may sign up.
         allowed_domains: Option<Vec<String>> = None, example "[\"example.com\"]";

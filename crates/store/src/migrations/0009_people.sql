@@ -41,14 +41,3 @@ CREATE TABLE device (
 );
 CREATE INDEX device_of_person ON device (person, created);
 CREATE INDEX device_of_key ON device (api_key) WHERE api_key IS NOT NULL;
-
--- Who wants to sign up and has still to show that the address is theirs.
-CREATE TABLE sign_up (
-    hash TEXT PRIMARY KEY,
-    email TEXT NOT NULL,
-    name TEXT NOT NULL,
-    password TEXT NOT NULL,
-    created BIGINT NOT NULL,
-    expires BIGINT NOT NULL
-);
-CREATE INDEX sign_up_email ON sign_up (email);

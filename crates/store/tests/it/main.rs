@@ -7,6 +7,7 @@ mod keys;
 mod killed;
 mod log;
 mod organizations;
+mod people;
 mod quotas;
 mod requests;
 mod sessions;
