@@ -136,6 +136,12 @@ pub(crate) fn description() -> OpenApi {
     all().into_openapi()
 }
 
+/// The addresses that the description does not name.
+#[cfg(test)]
+pub(crate) fn unnamed() -> Vec<String> {
+    all().into_unnamed()
+}
+
 /// The whole HTTP interface.
 pub fn router(api: Api) -> Router {
     crate::metrics::install();

@@ -16,6 +16,7 @@
 use std::{
     collections::HashMap,
     future::Future,
+    io,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Duration,
 };
@@ -23,6 +24,7 @@ use std::{
 use boatyard_api::Problem;
 use boatyard_model::{OrganizationId, SessionId, Timestamp, Wish};
 use boatyard_store::ThingId;
+use futures_util::StreamExt as _;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +33,7 @@ use crate::{
     app::App,
     auth::{Auth, Caller, Known, Via},
     gate::Gate,
+    stream::ByteStream,
 };
 
 /// How often leases are judged although nobody said that a right was taken away: it may have ended
@@ -128,6 +131,26 @@ impl Lease {
                 Over::Again => "the right to this has changed meanwhile".to_owned(),
             })),
         }
+    }
+
+    /// Bytes, as long as the right to them lasts; they break off where it ends.
+    pub fn bounds(self: Arc<Self>, stream: ByteStream) -> ByteStream {
+        Box::pin(futures_util::stream::unfold(Some((stream, self)), |state| async move {
+            let (mut stream, lease) = state?;
+            let next = tokio::select! {
+                biased;
+                over = lease.ended() => {
+                    let reason = match over {
+                        Over::Closed(reason) => reason,
+                        Over::Again => "the right to this has changed meanwhile".to_owned(),
+                    };
+                    let cut = io::Error::new(io::ErrorKind::PermissionDenied, reason);
+                    return Some((Err(cut), None));
+                }
+                next = stream.next() => next?,
+            };
+            Some((next, Some((stream, lease))))
+        }))
     }
 
     fn end(&self, over: Over) {

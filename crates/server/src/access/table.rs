@@ -280,6 +280,9 @@ mod tests {
                 described.insert((path.clone(), method.to_string()));
             }
         }
+        for path in crate::routes::unnamed() {
+            assert!(TABLE.iter().any(|entry| entry.path == path), "{path} has no entry");
+        }
         let undescribed = ["read_openapi", "read_docs", "read_skill", "enter"];
         for entry in TABLE.iter().filter(|entry| !undescribed.contains(&entry.operation)) {
             let key = (entry.path.to_owned(), entry.method.to_string());

@@ -1,6 +1,7 @@
 //! `/api/audit`: who changed what.
 
 use axum::{
+    Extension,
     body::Body,
     extract::State,
     response::{IntoResponse as _, Response},
@@ -14,11 +15,17 @@ use boatyard_api::{
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{
+    Api,
     answer::{Answer, Json},
     described::{Routes, routes},
     extract::{self, Query},
 };
-use crate::{app::App, auth::Caller, operations::audit};
+use crate::{
+    access::leases::About,
+    app::App,
+    auth::{Caller, Known},
+    operations::audit,
+};
 
 pub(super) fn router() -> Routes {
     Routes::new()
@@ -37,20 +44,23 @@ pub(super) fn router() -> Routes {
         (String = "application/x-ndjson"),
     ))))]
 async fn list_audit(
+    State(api): State<Api>,
     State(app): State<App>,
-    caller: Caller,
+    Extension(known): Extension<Known>,
     Query(filter): Query<AuditFilter>,
     headers: HeaderMap,
 ) -> Answer<Response> {
     if !wants_lines(&headers) {
-        return Ok(Json(audit::list_audit(&app, &caller, filter).await?).into_response());
+        return Ok(Json(audit::list_audit(&app, &known.caller, filter).await?).into_response());
     }
     if filter.cursor.is_some() || filter.limit.is_some() {
         let detail = "an export has all that the filter lets through: no `limit`, no `cursor`";
         return Err(Problem::new(ProblemKind::Invalid, detail).at("query").into());
     }
-    let stream = audit::export_audit(&app, &caller, &filter).await?;
-    let mut response = Body::from_stream(stream).into_response();
+    let stream = audit::export_audit(&app, &known.caller, &filter).await?;
+    let about = About::Organization(known.caller.owner.organization);
+    let lease = super::lease(&api, &known, "list_audit", about)?;
+    let mut response = Body::from_stream(lease.bounds(stream)).into_response();
     let name = HeaderValue::from_static("attachment; filename=\"audit.ndjson\"");
     for (header, value) in [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),

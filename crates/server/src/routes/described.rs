@@ -19,6 +19,8 @@ use super::Api;
 pub(super) struct Routes {
     served: Router<Api>,
     described: Vec<fn() -> UtoipaMethodRouter<Api>>,
+    /// Those that the document does not name.
+    unnamed: Vec<String>,
 }
 
 /// Handlers of one address.
@@ -43,6 +45,7 @@ impl Routes {
     /// With one that the document does not name.
     pub(super) fn route(mut self, path: &str, method: MethodRouter<Api>) -> Self {
         self.served = self.served.route(path, method);
+        self.unnamed.push(path.to_owned());
         self
     }
 
@@ -50,7 +53,14 @@ impl Routes {
     pub(super) fn merge(mut self, other: Self) -> Self {
         self.served = self.served.merge(other.served);
         self.described.extend(other.described);
+        self.unnamed.extend(other.unnamed);
         self
+    }
+
+    /// The addresses that the document does not name.
+    #[cfg(test)]
+    pub(super) fn into_unnamed(self) -> Vec<String> {
+        self.unnamed
     }
 
     /// What serves them.

@@ -1,6 +1,7 @@
 //! `/api/egress/asks` and `/api/egress/log`: requests that wait for a person, and the log of all.
 
 use axum::{
+    Extension,
     body::Body,
     extract::State,
     response::{IntoResponse as _, Response},
@@ -16,13 +17,15 @@ use boatyard_model::AskId;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{
+    Api,
     answer::{Answer, Json},
     described::{Routes, routes},
     extract::{self, Path, Query},
 };
 use crate::{
+    access::leases::About,
     app::App,
-    auth::Caller,
+    auth::{Caller, Known},
     operations::{
         asks,
         requests::{self, Form},
@@ -86,20 +89,24 @@ async fn answer_ask(
         (String = "text/csv"),
     ))))]
 async fn list_requests(
+    State(api): State<Api>,
     State(app): State<App>,
-    caller: Caller,
+    Extension(known): Extension<Known>,
     Query(filter): Query<RequestFilter>,
     headers: HeaderMap,
 ) -> Answer<Response> {
     let Some((form, mime, name)) = form(&headers) else {
-        return Ok(Json(requests::list_requests(&app, &caller, filter).await?).into_response());
+        let page = requests::list_requests(&app, &known.caller, filter).await?;
+        return Ok(Json(page).into_response());
     };
     if filter.cursor.is_some() || filter.limit.is_some() {
         let detail = "an export has all that the filter lets through: no `limit`, no `cursor`";
         return Err(Problem::new(ProblemKind::Invalid, detail).at("query").into());
     }
-    let stream = requests::export_requests(&app, &caller, &filter, form).await?;
-    let mut response = Body::from_stream(stream).into_response();
+    let stream = requests::export_requests(&app, &known.caller, &filter, form).await?;
+    let about = About::Organization(known.caller.owner.organization);
+    let lease = super::lease(&api, &known, "list_requests", about)?;
+    let mut response = Body::from_stream(lease.bounds(stream)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(mime));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
