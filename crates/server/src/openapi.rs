@@ -107,8 +107,9 @@ fn build() -> utoipa::openapi::OpenApi {
         .build();
     components.add_security_scheme("key", SecurityScheme::Http(bearer));
     let cookie = ApiKeyValue::with_description(
-        "boatyard_…",
-        "The page's session; changes need the header `X-Boatyard-CSRF` as well.",
+        "boatyard_00000000",
+        "The page's session, in a cookie whose digits differ between servers; changes need the header \
+         `X-Boatyard-CSRF` as well.",
     );
     components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     let none: [String; 0] = [];

@@ -92,7 +92,7 @@ async fn create_sign_in_provider(
 
 /// A provider.
 #[utoipa::path(get, path = "/api/sign-in/providers/{name}", tag = "identity",
-    params(("name" = ProviderName, Path)),
+    params(("name" = String, Path)),
     responses((status = 200, description = "The provider.", body = SignInProvider)))]
 async fn find_sign_in_provider(
     State(api): State<Api>,
@@ -103,7 +103,7 @@ async fn find_sign_in_provider(
 
 /// Changes a provider.
 #[utoipa::path(put, path = "/api/sign-in/providers/{name}", tag = "identity",
-    request_body = SignInProviderUpdate, params(("name" = ProviderName, Path)),
+    request_body = SignInProviderUpdate, params(("name" = String, Path)),
     responses((status = 200, description = "The provider.", body = SignInProvider)))]
 async fn change_sign_in_provider(
     State(api): State<Api>,
@@ -119,7 +119,7 @@ async fn change_sign_in_provider(
 
 /// Removes a provider: nobody signs in by it any more.
 #[utoipa::path(delete, path = "/api/sign-in/providers/{name}", tag = "identity",
-    params(("name" = ProviderName, Path)), responses((status = 204, description = "Gone.")))]
+    params(("name" = String, Path)), responses((status = 204, description = "Gone.")))]
 async fn remove_sign_in_provider(
     State(api): State<Api>,
     Path(name): Path<ProviderName>,
@@ -130,7 +130,7 @@ async fn remove_sign_in_provider(
 
 /// Asks a provider whether it is there, as far as that goes without anybody signing in.
 #[utoipa::path(post, path = "/api/sign-in/providers/{name}/check", tag = "identity",
-    params(("name" = ProviderName, Path)),
+    params(("name" = String, Path)),
     responses((status = 200, description = "What was found.", body = SignInProviderCheck)))]
 async fn check_sign_in_provider(
     State(api): State<Api>,
