@@ -178,8 +178,8 @@ impl Tx {
     ///
     /// # Errors
     /// [`Error::NotFound`] for a code that never was; [`Error::Refused`] with the reason for one
-    /// that is spent, over or withdrawn, is for another address, or leads where the person is
-    /// already.
+    /// that is spent, over or withdrawn, was given by one who can't sign in any more, is for another
+    /// address, or leads where the person is already.
     pub async fn accept_invitation(&mut self, hash: &str, person: PersonId) -> Result<MemberRow> {
         let row = find!(
             self,
@@ -203,6 +203,18 @@ impl Tx {
         }
         let organization = row.owner.organization;
         self.organization_row(organization).await?;
+        let giver = find!(
+            self,
+            (Role,),
+            "SELECT role FROM standing WHERE owner = $1 AND organization = $2",
+            row.owner.member,
+            organization,
+        )?;
+        // One whose account is disabled gives nothing as long as it is.
+        if giver.is_none_or(|(giver,)| !giver.includes(Role::Admin)) {
+            let detail = "who gave this invitation may give none now".to_owned();
+            return Err(Error::Refused { detail });
+        }
         let member = self.add_member(organization, person, row.role).await?;
         let touched = exec!(
             self,

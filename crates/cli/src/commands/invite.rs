@@ -130,14 +130,14 @@ async fn create(args: CreateArgs, context: &Context<'_>) -> Result<Exit> {
         output.note(format!("Sent to {}.", clean_line(one.email.as_deref().unwrap_or_default())));
     }
     output.note(format!(
-        "Invites {} as {}, {}.{}",
+        "Invites {} as {}, until {}.{}",
         match &one.email {
             Some(email) => clean_line(email),
             None if one.uses == 1 => "one person".to_owned(),
             None => format!("{} people", one.uses),
         },
         one.role,
-        until(one.expires, SystemClock.now()),
+        one.expires,
         if invited.url.is_some() { " The link, which is shown once:" } else { "" },
     ));
     if let Some(url) = &invited.url {

@@ -168,7 +168,7 @@ pub async fn create_organization(
     let write = app.store.write(move |tx| {
         Box::pin(async move { tx.create_organization(&name, Some(person)).await })
     });
-    let (row, owner) = write.await.map_err(|error| store_problem(error).at("name"))?;
+    let (row, owner) = write.await.map_err(taken)?;
     shown(app, row, owner.map(|owner| (owner.role, owner.id))).await
 }
 
@@ -194,10 +194,7 @@ pub async fn update_organization(
     let write = app.store.write(move |tx| {
         Box::pin(async move { tx.change_organization(by, id, changed, update.visibility).await })
     });
-    let row = write.await.map_err(|error| match error {
-        boatyard_store::Error::Refused { .. } => store_problem(error).at("name"),
-        error => store_problem(error),
-    })?;
+    let row = write.await.map_err(taken)?;
     shown(app, row, standing).await
 }
 
@@ -213,7 +210,12 @@ pub async fn delete_organization(
     let (row, _) = decide(app, caller, id, Role::Owner).await?;
     audit::note("name", &row.name);
     let write = app.store.write(move |tx| Box::pin(tx.delete_organization(id)));
-    write.await.map_err(store_problem)?;
+    write.await.map_err(|error| match error {
+        boatyard_store::Error::Refused { .. } => {
+            store_problem(error).with_next("Take out what is left in it, then delete it.")
+        }
+        error => store_problem(error),
+    })?;
     // Its credentials are gone.
     app.connections.changed(id).await.map_err(store_problem)
 }
@@ -258,6 +260,16 @@ pub async fn transfer_organization(
         .write(move |tx| Box::pin(async move { tx.transfer_organization(by, heir).await }));
     let row = write.await.map_err(|error| store_problem(error).at("member"))?;
     Ok(members::shown(caller, row))
+}
+
+/// What the store says to a name.
+fn taken(error: boatyard_store::Error) -> Problem {
+    match error {
+        boatyard_store::Error::Refused { detail } => {
+            Problem::already_exists(detail).at("name").with_next("Choose another name.")
+        }
+        error => store_problem(error),
+    }
 }
 
 /// What the store says to a change that may leave no owner.

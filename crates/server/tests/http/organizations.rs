@@ -227,7 +227,7 @@ async fn one_organization_does_not_exist_for_the_other() {
     let second = owner.create_organization(&NewOrganization { name: "Two".into() }).await.unwrap();
     assert_eq!((second.role, second.members), (Some(Role::Owner), 1));
     let ada = somebody(&machine, "ada", Role::Admin).await;
-    use ProblemKind::{Conflict, Invalid, NotAllowed, NotFound, Unauthenticated};
+    use ProblemKind::{AlreadyExists, Conflict, Invalid, NotAllowed, NotFound, Unauthenticated};
 
     let mine = OrganizationFilter::default();
     assert_eq!(owner.list_organizations(&mine).await.unwrap().items.len(), 2);
@@ -270,7 +270,7 @@ async fn one_organization_does_not_exist_for_the_other() {
     let local = local.header(ORGANIZATION_HEADER, second.id.to_string()).send().await.unwrap();
     assert!(problem_of(local).await.detail.contains("first organization"));
 
-    assert_eq!(kind(owner.update_organization(second.id, &rename("default")).await), Conflict);
+    assert_eq!(kind(owner.update_organization(second.id, &rename("default")).await), AlreadyExists);
     assert_eq!(kind(owner.update_organization(second.id, &rename(" ")).await), Invalid);
     assert_eq!(kind(owner.update_organization(second.id, &rename(&"x".repeat(81))).await), Invalid);
     let private = OrganizationUpdate {

@@ -9,6 +9,8 @@ use boatyard_store::{
     MemberRow, Moved, NewDevice, NewInvitation, NewKey, NewPerson, Owner, Result, Store, Which,
 };
 
+use proptest::prelude::*;
+
 use crate::{task, world};
 
 const HERE: OrganizationId = BUILT_IN_ORGANIZATION;
@@ -332,4 +334,126 @@ async fn a_role_in_a_repository_is_a_members_own_or_everybodys() {
     assert_eq!(store.repository_roles(repository).await.unwrap().len(), 1);
     set(None, Vec::new()).await.unwrap();
     assert_eq!(role(bob).await.unwrap(), Some(Role::Member));
+}
+
+/// What may happen to one of five people.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Join(usize, Role),
+    Role(usize, Role),
+    Remove(usize),
+    Transfer(usize, usize),
+    Disable(usize),
+    Enable(usize),
+    Invite(usize, Role),
+    Accept(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let who = || 0..5_usize;
+    let role = || prop::sample::select(Role::ALL.to_vec());
+    let step = prop_oneof![
+        3 => (who(), role()).prop_map(|(who, role)| Step::Join(who, role)),
+        3 => (who(), role()).prop_map(|(who, role)| Step::Role(who, role)),
+        3 => who().prop_map(Step::Remove),
+        1 => (who(), who()).prop_map(|(from, to)| Step::Transfer(from, to)),
+        1 => who().prop_map(Step::Disable),
+        1 => who().prop_map(Step::Enable),
+        2 => (who(), role()).prop_map(|(who, role)| Step::Invite(who, role)),
+        2 => who().prop_map(Step::Accept),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_people_do_nobody_is_locked_out_and_no_dead_right_works(steps in steps()) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let world = world().await;
+            let store = &world.store;
+            let mut people = vec![BUILT_IN_PERSON];
+            for n in 1..5 {
+                people.push(person(store, &format!("p{n}")).await);
+            }
+            let mut codes = 0;
+            for step in steps {
+                let all = store.members(HERE, None, Which::All, 200).await.unwrap();
+                let member = |who: usize| {
+                    all.iter().find(|row| row.person == Some(people[who])).map(|row| row.id)
+                };
+                // What is refused is refused; what matters is how things stand after it.
+                match step {
+                    Step::Join(who, role) => drop(join(store, HERE, people[who], role).await),
+                    Step::Role(who, role) => {
+                        if let Some(member) = member(who) {
+                            drop(set_role(store, member, role).await);
+                        }
+                    }
+                    Step::Remove(who) => {
+                        if let Some(member) = member(who) {
+                            drop(remove(store, member, None).await);
+                        }
+                    }
+                    Step::Transfer(from, to) => {
+                        if let (Some(from), Some(to)) = (member(from), member(to)) {
+                            let by = Owner { organization: HERE, member: from };
+                            let is_owner = all.iter().any(|row| {
+                                row.id == from && row.role == Role::Owner && row.is_active()
+                            });
+                            if is_owner {
+                                drop(store.write(move |tx| {
+                                    Box::pin(async move { tx.transfer_organization(by, to).await })
+                                }).await);
+                            }
+                        }
+                    }
+                    Step::Disable(who) | Step::Enable(who) => {
+                        let disabled = Some(matches!(step, Step::Disable(_)));
+                        let update = boatyard_store::PersonUpdate { disabled, ..Default::default() };
+                        let id = people[who];
+                        drop(store.write(move |tx| {
+                            Box::pin(async move { tx.update_person(id, &update).await })
+                        }).await);
+                    }
+                    Step::Invite(who, role) => {
+                        let may = all.iter().find(|row| {
+                            row.person == Some(people[who])
+                                && row.is_active()
+                                && row.role.includes(Role::Admin)
+                                && row.role.includes(role)
+                        });
+                        if let Some(by) = may {
+                            let by = Owner { organization: HERE, member: by.id };
+                            codes += 1;
+                            invite(store, invitation(by, &format!("code{codes}"), role, 2)).await;
+                        }
+                    }
+                    Step::Accept(who) => {
+                        let (code, person) = (format!("code{codes}"), people[who]);
+                        drop(store.write(move |tx| {
+                            Box::pin(async move { tx.accept_invitation(&code, person).await })
+                        }).await);
+                    }
+                }
+                let all = store.members(HERE, None, Which::All, 200).await.unwrap();
+                let role_of = |member| {
+                    all.iter().find(|row| row.id == member && row.removed.is_none())
+                        .map(|row| row.role)
+                };
+                prop_assert!(owners(store).await > 0, "{step:?} left nobody who decides");
+                for row in store.invitations(HERE, None, 200).await.unwrap() {
+                    prop_assert!(row.used <= row.uses);
+                    if row.state(store.now()) == InvitationState::Open {
+                        let by = role_of(row.owner.member);
+                        let may = by.is_some_and(|by| by.includes(Role::Admin) && by.includes(row.role));
+                        prop_assert!(may, "{step:?}: {row:?} was given by one who is {by:?}");
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
 }

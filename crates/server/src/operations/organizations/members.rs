@@ -56,8 +56,6 @@ pub async fn update_member(
 ) -> Result<Member, Problem> {
     let row = find(app, caller, id).await?;
     owners_only(caller, row.role.max(update.role))?;
-    audit::note("from", row.role);
-    audit::note("role", update.role);
     let organization = caller.owner.organization;
     let write = app.store.write(move |tx| {
         Box::pin(async move { tx.set_member_role(organization, id, update.role).await })
