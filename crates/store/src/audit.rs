@@ -40,7 +40,7 @@ use crate::{
 
 mod context;
 
-pub use context::{Actor, Context, begins, concerns, name_actor, note, within};
+pub use context::{Actor, Context, begins, by_server, concerns, name_actor, note, within};
 
 pub(crate) use context::current;
 
@@ -221,6 +221,13 @@ impl Tx {
     pub fn note(&mut self, key: &'static str, value: impl ToString) {
         if let Some(context) = &self.audited {
             context.note(key, value.to_string());
+        }
+    }
+
+    /// Says who it is, if nobody is known to be behind the request yet: a person who was just made.
+    pub fn name_actor(&mut self, actor: Actor) {
+        if let Some(context) = self.audited.as_ref().filter(|context| !context.has_actor()) {
+            context.name_actor(actor);
         }
     }
 

@@ -13,7 +13,8 @@ use std::fmt;
 use boatyard_model::{MemberId, OrganizationId, PersonId, Role, Timestamp};
 
 use crate::{
-    BUILT_IN_ORGANIZATION, Error, Owner, Result, Store, Tx,
+    BUILT_IN_MEMBER, BUILT_IN_ORGANIZATION, Error, Owner, Result, Store, Tx,
+    audit::Actor,
     conn::{exec, find, list, read_all, read_one},
     row::{Cell, Column, record},
 };
@@ -152,6 +153,7 @@ impl Tx {
         let now = self.now();
         let other = self.find_person_by_email(&new.email).await?;
         if other.is_some_and(|other| other.id != BUILT_IN_PERSON) {
+            self.changes_nothing();
             return Ok(Claim::AddressTaken);
         }
         let password = new.password.as_ref().map(|hash| hash.0.as_str());
@@ -169,8 +171,18 @@ impl Tx {
             now,
         )?;
         if touched == 0 {
+            self.changes_nothing();
             return Ok(Claim::Late);
         }
+        self.name_actor(Actor {
+            organization: Some(BUILT_IN_ORGANIZATION),
+            member: Some(BUILT_IN_MEMBER),
+            person: Some(BUILT_IN_PERSON),
+            name: new.name.clone(),
+            via: "setup".to_owned(),
+            address: None,
+        });
+        self.note("email", &new.email);
         self.rename_members(BUILT_IN_PERSON, &new.name)?;
         // Who came in by a printed link came as nobody in particular.
         self.revoke_devices(BUILT_IN_PERSON, None).await?;

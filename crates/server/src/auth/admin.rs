@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use boatyard_api::Problem;
-use boatyard_store::{Address, Claim, NewPerson};
+use boatyard_store::{Address, BUILT_IN_ORGANIZATION, Claim, NewPerson, audit};
 use zeroize::Zeroizing;
 
 use super::{Auth, password};
@@ -94,9 +94,9 @@ impl Auth {
         let name = admin.email.split('@').next().unwrap_or_default().to_owned();
         let email = admin.email.clone();
         let new = NewPerson { email, address: Address::Verified, name, password: Some(password) };
-        let claim = self
-            .store
-            .write(move |tx| Box::pin(async move { tx.claim_built_in(&new).await }))
+        let work =
+            self.store.write(move |tx| Box::pin(async move { tx.claim_built_in(&new).await }));
+        let claim = audit::by_server("set_up", BUILT_IN_ORGANIZATION, work)
             .await
             .map_err(crate::operations::store_problem)?;
         match claim {

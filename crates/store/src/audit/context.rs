@@ -103,6 +103,12 @@ impl Context {
         self.begun.notified().await;
     }
 
+    pub(super) fn name_actor(&self, actor: Actor) {
+        let mut open = locked(&self.open);
+        let address = open.actor.address.take().or(actor.address);
+        open.actor = Actor { address, name: cut(actor.name), ..actor };
+    }
+
     pub(super) fn note(&self, key: &'static str, value: String) {
         let mut open = locked(&self.open);
         if open.notes.len() < NOTES_MAX || open.notes.contains_key(key) {
@@ -161,11 +167,18 @@ pub fn note(key: &'static str, value: impl ToString) {
 /// Says who it is, once a request that began without anybody has proved it: a sign-in. The address
 /// stays as it was.
 pub fn name_actor(actor: Actor) {
-    let _ = CURRENT.try_with(|context| {
-        let mut open = locked(&context.open);
-        let address = open.actor.address.take().or(actor.address);
-        open.actor = Actor { address, name: cut(actor.name), ..actor };
-    });
+    let _ = CURRENT.try_with(|context| context.name_actor(actor));
+}
+
+/// Does what the server does by itself at its start: what it writes is audited as its own, in this
+/// organization's chain.
+pub async fn by_server<F: Future>(
+    operation: &'static str,
+    organization: OrganizationId,
+    work: F,
+) -> F::Output {
+    let actor = Actor::server(Some(organization));
+    within(Context::new(operation, actor, BTreeMap::new(), None), work).await
 }
 
 /// Says that a request that is allowed begins work that is not in the database: its entry may be

@@ -13,7 +13,7 @@ use boatyard_api::{
     model::{KeyId, KeyKind, Scopes},
 };
 use boatyard_server::auth::hash_of;
-use boatyard_store::{NewKey, Owner, Store};
+use boatyard_store::{NewKey, Owner, Store, audit};
 
 use super::key::SHOWN;
 use crate::{failure::Failure, output::Output};
@@ -123,7 +123,9 @@ impl Bootstrap {
                 tx.create_key(new).await
             })
         });
-        write.await.context("the first key can't be stored")?;
+        audit::by_server("create_key", owner.organization, write)
+            .await
+            .context("the first key can't be stored")?;
         Ok(())
     }
 }
@@ -156,7 +158,8 @@ mod tests {
     use super::*;
 
     fn output() -> Output {
-        let global = <crate::args::Args as clap::Parser>::parse_from(["boatyard", "version"]).global;
+        let global =
+            <crate::args::Args as clap::Parser>::parse_from(["boatyard", "version"]).global;
         Output::new(&global)
     }
 

@@ -7,7 +7,7 @@
 use anyhow::{Context as _, Result};
 use boatyard_api::model::{KeyId, KeyKind};
 use boatyard_server::auth::{hash_of, new_key};
-use boatyard_store::{NewKey, Owner, Store};
+use boatyard_store::{NewKey, Owner, Store, audit};
 
 use crate::data::DataFolder;
 
@@ -36,21 +36,19 @@ pub(super) async fn ensure(store: &Store, folder: &DataFolder) -> Result<Key> {
         .list_keys(owner.organization)
         .await?
         .into_iter()
-        .filter(|key| {
-            key.kind == KeyKind::Local && key.name == NAME && key.revoked.is_none()
-        })
+        .filter(|key| key.kind == KeyKind::Local && key.name == NAME && key.revoked.is_none())
         .map(|key| key.id)
         .collect();
     let new = NewKey::local(owner, NAME.to_owned(), prefix, hash);
-    let id = store
-        .write(move |tx| {
-            Box::pin(async move {
-                for id in old {
-                    tx.revoke_key(id).await?;
-                }
-                tx.create_key(new).await
-            })
+    let work = store.write(move |tx| {
+        Box::pin(async move {
+            for id in old {
+                tx.revoke_key(id).await?;
+            }
+            tx.create_key(new).await
         })
+    });
+    let id = audit::by_server("create_key", owner.organization, work)
         .await
         .context("the key can't be stored")?;
     Ok(Key { id, secret })
