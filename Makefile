@@ -105,7 +105,7 @@ test-sandbox: .need-cc ## Real sandboxes: as root and, from root, as an ordinary
 	$(RUN_TESTS) $(SANDBOX)
 
 .PHONY: test-server
-test-server: .need-cc ## Database, HTTP interface, operations
+test-server: .need-cc .need-node ## Database, HTTP interface, operations
 	$(RUN_TESTS) $(SERVER)
 
 .PHONY: test-cli
@@ -165,6 +165,11 @@ endef
 .need-python:
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { $(call install,python3 python3-venv); }
 	@command -v curl >/dev/null || { $(call install,curl); }
+
+# A provider of sign-in runs beside the server's tests.
+.PHONY: .need-node
+.need-node:
+	@command -v npm >/dev/null || { echo "Node 20.19 or newer with npm is not installed." >&2; exit 1; }
 
 .PHONY: .need-browser
 .need-browser:
