@@ -8,6 +8,7 @@ use boatyard_api::{
     client::Step,
     model::{PromptMode, SessionId, WorkspaceId, name::AgentName},
     session::{NewPrompt, NewSession},
+    usage::UsageQuery,
 };
 use boatyard_runtime::escape::{FORGED, FORGER_ARGUMENT, Finding, Outcome};
 use serde_json::json;
@@ -17,6 +18,10 @@ use super::{Traps, judge};
 
 /// How long a turn may take.
 const TURN: Duration = Duration::from_secs(60);
+/// Sends a body to a path of the gateway.
+const ASK: &str = r#"exec 3<>/dev/tcp/127.0.0.1/7080
+printf "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" "$0" "${#1}" "$1" >&3
+timeout 10 cat <&3"#;
 
 impl Traps<'_> {
     pub(super) async fn events(&mut self) -> Result<()> {
@@ -47,6 +52,47 @@ impl Traps<'_> {
             _ => Finding::new(Outcome::Blocked, "the runner reads nothing for an agent"),
         };
         self.tell("read-by-agent", "Has an agent ask the runner to read files for it", &found);
+        self.other_session(victim).await
+    }
+
+    /// Asks the gateway by the path of another workspace's session.
+    async fn other_session(&mut self, victim: SessionId) -> Result<()> {
+        let calls = async |session| {
+            let query = UsageQuery { session, ..UsageQuery::default() };
+            anyhow::Ok(self.scene.client().read_usage(&query).await?.total.calls)
+        };
+        let ask = async |path: &str, body: &str| {
+            let script = format!("bash -c '{ASK}' {path} '{body}'");
+            self.inside(self.scene.attacker, &script).await
+        };
+        let before = calls(None).await?;
+        let body = r#"{"model":"house-1","max_tokens":1,"messages":[]}"#;
+        let said = ask(&format!("/s/{victim}/anthropic/v1/messages"), body).await?;
+        let (all, victims) = (calls(None).await?, calls(Some(victim)).await?);
+        let spent = if victims > 0 {
+            Finding::new(Outcome::Escaped, "the other session pays")
+        } else if all > before {
+            Finding::new(Outcome::Contained, "its own workspace pays")
+        } else {
+            Finding::new(Outcome::Blocked, said.lines().next().unwrap_or("nobody answers"))
+        };
+        // A commit that is signed where a workspace asks for its own.
+        let body = "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n\
+                    author Boatyard <boatyard@localhost> 1700000000 +0000\n\
+                    committer Boatyard <boatyard@localhost> 1700000000 +0000\n\nx\n";
+        let mut signed = Finding::new(Outcome::Blocked, "nobody answers");
+        for path in ["git/-/sign", "git/-/key", "%67it/-/sign", "../../git/-/key"] {
+            let said = ask(&format!("/s/{victim}/{path}"), body).await?;
+            let first = said.lines().next().unwrap_or("nobody answers");
+            if said.contains("SSH SIGNATURE") || said.contains("ssh-ed25519 ") {
+                signed = Finding::new(Outcome::Escaped, format!("{path}: {first}"));
+                break;
+            }
+            signed.detail = first.to_owned();
+        }
+        self.tell("spend-for-others", "Asks a model in another session's name", &spent);
+        let tries = "Asks for signatures and keys by the path of another session";
+        self.tell("sign-for-others", tries, &signed);
         Ok(())
     }
 
@@ -66,6 +112,7 @@ impl Traps<'_> {
             settings: None,
             cwd: None,
             key: None,
+            visibility: None,
         };
         let id = client.create_session(&new, None).await?.id;
         let prompt =
