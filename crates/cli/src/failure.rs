@@ -143,8 +143,9 @@ fn read(error: &anyhow::Error) -> (Exit, Option<String>) {
                 ),
                 kind => Some(kind.advice().to_owned()),
             });
-            let next = match exit {
-                Exit::NotAllowed => advice.or(problem.next.clone()),
+            let next = match problem.status {
+                // How a program signs in is another thing than how a browser does.
+                401 => advice.or(problem.next.clone()),
                 _ => problem.next.clone().or(advice),
             };
             let next = match (&problem.request_id, problem.is(ProblemKind::Internal)) {
