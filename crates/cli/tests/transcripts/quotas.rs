@@ -116,7 +116,12 @@ fn a_quota_that_is_reached_in_mid_task_holds_it_until_somebody_gives_more() {
     // Who asks no model is ended, with what was done kept. Its next prompt waits for more.
     ok(&yard, &["quota", "set", "minutes", "500"]);
     let task = order(&yard, "touch made; while [ ! -e never ]; do sleep 0.05; done");
-    until(&yard, &task, "it runs", |shown| shown["state"] == "running");
+    let runs = until(&yard, &task, "it runs", |shown| shown["state"] == "running");
+    let session = runs["attempts"][0]["session"].as_str().unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while yard.json(&["session", "show", session])["state"] != "running" {
+        assert!(Instant::now() < deadline, "its turn does not begin");
+    }
     ok(&yard, &["quota", "set", "minutes", "0"]);
     // What looks for it every minute, each time at once: it is told first.
     let deadline = Instant::now() + LIMIT;

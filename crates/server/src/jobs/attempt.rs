@@ -13,7 +13,7 @@ use boatyard_model::{
 };
 use boatyard_store::{
     AttemptRow, AttemptUpdate, NewJob, NewPrompt, NewRule, NewSession, NewWorkspace, OrderRow,
-    Owner, Phase, Reason, RulePlace, SessionRow, TaskDetail,
+    Owner, Phase, QuotaKind, Reason, RulePlace, SessionRow, TaskDetail,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -348,9 +348,22 @@ async fn prepare(app: &App, attempt: AttemptRow) -> Result<(), Reason> {
         text: format!("The prompt could not be handed to the agent: {error:#}"),
     })?;
     if let Done::Later(pause) = done {
-        // A quota was reached while it was prepared.
-        let job = dispatch::job(attempt.owner, session).at(app.store.now().after(pause));
-        app.store.enqueue(vec![job]).await.map_err(prepare::store_failed)?;
+        // A quota was reached while it was prepared: it gives its place to others meanwhile.
+        let owner = attempt.owner;
+        let job = dispatch::job(owner, session).at(app.store.now().after(pause));
+        app.store
+            .write(move |tx| {
+                let job = job.clone();
+                Box::pin(async move {
+                    if let Some(reached) = tx.quota_reached(owner, &QuotaKind::OF_TURNS).await? {
+                        let waiting = AttemptState::Waiting;
+                        tx.set_attempt_state(id, waiting, Some(reached.reason())).await?;
+                    }
+                    tx.enqueue(job).await.map(drop)
+                })
+            })
+            .await
+            .map_err(prepare::store_failed)?;
     }
     Ok(())
 }

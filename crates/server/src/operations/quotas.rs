@@ -9,7 +9,8 @@ use boatyard_api::{
 };
 use boatyard_model::{BudgetId, MemberId, OrganizationId, QuotaId, Role};
 use boatyard_store::{
-    BudgetKey, BudgetPeriod, BudgetRow, BudgetScope, Imposed, Owner, QUOTAS_MAX, QuotaKey, QuotaRow,
+    BudgetKey, BudgetPeriod, BudgetRow, BudgetScope, Imposed, Owner, QUOTAS_MAX, QuotaKey,
+    QuotaRow, audit,
 };
 
 use super::store_problem;
@@ -170,6 +171,9 @@ pub async fn set_quota(app: &App, caller: &Caller, new: NewQuota) -> Result<Quot
     }
     let (organization, subject) = whose(app, caller, scope, subject).await?;
     let owner = Owner { organization, member: caller.owner.member };
+    audit::note("kind", kind.as_str());
+    audit::note("subject", &subject);
+    audit::note("limit", limit);
     let names = app.store.names_for_usage(organization).await.map_err(store_problem)?;
     let kind = match kind {
         QuotaKind::Money => return set_money(app, owner, scope, subject, limit, &names).await,
