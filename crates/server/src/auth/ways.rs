@@ -1,7 +1,8 @@
 //! For whom the server is, which ways of signing in are switched on, and who may sign up.
 //!
 //! ```text
-//! listens on loopback, no public `url`, no [sign_in], nobody claimed it ─► single: the printed
+//! listens on loopback, no public `url`, no proxy, no [sign_in], nobody
+//! claimed it ────────────────────────────────────────────────────────────► single: the printed
 //!                                                                          link signs in
 //! else, nobody claimed it ───────────────────────────────────────────────► setup: the printed link
 //! claimed ───────────────────────────────────────────────────────────────► people
@@ -42,7 +43,9 @@ impl Audience {
     /// For whom a server is that listens here with these settings.
     pub fn of(settings: &Settings, listening: SocketAddr) -> Self {
         let outside = !is_near(listening.ip())
-            || settings.server.url.as_deref().is_some_and(|url| !is_loopback(url));
+            || settings.server.url.as_deref().is_some_and(|url| !is_loopback(url))
+            // Whoever names a proxy is reached through it.
+            || !settings.server.trusted_proxies.is_empty();
         let chosen = settings.sign_in.is_set() || !settings.sign_in_providers.is_empty();
         if outside || chosen { Self::Team } else { Self::One }
     }
@@ -197,6 +200,10 @@ mod tests {
         check("127.0.0.1:7070", Some("https://boat.example.com"), None, Setup);
         check("127.0.0.1:7070", Some("http://localhost.example.com"), None, Setup);
         check("127.0.0.1:7070", None, Some(SignUp::Closed), Setup);
+        let mut behind = Settings::default();
+        behind.server.trusted_proxies = vec!["127.0.0.1".to_owned()];
+        let audience = Audience::of(&behind, "127.0.0.1:7070".parse().unwrap());
+        assert_eq!(audience.state(false), Setup);
     }
 
     #[test]
