@@ -4262,16 +4262,19 @@ export interface components {
          * @enum {string}
          */
         InvitationState: "open" | "spent" | "expired" | "withdrawn";
-        /** @description An invitation that was just given. Its link is shown this once. */
+        /**
+         * @description An invitation that was just given. Its link is shown this once, and not at all where it went out by
+         *     mail: who has it then has the mailbox.
+         */
         Invited: {
-            /** @description The code in it, for `POST /api/invitations/accept` and the command line. */
-            code: string;
+            /** @description The code in it, for `POST /api/invitations/accept` and the command line; absent with it. */
+            code?: string | null;
             /** @description The invitation. */
             invitation: components["schemas"]["Invitation"];
             /** @description Why it was not sent by mail, where it was to be. */
             mail_failed?: string | null;
-            /** @description What is opened in a browser to use it. */
-            url: string;
+            /** @description What is opened in a browser to use it; absent where it was sent by mail. */
+            url?: string | null;
         };
         /** @description A unit of durable background work. */
         Job: {
