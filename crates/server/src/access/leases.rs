@@ -17,7 +17,10 @@ use std::{
     collections::HashMap,
     future::Future,
     io,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -92,7 +95,9 @@ pub struct Lease {
     name: Name,
     caller: Caller,
     entry: &'static Entry,
-    until: Option<Timestamp>,
+    /// When it is to be judged again at the latest, as a timestamp's number: a browser that is used
+    /// goes on being signed in.
+    until: AtomicI64,
     over: OnceLock<Over>,
     ended: CancellationToken,
     leases: Weak<Leases>,
@@ -214,7 +219,7 @@ impl Leases {
             name,
             caller,
             entry,
-            until: known.until,
+            until: AtomicI64::new(moment(known.until)),
             over: OnceLock::new(),
             ended: CancellationToken::new(),
             leases: Arc::downgrade(self),
@@ -267,11 +272,11 @@ impl Leases {
             if some_ended {
                 self.ended.send_modify(|round| *round += 1);
             }
-            let until = leases.iter().filter_map(|lease| lease.until).min();
+            let until = leases.iter().map(|lease| lease.until.load(Ordering::Relaxed)).min();
             let there_are_some = !leases.is_empty();
             drop(leases);
-            let left = until.map(|until| until.since(app.store.now()) + Duration::from_millis(1));
-            let left = left.map_or(LOOK_AGAIN, |left| left.min(LOOK_AGAIN)).max(ROUND);
+            let left = Timestamp(until.unwrap_or(i64::MAX)).since(app.store.now());
+            let left = left.saturating_add(Duration::from_millis(1)).clamp(ROUND, LOOK_AGAIN);
             tokio::select! {
                 () = app.stopping.cancelled() => return,
                 changed = rights.changed() => if changed.is_err() { return },
@@ -299,6 +304,11 @@ impl Lease {
     }
 }
 
+/// A moment as a number; none is never.
+fn moment(at: Option<Timestamp>) -> i64 {
+    at.map_or(i64::MAX, |at| at.0)
+}
+
 /// Ends a lease whose right is gone; whether it was.
 async fn judge(app: &App, auth: &Auth, lease: &Lease) -> bool {
     let over = match still(app, auth, lease).await {
@@ -321,6 +331,7 @@ async fn still(app: &App, auth: &Auth, lease: &Lease) -> Result<Option<Over>, Pr
         Err(refusal) => return Ok(Some(Over::Closed(refusal.problem().detail.clone()))),
     };
     let now = &known.caller;
+    lease.until.store(moment(known.until), Ordering::Relaxed);
     lease.entry.check(now)?;
     match lease.name.about {
         // It shows everything, which is too much now; or less than it should.

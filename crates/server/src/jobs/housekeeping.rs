@@ -217,7 +217,8 @@ pub(super) async fn traffic(app: &App) -> anyhow::Result<Done> {
             .write(move |tx| {
                 Box::pin(async move {
                     let asks = tx.remove_old_asks(before, LOG_BATCH).await?;
-                    Ok(tx.trim_requests(before, rows, LOG_BATCH).await?.max(asks))
+                    let shares = tx.remove_old_shares(before, LOG_BATCH).await?;
+                    Ok(tx.trim_requests(before, rows, LOG_BATCH).await?.max(asks).max(shares))
                 })
             })
             .await?;

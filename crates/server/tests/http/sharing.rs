@@ -5,10 +5,11 @@ use std::time::Duration;
 use boatyard_api::{
     ProblemKind,
     client::{Parser, Step},
+    repository::NewRepository,
     session::{NewPrompt, SessionChange, SessionFilter},
     share::{NewShare, PresenceUpdate, ShareState, TakeShare},
 };
-use boatyard_model::{PromptMode, Role, SessionId, Visibility};
+use boatyard_model::{PromptMode, RepositoryRole, Role, SessionId, Visibility};
 use reqwest::{Method, Response, header};
 use serde_json::json;
 use tokio::time::timeout;
@@ -114,6 +115,43 @@ async fn a_session_is_seen_by_whom_it_is_for() {
     let prompts = ana.client.list_prompts(session, &Default::default()).await.unwrap();
     let authors: Vec<_> = prompts.items.iter().filter_map(|p| p.author.as_deref()).collect();
     assert_eq!(authors, ["Ana", "Adam", "Ben"]);
+}
+
+#[tokio::test]
+async fn a_role_in_a_repository_narrows_what_is_worked_on_in_it() {
+    let machine = Machine::start().await;
+    let ana = team::member(&machine, "Ana", Role::Member).await;
+    let ben = team::member(&machine, "Ben", Role::Member).await;
+    let adam = team::member(&machine, "Adam", Role::Admin).await;
+    let new = NewRepository { source: "sent:secret".to_owned() };
+    let repository = ana.client.create_repository(&new).await.unwrap().id;
+    let (workspace, session) =
+        team::session_in(&machine, ana.owner, Visibility::Open, Some(repository)).await;
+    let all = async |by: &Somebody| {
+        let repositories = by.client.list_repositories(&Default::default()).await.unwrap();
+        let workspaces = by.client.list_workspaces(&Default::default()).await.unwrap();
+        (repositories.items.len(), workspaces.items.len(), listed(by).await.len())
+    };
+    let name = async |role: Option<RepositoryRole>| {
+        let (by, only) = (adam.owner, ben.owner.member);
+        let named = role.map(|role| (only, role)).into_iter().collect::<Vec<_>>();
+        let work = machine.store.write(move |tx| {
+            Box::pin(async move { tx.set_repository_roles(by, repository, None, named).await })
+        });
+        work.await.unwrap();
+    };
+    assert_eq!((tries(&ben, session).await, all(&ben).await), ((200, 200), (1, 1, 1)));
+    name(Some(RepositoryRole::Viewer)).await;
+    assert_eq!((tries(&ben, session).await, all(&ben).await), ((200, 403), (1, 1, 1)));
+    name(Some(RepositoryRole::None)).await;
+    assert_eq!((tries(&ben, session).await, all(&ben).await), ((404, 404), (0, 0, 0)));
+    assert!(ben.client.find_repository(repository).await.is_err());
+    assert!(ben.client.find_workspace(workspace).await.is_err());
+    // Others are not narrowed by that.
+    assert_eq!((tries(&ana, session).await, all(&ana).await), ((200, 200), (1, 1, 1)));
+    assert_eq!((tries(&adam, session).await, all(&adam).await), ((200, 200), (1, 1, 1)));
+    name(None).await;
+    assert_eq!(tries(&ben, session).await, (200, 200));
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use boatyard_api::Client;
 use boatyard_model::{
-    KeyId, KeyKind, OrganizationId, PersonId, Role, Scopes, SessionId, Timestamp, Visibility,
-    WorkspaceId, WorkspaceKind, WorkspaceLimits,
+    KeyId, KeyKind, OrganizationId, PersonId, RepositoryId, Role, Scopes, SessionId, Timestamp,
+    Visibility, WorkspaceId, WorkspaceKind, WorkspaceLimits,
 };
 use boatyard_store::{
     Address, BUILT_IN_ORGANIZATION, Begins, NewKey, NewPerson, NewSession, Owner, ThingId,
@@ -95,6 +95,16 @@ pub(crate) async fn session(
     owner: Owner,
     visibility: Visibility,
 ) -> (WorkspaceId, SessionId) {
+    session_in(machine, owner, visibility, None).await
+}
+
+/// The same, in a workspace with a repository.
+pub(crate) async fn session_in(
+    machine: &Machine,
+    owner: Owner,
+    visibility: Visibility,
+    repository: Option<RepositoryId>,
+) -> (WorkspaceId, SessionId) {
     let (workspace, session) = (WorkspaceId::new(), SessionId::new());
     let new_workspace = workspaces::NewWorkspace {
         id: workspace,
@@ -104,7 +114,7 @@ pub(crate) async fn session(
         runtime: "bare".to_owned(),
         isolation: None,
         lowers: Vec::new(),
-        repository: None,
+        repository,
         folder: None,
         base_commit: None,
         branch: None,
