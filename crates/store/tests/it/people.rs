@@ -64,7 +64,7 @@ async fn of_many_who_claim_the_server_at_once_one_gets_it() {
     let built_in = store.find_standing_of(Owner::BUILT_IN).await.unwrap().unwrap();
     assert_eq!((built_in.role, built_in.operator), (Role::Owner, true));
     device(store, BUILT_IN_PERSON, "of nobody").await;
-    assert_eq!(create(store, "taken@example.com").await.is_some(), true);
+    assert!(create(store, "taken@example.com").await.is_some());
     assert_eq!(claim(store, "taken@example.com").await, Claim::AddressTaken);
     let all = (0..8).map(|n| {
         let store = store.clone();
