@@ -29,10 +29,7 @@ impl Client {
     }
 
     /// Sets a provider up.
-    pub async fn create_sign_in_provider(
-        &self,
-        new: &NewSignInProvider,
-    ) -> Result<SignInProvider> {
+    pub async fn create_sign_in_provider(&self, new: &NewSignInProvider) -> Result<SignInProvider> {
         self.json(self.call(Method::POST, "api/sign-in/providers").json(new)).await
     }
 
