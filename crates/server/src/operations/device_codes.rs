@@ -315,7 +315,10 @@ fn decided() -> Problem {
 }
 
 /// The letters of a code as a person typed it: in any case, with a hyphen or spaces, or without.
-fn letters(code: &str) -> Result<String, Problem> {
+///
+/// # Errors
+/// When it can't be a code.
+pub fn letters(code: &str) -> Result<String, Problem> {
     let parted = |c: &char| !matches!(c, '-' | ' ' | '_');
     let letters: String =
         code.chars().take(CODE_MAX).filter(parted).map(|c| c.to_ascii_uppercase()).collect();

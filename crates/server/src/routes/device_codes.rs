@@ -4,19 +4,19 @@
 //! own errors, whatever is wrong; what people ask is answered as everywhere else.
 
 use axum::{
-    extract::State,
+    extract::{FromRequestParts, State},
     response::{IntoResponse as _, Response},
 };
 use boatyard_api::device_code::{
     DeviceCodeDetail, DeviceCodeRequest, DeviceCodes, DeviceDecision, DeviceError, DeviceToken,
     DeviceTokenRequest,
 };
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use serde::de::DeserializeOwned;
 
 use super::{
     Api,
-    answer::{Answer, AsItIs, Json},
+    answer::{Answer, AsItIs, Failure, Json},
     described::{Routes, routes},
     extract::{self, Path, Raw},
 };
@@ -92,7 +92,7 @@ async fn redeem_device_code(State(app): State<App>, body: Raw<BODY_MAX>) -> Answ
 async fn find_device_code(
     State(app): State<App>,
     _: Caller,
-    Path(code): Path<String>,
+    UserCode(code): UserCode,
 ) -> Answer<Json<DeviceCodeDetail>> {
     Ok(Json(device_codes::find_device_code(&app, &code).await?))
 }
@@ -104,10 +104,22 @@ async fn find_device_code(
 async fn decide_device_code(
     State(app): State<App>,
     caller: Caller,
-    Path(code): Path<String>,
+    UserCode(code): UserCode,
     extract::Json(decision): extract::Json<DeviceDecision>,
 ) -> Answer<Json<DeviceCodeDetail>> {
     Ok(Json(device_codes::decide_device_code(&app, &caller, &code, decision).await?))
+}
+
+/// The code of a path, as a person typed it; looked at before anything else of the request.
+struct UserCode(String);
+
+impl FromRequestParts<Api> for UserCode {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Failure> {
+        let Path(code) = Path::<String>::from_request_parts(parts, api).await?;
+        Ok(Self(device_codes::letters(&code)?))
+    }
 }
 
 /// A question of a program, in either form.

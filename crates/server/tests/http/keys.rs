@@ -20,7 +20,7 @@ fn wanted(name: &str) -> NewApiKey {
 
 impl Machine {
     /// A client with another key.
-    fn with(&self, secret: &str) -> Client {
+    fn with_key(&self, secret: &str) -> Client {
         Client::new(&format!("http://{}", self.serving.address()), Some(secret)).unwrap()
     }
 
@@ -29,7 +29,7 @@ impl Machine {
         let scopes = Some(scopes.iter().copied().collect());
         let made =
             self.client.create_key(&NewApiKey { scopes, ..wanted("narrow") }).await.unwrap();
-        let client = self.with(&made.secret);
+        let client = self.with_key(&made.secret);
         (made, client)
     }
 
@@ -54,7 +54,7 @@ impl Machine {
             })
         });
         write.await.unwrap();
-        self.with(&secret)
+        self.with_key(&secret)
     }
 }
 
@@ -103,7 +103,7 @@ async fn nobody_makes_a_key_that_can_do_more_or_lasts_longer() {
         ..wanted("parent")
     };
     let parent = machine.client.create_key(&new).await.unwrap();
-    let client = machine.with(&parent.secret);
+    let client = machine.with_key(&parent.secret);
     let try_with = async |new: NewApiKey| kind(client.create_key(&new).await.unwrap_err());
     let more = NewApiKey { scopes: Some(Scope::Approve.into()), ..wanted("more") };
     assert_eq!(try_with(more).await, (403, "scopes".to_owned()));
@@ -151,7 +151,7 @@ async fn a_key_that_is_revoked_or_over_says_so() {
         ..NewKey::local(boatyard_store::Owner::BUILT_IN, "old".into(), "by_x".into(), hash)
     };
     machine.store.write(|tx| Box::pin(tx.create_key(over))).await.unwrap();
-    let error = machine.with(&secret).list_tasks(&Default::default()).await.unwrap_err();
+    let error = machine.with_key(&secret).list_tasks(&Default::default()).await.unwrap_err();
     assert!(error.to_string().contains("has expired"), "{error}");
 
     // A program signs out by itself, whatever its key is for.
@@ -166,7 +166,7 @@ async fn a_service_key_is_the_organization_s_and_has_its_role() {
     let new = NewApiKey { service: Some(Role::Viewer), ..wanted("builds") };
     let made = machine.client.create_key(&new).await.unwrap();
     assert_eq!((made.key.kind, made.key.role), (KeyKind::Service, Some(Role::Viewer)));
-    let client = machine.with(&made.secret);
+    let client = machine.with_key(&made.secret);
     let me = client.whoami().await.unwrap();
     assert_eq!((me.person, me.role, me.operator), (None, Role::Viewer, false));
     client.list_tasks(&Default::default()).await.unwrap();
