@@ -28,24 +28,23 @@ use std::{
 };
 
 use boatyard_model::{
-    AuditEntry, AuditOutcome, MemberId, OrganizationId, PersonId, Timestamp,
-    audit::{AuditFault, BEGINNING, Walk},
+    AuditEntry, AuditOutcome, MemberId, OrganizationId, PersonId, Timestamp, audit::BEGINNING,
 };
 
 use crate::{
     Result, Store, Tx,
-    conn::{exec, find, read_all, read_one, read_page},
+    conn::{exec, find, read_one, read_page},
     row::record,
 };
 
+mod check;
 mod context;
+mod keep;
 
+pub use check::AuditCheck;
 pub use context::{Actor, Context, begins, by_server, concerns, name_actor, note, within};
 
 pub(crate) use context::current;
-
-/// Entries that a check reads at a time.
-const CHECK_PAGE: u32 = 1000;
 
 record! {
     struct Row {
@@ -193,17 +192,6 @@ pub enum AuditPage {
     After(u64),
 }
 
-/// What a check of a chain found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditCheck {
-    /// The chain's ends, as they are written down.
-    pub chain: AuditChain,
-    /// How many entries are as they were written, from the oldest on.
-    pub entries: u64,
-    /// Where the chain is not what it should be.
-    pub fault: Option<AuditFault>,
-}
-
 /// An entry before it has a place.
 #[derive(Debug, Clone)]
 pub(crate) struct Unsealed {
@@ -299,94 +287,6 @@ impl Tx {
             entry.before,
         )?;
         Ok(entry)
-    }
-
-    /// Removes the entries of a chain that are older than this, at most `limit` of the oldest, and
-    /// says so in an entry: until which one, and which hash that had. The number that were removed;
-    /// call again while it is `limit`.
-    ///
-    /// # Errors
-    /// When they can't be removed.
-    pub async fn trim_audit(
-        &mut self,
-        organization: Option<OrganizationId>,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<u64> {
-        let chain = chain_name(organization);
-        let ends = find!(
-            self,
-            (u64, u64),
-            "SELECT first, number FROM audit_chain WHERE organization = $1",
-            chain,
-        )?;
-        let Some((first, number)) = ends else { return Ok(0) };
-        // By place, up to the first that stays: a clock that was set back makes no hole.
-        let kept = find!(
-            self,
-            (Option<u64>,),
-            "SELECT MIN(number) FROM audit_entry WHERE organization = $1 AND time >= $2",
-            chain,
-            before,
-        )?;
-        let until = match kept {
-            Some((Some(kept),)) => kept.saturating_sub(1),
-            _ => number,
-        };
-        let until = until.min(first.saturating_add(u64::from(limit)).saturating_sub(1));
-        let last = find!(
-            self,
-            (String,),
-            "SELECT hash FROM audit_entry WHERE organization = $1 AND number = $2",
-            chain,
-            until,
-        )?;
-        let Some((hash,)) = last.filter(|_| until >= first) else { return Ok(0) };
-        let gone = exec!(
-            self,
-            "DELETE FROM audit_entry WHERE organization = $1 AND number <= $2",
-            chain,
-            until,
-        )?;
-        exec!(
-            self,
-            "UPDATE audit_chain SET first = $2, anchor = $3 WHERE organization = $1",
-            chain,
-            until + 1,
-            hash,
-        )?;
-        let details = [("removed", gone.to_string()), ("until", until.to_string()), ("hash", hash)];
-        self.append_audit(Unsealed {
-            actor: Actor::server(organization),
-            operation: "trim_audit".to_owned(),
-            outcome: AuditOutcome::Allowed,
-            reason: None,
-            subjects: BTreeMap::new(),
-            details: details.into_iter().map(|(key, text)| (key.to_owned(), text)).collect(),
-            request: None,
-        })?;
-        Ok(gone)
-    }
-
-    /// Chooses for how many days a chain's entries are kept; none is what the settings say.
-    ///
-    /// # Errors
-    /// When it can't be stored.
-    pub async fn keep_audit(
-        &mut self,
-        organization: Option<OrganizationId>,
-        days: Option<u32>,
-    ) -> Result<()> {
-        exec!(
-            self,
-            "INSERT INTO audit_chain (organization, number, hash, first, anchor, keep_days)
-             VALUES ($1, 0, $2, 1, $2, $3)
-             ON CONFLICT (organization) DO UPDATE SET keep_days = excluded.keep_days",
-            chain_name(organization),
-            BEGINNING,
-            days,
-        )?;
-        Ok(())
     }
 }
 
@@ -484,88 +384,6 @@ impl Store {
             chain_name(organization),
         )?;
         Ok(found.unwrap_or_default())
-    }
-
-    /// Every chain that there is, with the days for which it is kept where that was chosen.
-    ///
-    /// # Errors
-    /// When they can't be read.
-    pub async fn audit_chains(&self) -> Result<Vec<(Option<OrganizationId>, Option<u32>)>> {
-        let rows = read_all!(
-            self,
-            Kept,
-            format!("SELECT {} FROM audit_chain ORDER BY organization", Kept::COLUMNS),
-        )?;
-        Ok(rows.into_iter().map(|row| (row.organization.parse().ok(), row.keep_days)).collect())
-    }
-
-    /// Walks along a chain as it is now and compares every hash, both ends included.
-    ///
-    /// # Errors
-    /// When it can't be read; what is wrong with the chain is in the answer.
-    pub async fn check_audit(&self, organization: Option<OrganizationId>) -> Result<AuditCheck> {
-        loop {
-            let chain = self.audit_chain(organization).await?;
-            let check = self.walk(organization, &chain).await?;
-            // Entries that were removed by choice meanwhile are missing at the beginning only.
-            let now = self.audit_chain(organization).await?;
-            if check.fault.is_none() || now.first == chain.first {
-                return Ok(check);
-            }
-        }
-    }
-
-    async fn walk(
-        &self,
-        organization: Option<OrganizationId>,
-        chain: &AuditChain,
-    ) -> Result<AuditCheck> {
-        let mut walk = Walk::after(chain.first.saturating_sub(1), chain.anchor.clone());
-        let mut fault = None;
-        while walk.last < chain.number && fault.is_none() {
-            let page = AuditPage::After(walk.last);
-            let entries =
-                self.list_audit(organization, &AuditFilter::default(), page, CHECK_PAGE).await?;
-            if entries.is_empty() {
-                let reason = "it is missing: the log ends before it".to_owned();
-                fault = Some(AuditFault { number: walk.last + 1, reason });
-            }
-            for entry in entries.iter().take_while(|entry| entry.number <= chain.number) {
-                if let Err(found) = walk.step(entry) {
-                    fault = Some(found);
-                    break;
-                }
-            }
-            if fault.is_none() && entries.iter().all(|entry| entry.number > chain.number) {
-                let reason = "it is missing: a later one comes in its place".to_owned();
-                fault = Some(AuditFault { number: walk.last + 1, reason });
-            }
-        }
-        if fault.is_none() && walk.hash != chain.hash {
-            let reason = "it is not the entry that was written last".to_owned();
-            fault = Some(AuditFault { number: chain.number, reason });
-        }
-        if fault.is_none() {
-            let strays = read_one!(
-                self,
-                (Option<u64>,),
-                "SELECT MIN(number) FROM audit_entry WHERE organization = $1 AND number < $2",
-                chain_name(organization),
-                chain.first,
-            )?;
-            if let Some((Some(number),)) = strays {
-                let reason = "it should have been removed".to_owned();
-                fault = Some(AuditFault { number, reason });
-            }
-        }
-        Ok(AuditCheck { chain: chain.clone(), entries: walk.entries, fault })
-    }
-}
-
-record! {
-    struct Kept {
-        organization: String,
-        keep_days: Option<u32>,
     }
 }
 
