@@ -192,7 +192,10 @@ async fn the_log_is_exported_checked_and_cut_back() {
         .unwrap();
     assert_eq!(set.json::<Value>().await.unwrap(), json!({ "days": 30, "chosen": true }));
     let last = &entries(&machine, "").await[0];
-    assert_eq!((last.operation.as_str(), last.details["days"].as_str()), ("set_audit_retention", "30"));
+    assert_eq!(
+        (last.operation.as_str(), last.details["days"].as_str()),
+        ("set_audit_retention", "30")
+    );
     let admin = team::member(&machine, "Adam", Role::Admin).await;
     let refused = machine
         .anonymous(Method::PUT, "/api/audit/retention")
@@ -227,4 +230,34 @@ async fn what_makes_no_sense_is_named() {
         let set = machine.request(Method::PUT, "/api/audit/retention").json(&body).send().await;
         assert!(problem_of(set.unwrap()).await.is(ProblemKind::Invalid), "{days}");
     }
+}
+
+#[tokio::test]
+async fn who_comes_new_is_named_and_what_the_server_does_at_its_start_is_its_own() {
+    let mut settings = Settings::default();
+    settings.sign_in.sign_up = Some(SignUp::Open);
+    let admin = Admin::read(Some("ada@example.com".into()), Some(PASSWORD.into())).unwrap();
+    let machine = Machine::with(settings, admin).await;
+    let start = &entries(&machine, "operation=set_up").await[0];
+    assert_eq!(
+        (start.via.as_str(), start.details["email"].as_str()),
+        ("server", "ada@example.com")
+    );
+
+    let sign_up = async |email: &str| {
+        let body = json!({ "name": "Eve", "email": email, "password": PASSWORD });
+        machine.anonymous(Method::POST, "/api/auth/sign-up").json(&body).send().await.unwrap()
+    };
+    assert_eq!(sign_up("ada@example.com").await.status(), 409);
+    assert!(entries(&machine, "operation=sign_up").await.is_empty());
+    assert!(entries(&machine, "server=true&operation=sign_up").await.is_empty());
+    let made = sign_up("eve@example.com").await;
+    assert_eq!(made.status(), 200, "{}", made.text().await.unwrap());
+    let identity: Value = made.json().await.unwrap();
+    let entry = &entries(&machine, "operation=sign_up").await[0];
+    assert_eq!((entry.name.as_str(), entry.via.as_str()), ("Eve", "sign-up"));
+    assert_eq!(json!(entry.person), identity["person"]);
+    assert_eq!(entry.address.as_deref(), Some("127.0.0.1"));
+    assert_eq!(entry.details["email"], "eve@example.com");
+    assert!(machine.client.check_audit(AuditPlace::default()).await.unwrap().whole);
 }
