@@ -78,6 +78,7 @@ pub async fn run_job(app: &App, caller: &Caller, name: String) -> Result<Job, Pr
             format!("there is no job `{name}`; there is {}", housekeeping::BY_NAME.join(", "));
         return Err(Problem::invalid("name", detail));
     }
+    boatyard_store::audit::note("job", &name);
     // The server's own, as it is by the clock: one of its kind at a time, whoever asks.
     let enqueued = app.store.enqueue(vec![housekeeping::job(&name)]).await.map_err(store_problem)?;
     let id = enqueued.first().map(|job| job.id());
