@@ -20,8 +20,10 @@ use boatyard_store::{Owner, QuotaKind, SessionFilter, SessionRow};
 use super::finish;
 use crate::{app::App, settings::Limits};
 
-/// What an attempt is reckoned to need before one sees, if its limit is not lower.
+/// What an attempt is reckoned to need before one sees, if neither its limit is lower nor this share
+/// of the machine's memory: a small one runs small things.
 const ATTEMPT: u64 = 512 << 20;
+const SHARE: u64 = 8;
 /// What a workspace needs in which nothing works yet.
 const WORKSPACE: u64 = 32 << 20;
 /// How soon it is looked again whether a turn may begin.
@@ -38,7 +40,9 @@ const NOTICE_LIMIT: &str = "limit_quota";
 /// How the machine is. What it does not tell is absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Machine {
-    /// Bytes of memory that can still be had.
+    /// Bytes of memory that there are.
+    pub total: Option<u64>,
+    /// Bytes of it that can still be had.
     pub available: Option<u64>,
     /// For how much of the last ten seconds something waited for memory, in percent.
     pub memory_pressure: Option<f64>,
@@ -90,16 +94,24 @@ impl Machine {
     /// How it is now. Reads a few files that are in memory.
     pub fn look() -> Self {
         let read = |path: &str| fs::read_to_string(path).ok();
-        let whole = read("/proc/meminfo").and_then(|text| field(&text, "MemAvailable:"));
-        let whole = whole.map(|kib| kib.saturating_mul(1024));
-        let ours = left_in_group(&read);
-        let available = whole.into_iter().chain(ours).min();
+        let memory = read("/proc/meminfo").unwrap_or_default();
+        let whole = |name| field(&memory, name).map(|kib| kib.saturating_mul(1024));
+        let (limit, left) = left_in_group(&read).unzip();
+        let total = whole("MemTotal:").into_iter().chain(limit).min();
+        let available = whole("MemAvailable:").into_iter().chain(left).min();
         let pressure = |path: &str| read(path).and_then(|text| some_avg10(&text));
         Self {
+            total,
             available,
             memory_pressure: pressure("/proc/pressure/memory"),
             cpu_pressure: pressure("/proc/pressure/cpu"),
         }
+    }
+
+    /// What an attempt is reckoned to need here.
+    fn attempt(&self, limits: &Limits) -> u64 {
+        let share = self.total.map_or(ATTEMPT, |total| (total / SHARE).max(WORKSPACE));
+        limits.memory.bytes().min(ATTEMPT).min(share)
     }
 
     /// Whether something may begin that needs so much; why not.
@@ -121,8 +133,8 @@ impl Machine {
     }
 }
 
-/// What the control group of this container leaves, where it has a limit.
-fn left_in_group(read: &impl Fn(&str) -> Option<String>) -> Option<u64> {
+/// The limit of this container's control group, where it has one, and what that leaves.
+fn left_in_group(read: &impl Fn(&str) -> Option<String>) -> Option<(u64, u64)> {
     let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
     let places = [
         (
@@ -142,7 +154,7 @@ fn left_in_group(read: &impl Fn(&str) -> Option<String>) -> Option<u64> {
         let given_up = read(stat).and_then(|text| {
             field(&text, "total_inactive_file").or_else(|| field(&text, "inactive_file"))
         });
-        Some(limit.saturating_sub(used.saturating_sub(given_up.unwrap_or(0))))
+        Some((limit, limit.saturating_sub(used.saturating_sub(given_up.unwrap_or(0)))))
     })
 }
 
@@ -162,9 +174,9 @@ fn some_avg10(text: &str) -> Option<f64> {
 
 /// Whether an attempt may begin while so many are being prepared; why not.
 pub(super) fn attempt(app: &App, preparing: u64) -> Result<(), Busy> {
-    let limits = &app.settings.limits;
-    let each = limits.memory.bytes().min(ATTEMPT);
-    Machine::look().bears(limits, each.saturating_mul(preparing.saturating_add(1)))
+    let (limits, machine) = (&app.settings.limits, Machine::look());
+    let each = machine.attempt(limits);
+    machine.bears(limits, each.saturating_mul(preparing.saturating_add(1)))
 }
 
 /// Refuses to make or start a workspace where the machine would not bear it.
@@ -180,25 +192,27 @@ pub fn workspace(app: &App) -> Result<(), Problem> {
 
 /// Whether a session's next turn may begin; else when to look again. What keeps it is told there.
 pub(super) async fn turn(app: &App, session: &SessionRow) -> anyhow::Result<Option<Duration>> {
-    let queued = Some(boatyard_model::PromptState::Queued);
-    if app.store.list_prompts(session.id, queued, 0, 1).await?.is_empty() {
-        return Ok(None);
-    }
     let reached = app.store.quota_reached(session.owner, &QuotaKind::OF_TURNS).await?;
     let why = match reached {
         Some(reached) => Some(reached.to_string()),
         None => {
-            let asleep = app.store.workspace(session.workspace).await?.state;
-            let wakes = asleep == WorkspaceState::Asleep;
-            let limits = &app.settings.limits;
-            let borne = Machine::look().bears(limits, limits.memory.bytes().min(ATTEMPT));
-            borne.err().filter(|_| wakes).map(|busy| busy.to_string())
+            let state = app.store.workspace(session.workspace).await?.state;
+            // One that is awake has its memory.
+            let busy = match state {
+                WorkspaceState::Asleep => attempt(app, 0).err(),
+                _ => None,
+            };
+            busy.map(|busy| busy.to_string())
         }
     };
     let Some(why) = why else {
         app.places.untell(session.id);
         return Ok(None);
     };
+    let queued = Some(boatyard_model::PromptState::Queued);
+    if app.store.list_prompts(session.id, queued, 0, 1).await?.is_empty() {
+        return Ok(None);
+    }
     if app.places.is_news(session.id, &why) {
         let text = format!("The prompt waits. {why}");
         app.hub.notice(session, NoticeLevel::Warning, NOTICE, text, None).await?;
@@ -250,6 +264,7 @@ mod tests {
             ..Limits::default()
         };
         let machine = |available: u64, memory_pressure: f64| Machine {
+            total: Some(1 << 30),
             available: Some(available << 20),
             memory_pressure: Some(memory_pressure),
             cpu_pressure: Some(99.0),
@@ -259,6 +274,9 @@ mod tests {
         assert!(busy.to_string().contains("599 MiB of memory left, and 600 MiB"), "{busy}");
         let busy = machine(600, 41.0).bears(&limits, 500 << 20).unwrap_err();
         assert_eq!(busy, Busy::MemoryPressure(41.0));
+        // A small machine runs small things.
+        assert_eq!(machine(0, 0.0).attempt(&limits), 128 << 20);
+        assert_eq!(Machine::default().attempt(&limits), ATTEMPT);
         // What the kernel does not tell keeps nothing back.
         assert_eq!(Machine::default().bears(&limits, u64::MAX), Ok(()));
         let strict = Limits { cpu_pressure: 90, ..limits };
@@ -280,7 +298,7 @@ mod tests {
             })
             .map(str::to_owned)
         };
-        assert_eq!(left_in_group(&files), Some(400));
+        assert_eq!(left_in_group(&files), Some((1000, 400)));
         let unlimited = |path: &str| (path == "/sys/fs/cgroup/memory.max").then(|| "max".into());
         assert_eq!(left_in_group(&unlimited), None);
         assert!(Machine::look().available.is_some_and(|bytes| bytes > 0));
