@@ -107,10 +107,8 @@ pub(crate) async fn run(command: Command, context: &Context<'_>) -> Result<Exit>
 
 async fn create(args: CreateArgs, context: &Context<'_>) -> Result<Exit> {
     let output = context.output;
-    let expires_in = match args.expires.as_deref().map(when).transpose()? {
-        Some(at) => Some(at.since(SystemClock.now()).as_secs()),
-        None => None,
-    };
+    let expires = args.expires.as_deref().map(when).transpose()?;
+    let expires_in = expires.map(|at| at.since(SystemClock.now()).as_secs());
     let mail = match (args.mail, args.no_mail) {
         (true, _) => Some(true),
         (_, true) => Some(false),
