@@ -28,6 +28,7 @@ use crate::{
     encoded::Lists,
     hub::{Hub, Outside},
     jobs::attempt::Places,
+    mail::Mail,
     mirrors::{Mirrors, fetch::Network},
     providers::{DEMO_MODEL, Providers},
     settings::Settings,
@@ -62,6 +63,8 @@ pub struct App {
     pub connections: Connections,
     /// Other people's word for who somebody is, and passkeys.
     pub sign_in: SignIn,
+    /// What sends mail, where there is something.
+    pub mail: Option<Mail>,
     /// Repositories.
     pub mirrors: Mirrors,
     /// How the server's own fetches reach the world.
@@ -120,6 +123,7 @@ impl App {
         )?;
         Ok(Self {
             agents: Agents::new(Catalogue::with_settings(&settings.agents)?),
+            mail: Mail::new(&settings.mail)?,
             mirrors: Mirrors::open(&data)?,
             network: Network::new(Arc::clone(&settings), &data)?
                 .with(hub.git().credentials.clone()),

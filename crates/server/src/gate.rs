@@ -285,7 +285,10 @@ pub async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         let mut site = Site::Own;
         let clear = place.is_ok().then(|| gate.came_in_the_clear(peer, &request)).flatten();
         let mut response = match place {
-            Ok(_) if let Some(https) = clear => redirect::to_https(https, &method, request.uri()),
+            Ok(_) if let Some(https) = clear => {
+                let led = redirect::to_https(https, &method, request.uri());
+                led.unwrap_or_else(|problem| Failure(problem).into_response())
+            }
             Ok(_place) => {
                 let checked = gate.auth.rates.arrive(source);
                 let checked =

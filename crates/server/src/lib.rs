@@ -19,6 +19,7 @@ pub mod audit;
 pub mod auth;
 pub mod blobs;
 pub mod calls;
+pub mod checks;
 pub mod connections;
 pub mod encoded;
 pub mod gate;
@@ -28,6 +29,7 @@ pub mod hub;
 pub mod jobs;
 pub(crate) mod ledger;
 pub mod listener;
+pub mod mail;
 pub mod metrics;
 pub mod mirrors;
 pub mod openapi;
@@ -43,13 +45,14 @@ pub mod serve;
 pub mod settings;
 pub mod sse;
 pub mod stream;
+pub mod tls;
 pub mod traffic;
 pub mod trust;
 mod unrecorded;
 pub mod vault;
 
 pub use app::{App, Parts};
-pub use serve::{Entry, Serving, start};
+pub use serve::{Entry, Listeners, Serving, start};
 
 /// Bytes as small hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {

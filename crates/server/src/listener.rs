@@ -1,6 +1,6 @@
 //! The HTTP server's connections.
 //!
-//! HTTP/1.1 only: Boatyard stands alone on loopback or behind a proxy that speaks more. Each
+//! HTTP/1.1 only: Boatyard stands alone or behind a proxy that speaks more. Each
 //! connection is one task with deadlines on a request's head, and the whole is bounded in number.
 //! When `stopping` is cancelled, no new connection is taken, connections end after the answer
 //! under way, and those that don't are cut at the end of the grace.
@@ -22,6 +22,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
 use crate::sse::socket::{Continuation, Io, Socket};
+
+mod encrypted;
+
+pub use encrypted::{Encryption, clear};
 
 /// Connections at a time; past it, new ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 60_000;
@@ -46,6 +50,16 @@ const BACKLOG: i32 = 4096;
 
 /// Serves requests until `stopping` is cancelled, and a little longer those under way.
 pub async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) {
+    serve_over(listener, router, None, stopping).await;
+}
+
+/// The same, over https where there is a certificate.
+pub async fn serve_over(
+    listener: TcpListener,
+    router: Router,
+    encryption: Option<Encryption>,
+    stopping: CancellationToken,
+) {
     if let Err(error) = socket2::SockRef::from(&listener).listen(BACKLOG) {
         tracing::debug!(%error, "the queue of connections stays as it is");
     }
@@ -68,14 +82,34 @@ pub async fn serve(listener: TcpListener, router: Router, stopping: Cancellation
                 }
             },
         };
-        let socket = Socket::new(stream, place);
-        tracker.spawn(connection(socket, router.clone(), stopping.clone()));
+        let (router, stopping) = (router.clone(), stopping.clone());
+        match &encryption {
+            Some(encryption) => {
+                let begun = encrypted::Begun { stream, place };
+                tracker.spawn(encrypted::serve(begun, encryption.clone(), router, stopping));
+            }
+            None => {
+                tracker.spawn(connection(Socket::new(stream, place), router, stopping));
+            }
+        }
     }
     drop(listener);
     tracker.close();
     if tokio::time::timeout(GRACE, tracker.wait()).await.is_err() {
         tracing::info!(connections = tracker.len(), "connections were cut at the end of the grace");
     }
+}
+
+/// How HTTP is spoken.
+fn builder() -> hyper::server::conn::http1::Builder {
+    // No `pipeline_flush`: a connection may be taken only when all that was written is out.
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_MAX);
+    builder
 }
 
 async fn pause_after(error: &io::Error) {
@@ -111,15 +145,8 @@ async fn until_taken(
         // A router is always ready.
         router.clone().call(request.map(Body::new))
     });
-    // No `pipeline_flush`: a connection may be taken only when all that was written is out.
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_MAX);
     let io = TokioIo::new(Io(Arc::clone(socket)));
-    let mut served = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
+    let mut served = std::pin::pin!(builder().serve_connection(io, service).with_upgrades());
     let mut stopped = std::pin::pin!(stopping.cancelled());
     let mut told = false;
     poll_fn(|cx| {

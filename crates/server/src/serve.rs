@@ -27,9 +27,12 @@ use crate::{
     app::{App, Parts},
     auth::{Auth, Holder, Hosts, code::Purpose},
     gate::Gate,
-    jobs, listener,
+    jobs,
     routes::{self, Api},
+    tls::Certificate,
 };
+
+mod network;
 
 /// How long work that is under way may take when the server stops.
 const DRAIN: Duration = Duration::from_secs(6);
@@ -49,6 +52,23 @@ pub struct Entry {
     pub url: String,
 }
 
+/// Where a server listens.
+pub struct Listeners {
+    /// For page and API.
+    pub main: TcpListener,
+    /// For those who are to come over https.
+    pub clear: Option<TcpListener>,
+    /// The certificate, where it comes from files: read with the rights of the start, which the
+    /// server may have given up by now.
+    pub certificate: Option<Certificate>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(main: TcpListener) -> Self {
+        Self { main, clear: None, certificate: None }
+    }
+}
+
 /// A server that runs.
 pub struct Serving {
     api: Api,
@@ -61,8 +81,9 @@ pub struct Serving {
 ///
 /// # Errors
 /// When a setting makes no sense, or the data folder, the store or the runtime can't be used.
-pub async fn start(parts: Parts, listener: TcpListener) -> anyhow::Result<Serving> {
-    let address = listener.local_addr()?;
+pub async fn start(parts: Parts, listeners: impl Into<Listeners>) -> anyhow::Result<Serving> {
+    let listeners: Listeners = listeners.into();
+    let address = listeners.main.local_addr()?;
     let data = parts.data.clone();
     let admin = parts.admin.clone();
     let app = App::new(parts)?;
@@ -80,7 +101,7 @@ pub async fn start(parts: Parts, listener: TcpListener) -> anyhow::Result<Servin
     let api = Api::new(app.clone(), gate, &url);
     app.sign_in.begin(&api.url).await?;
     let router = routes::router(api.clone());
-    let http = tokio::spawn(listener::serve(listener, router, app.stopping.clone()));
+    let http = network::listen(&app, listeners, router, &api.url)?;
     app.connections.begin().await?;
     // Secrets of providers open once the vault does.
     app.sign_in.read().await?;

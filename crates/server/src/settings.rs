@@ -27,6 +27,7 @@ pub mod egress;
 pub mod git;
 pub mod limits;
 pub mod log;
+pub mod mail;
 pub mod providers;
 pub mod rates;
 pub mod repositories;
@@ -36,6 +37,7 @@ pub mod server;
 pub mod sign_in;
 pub mod sign_in_providers;
 pub mod table;
+pub mod tls;
 pub mod tools;
 pub mod value;
 pub mod vault;
@@ -45,6 +47,7 @@ pub use egress::Egress;
 pub use git::Git;
 pub use limits::Limits;
 pub use log::{Level, Log, LogFormat, LogTarget};
+pub use mail::Mail;
 pub use providers::Provider;
 pub use rates::Rates;
 pub use repositories::Repositories;
@@ -53,6 +56,7 @@ pub use retention::Retention;
 pub use server::Server;
 pub use sign_in::SignIn;
 pub use sign_in_providers::SignInProvider;
+pub use tls::Tls;
 pub use tools::Tools;
 pub use value::{ByteSize, Secret, Span};
 pub use vault::Vault;
@@ -68,6 +72,10 @@ pub struct Settings {
     pub server: Server,
     /// `[sign_in]`
     pub sign_in: SignIn,
+    /// `[tls]`
+    pub tls: Tls,
+    /// `[mail]`
+    pub mail: Mail,
     /// `[rates]`
     pub rates: Rates,
     /// `[log]`
@@ -137,6 +145,8 @@ const fn info<S: Section>() -> SectionInfo {
 pub const SECTIONS: &[SectionInfo] = &[
     info::<General>(),
     info::<Server>(),
+    info::<Tls>(),
+    info::<Mail>(),
     info::<SignIn>(),
     info::<SignInProvider>(),
     info::<Rates>(),
@@ -202,9 +212,16 @@ impl Settings {
         server
             .check()
             .map_err(|(key, reason)| layers.error_in(&format!("server.{key}"), reason))?;
+        let tls = Tls::read(layers, "tls")?;
+        tls.check(&server)
+            .map_err(|(key, reason)| layers.error_in(&format!("tls.{key}"), reason))?;
+        let mail = Mail::read(layers, "mail")?;
+        mail.check().map_err(|(key, reason)| layers.error_in(&format!("mail.{key}"), reason))?;
         Ok(Self {
             general: General::read(layers, "")?,
             server,
+            tls,
+            mail,
             sign_in,
             sign_in_providers,
             rates: Rates::read(layers, "rates")?,
@@ -234,6 +251,8 @@ impl Settings {
         let mut out = Vec::new();
         add(&mut out, "", &self.general);
         add(&mut out, "server", &self.server);
+        add(&mut out, "tls", &self.tls);
+        add(&mut out, "mail", &self.mail);
         add(&mut out, "sign_in", &self.sign_in);
         for (name, provider) in &self.sign_in_providers {
             add(&mut out, &format!("sign_in.providers.{name}"), provider);

@@ -18,6 +18,8 @@ mod identity;
 mod keys;
 #[path = "http/machine.rs"]
 mod machine;
+#[path = "http/network.rs"]
+mod network;
 #[path = "http/organizations.rs"]
 mod organizations;
 #[path = "http/people.rs"]

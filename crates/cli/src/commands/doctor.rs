@@ -12,6 +12,8 @@ use boatyard_runtime::{
     },
 };
 
+use boatyard_server::checks;
+
 use super::bench::server::until_interrupted;
 use crate::{args::Global, failure::Exit, output::Output, sources, text::clean_line};
 
@@ -40,7 +42,8 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
         .enable_all()
         .build()
         .context("the async runtime can't be started")?;
-    let Diagnosis { isolation, checks } = runtime.block_on(examine(&settings));
+    let Diagnosis { isolation, mut checks } = runtime.block_on(examine(&settings));
+    checks.extend(runtime.block_on(checks::network(&resolved.settings, &data)));
     let blocked =
         isolation.is_none() || checks.iter().any(|check| check.outcome == Outcome::Blocks);
     if args.escape

@@ -28,10 +28,11 @@ use boatyard_runtime::native::{
     supervisor::{Role, Supervised, supervise_without, take_variable},
 };
 use boatyard_server::{
-    Entry, Parts,
+    Entry, Listeners, Parts,
     auth::{Admin, admin},
     providers::{Providers, Variables},
-    settings::Settings,
+    settings::{Settings, tls::From},
+    tls::Certificate,
     trust,
     vault::{self, Master},
 };
@@ -118,6 +119,8 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
     // With the rights that we were started with: a low port may need them, and so does finding out
     // who holds a busy one. What is started beside the server does not keep it.
     let listener = bind(settings.server.listen)?;
+    let clear = settings.server.listen_clear.map(bind).transpose()?;
+    let certificate = read_certificate(&settings)?;
     let mut spawner = SpawnerSettings::new(folder.path().to_owned());
     spawner.tools.clone_from(&settings.tools.paths);
     spawner.trust = Some(trusted(folder.path(), &settings)?);
@@ -125,7 +128,7 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
     let role = supervise_without(&spawner, || {
         (providers, master, admin, first_key) = (None, None, None, None);
     })
-        .context("Boatyard can't start")?;
+    .context("Boatyard can't start")?;
     match role {
         Role::Over(code) => {
             drop(lock);
@@ -136,18 +139,19 @@ pub(crate) fn run(args: Args, global: &Global, output: &Output) -> Result<Exit> 
             let open = args.open;
             let master = master.unwrap_or_default();
             let admin = admin.unwrap_or_default();
-            let server =
-                Server {
-                    settings,
-                    providers,
-                    master,
-                    admin,
-                    first_key,
-                    folder,
-                    supervised,
-                    listener,
-                    open,
-                };
+            let server = Server {
+                settings,
+                providers,
+                master,
+                admin,
+                first_key,
+                folder,
+                supervised,
+                listener,
+                clear,
+                certificate,
+                open,
+            };
             let result = server.run(output);
             drop(lock);
             result
@@ -165,6 +169,8 @@ struct Server {
     folder: DataFolder,
     supervised: Supervised,
     listener: std::net::TcpListener,
+    clear: Option<std::net::TcpListener>,
+    certificate: Option<Certificate>,
     open: bool,
 }
 
@@ -191,6 +197,8 @@ impl Server {
             folder: &folder,
             supervised: self.supervised,
             listener: self.listener,
+            clear: self.clear,
+            certificate: self.certificate,
             open: self.open,
             destination,
         };
@@ -213,6 +221,8 @@ struct Plan<'a> {
     folder: &'a DataFolder,
     supervised: Supervised,
     listener: std::net::TcpListener,
+    clear: Option<std::net::TcpListener>,
+    certificate: Option<Certificate>,
     open: bool,
     destination: logging::Destination,
 }
@@ -229,6 +239,8 @@ async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
         folder,
         supervised,
         listener,
+        clear,
+        certificate,
         open,
         destination,
     } = plan;
@@ -251,8 +263,10 @@ async fn serve(plan: Plan<'_>, output: &Output) -> Result<Exit> {
     // start another.
     std::mem::forget(Arc::clone(&runtime));
     let parts = Parts { data, store, settings, runtime, providers, master, admin };
-    let listener = TcpListener::from_std(listener).context("the port can't be used")?;
-    let serving = boatyard_server::start(parts, listener).await;
+    let used = |listener| TcpListener::from_std(listener).context("the port can't be used");
+    let clear = clear.map(used).transpose()?;
+    let listeners = Listeners { main: used(listener)?, clear, certificate };
+    let serving = boatyard_server::start(parts, listeners).await;
     // First what the machine refuses: it explains what the server can't do.
     let tried = trial.await.context("the machine can't be tried")?;
     tried.context("this machine can't make sandboxes")?;
@@ -329,6 +343,20 @@ fn bind(address: SocketAddr) -> Result<std::net::TcpListener> {
         std::net::TcpListener::bind(address).map_err(|error| port::busy(address, error))?;
     listener.set_nonblocking(true).context("the port can't be used")?;
     Ok(listener)
+}
+
+/// The certificate that the settings name, with the rights that we were started with.
+fn read_certificate(settings: &Settings) -> Result<Option<Certificate>> {
+    let From::Files(certificate, key) = settings.tls.from() else { return Ok(None) };
+    let read = Certificate::read(certificate, key).map_err(|error| {
+        Failure::usage("the certificate can't be used")
+            .next(
+                "give `certificate` and `key` of [tls] as PEM files that belong together; \
+                 docs/network.md tells how",
+            )
+            .because(error)
+    })?;
+    Ok(Some(read))
 }
 
 /// What workspaces trust, with the authority of this installation, which is made with the rights

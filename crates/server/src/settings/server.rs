@@ -15,6 +15,9 @@ super::table::section! {
         /// people back, and checks of the `Origin` use it. The variable BOATYARD_URL may say it
         /// too.
         url: Option<String> = None, example "\"https://boatyard.example.com\"";
+        /// A second address, of which everybody is led to the https of `url`: port 80 beside 443, say.
+        /// An authority that gives certificates asks there too.
+        listen_clear: Option<SocketAddr> = None, example "\"0.0.0.0:80\"";
         /// The proxies before the server, by address or range. Whom these name as the caller, in
         /// `X-Forwarded-For` or `Forwarded`, counts as the caller's address, and whether they were
         /// asked over https; nobody else is believed. docs/network.md has examples.
@@ -45,6 +48,11 @@ impl Server {
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         if let Some(url) = &self.url {
             public_url(url).map_err(|reason| ("url", reason))?;
+        }
+        let is_https = self.url.as_deref().is_some_and(|url| url.trim().starts_with("https://"));
+        if self.listen_clear.is_some() && !is_https {
+            let reason = "there is no https to lead to: `url` does not begin with https://";
+            return Err(("listen_clear", reason.to_owned()));
         }
         self.proxies().map_err(|reason| ("trusted_proxies", reason))?;
         Ok(())

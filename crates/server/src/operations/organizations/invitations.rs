@@ -18,6 +18,7 @@ use super::store_problem;
 use crate::{
     app::App,
     auth::{self, Caller},
+    mail::Mail,
 };
 
 /// Random bytes in a code.
@@ -94,34 +95,92 @@ pub async fn create_invitation(
             format!("{seconds} s is not between 1 s and {INVITATION_TIME_MAX} s (90 days)");
         return Err(Problem::invalid("expires_in", detail));
     }
-    if new.mail == Some(true) {
+    if new.mail == Some(true) && app.mail.is_none() {
         let detail = "this server can't send mail: nothing in its settings says how";
         return Err(Problem::invalid("mail", detail)
             .with_next("Give the link to whom it is for, or have [mail] set in boatyard.toml."));
+    }
+    if new.mail == Some(true) && email.is_none() {
+        let detail = "there is no address to send the invitation to";
+        return Err(Problem::invalid("email", detail).with_next("Say whom it is for."));
     }
     let expires = app.store.now().after(Duration::from_secs(seconds));
     let mut random = [0; CODE_BYTES];
     rand::Rng::fill_bytes(&mut rand::rng(), &mut random);
     let code = format!("{INVITATION_PREFIX}{}", crate::hex(&random));
-    audit::note("role", new.role);
     if let Some(email) = &email {
         audit::note("email", email);
     }
     let id = InvitationId::new();
-    audit::note("invitation", id);
     let stored = boatyard_store::NewInvitation {
         id,
         owner: caller.owner,
         hash: auth::hash_of(&code),
         role: new.role,
-        email,
+        email: email.clone(),
         uses,
         expires,
     };
     let write = app.store.write(move |tx| Box::pin(tx.create_invitation(stored)));
     let row = write.await.map_err(store_problem)?;
     let url = format!("{url}/invite?code={code}");
-    Ok(Invited { invitation: shown(row, app.store.now()), url: Some(url), code: Some(code), mail_failed: None })
+    let mail = app.mail.as_ref().filter(|_| new.mail != Some(false));
+    let mail_failed = match (mail, &email) {
+        (Some(mail), Some(email)) => match send(app, caller, mail, email, &row, &url).await? {
+            Sent::Yes(row) => {
+                let invitation = shown(row, app.store.now());
+                return Ok(Invited { invitation, url: None, code: None, mail_failed: None });
+            }
+            Sent::No(why) => Some(why),
+        },
+        _ => None,
+    };
+    let invitation = shown(row, app.store.now());
+    Ok(Invited { invitation, url: Some(url), code: Some(code), mail_failed })
+}
+
+/// What became of an invitation's mail.
+enum Sent {
+    /// It went out.
+    Yes(InvitationRow),
+    /// Why it did not.
+    No(String),
+}
+
+/// Sends an invitation to whom it is for.
+async fn send(
+    app: &App,
+    caller: &Caller,
+    mail: &Mail,
+    email: &str,
+    row: &InvitationRow,
+    url: &str,
+) -> Result<Sent, Problem> {
+    let organization = caller.owner.organization;
+    let name = app.store.organization(organization).await.map_err(store_problem)?.name;
+    let days = row.expires.since(app.store.now()).as_secs() / (24 * 3600);
+    let until = match days {
+        0 => "less than a day".to_owned(),
+        1 => "one day".to_owned(),
+        days => format!("{days} days"),
+    };
+    let text = format!(
+        "{by} invites you to {name} on Boatyard, as {role}.\n\n\
+         Open this to join; it is for you alone and good for {until}:\n\n{url}\n\n\
+         If you don't know what this is about, there is nothing that you need to do.\n",
+        by = caller.name,
+        role = row.role,
+    );
+    if let Err(error) = mail.send(email, &format!("An invitation to {name}"), text).await {
+        let why = crate::chain(&error);
+        tracing::warn!(error = why, "an invitation was not mailed");
+        return Ok(Sent::No(why));
+    }
+    let id = row.id;
+    let write = app.store.write(move |tx| Box::pin(async move { tx.invitation_mailed(id).await }));
+    write.await.map_err(store_problem)?;
+    let row = app.store.invitation(organization, id).await.map_err(store_problem)?;
+    Ok(Sent::Yes(row))
 }
 
 /// Withdraws an invitation.

@@ -48,6 +48,9 @@ async fn create_invitation(
     caller: Caller,
     extract::Json(new): extract::Json<NewInvitation>,
 ) -> Answer<Created<Invited>> {
+    if api.app.mail.is_some() && new.mail != Some(false) && new.email.is_some() {
+        api.gate.auth.rates.mail(&caller)?;
+    }
     let body = invitations::create_invitation(&api.app, &caller, new, &api.url).await?;
     Ok(Created { location: format!("/api/invitations/{}", body.invitation.id), body })
 }
