@@ -166,7 +166,7 @@ fn judged(caller: &Caller, thing: &Thing, standing: Standing) -> Option<Wish> {
     }
     let role = standing.narrowed.unwrap_or(RepositoryRole::Member).narrow(caller.role)?;
     let acts = role.includes(Role::Member);
-    let most = if role.includes(Role::Admin) || acts && caller.owner.member == thing.owner.member {
+    if role.includes(Role::Admin) || acts && caller.owner.member == thing.owner.member {
         Some(Wish::Manage)
     } else if acts
         && (thing.visibility == Visibility::Open || standing.shared == Some(Role::Member))
@@ -179,8 +179,7 @@ fn judged(caller: &Caller, thing: &Thing, standing: Standing) -> Option<Wish> {
         Some(Wish::Look)
     } else {
         None
-    };
-    most
+    }
 }
 
 /// Refuses a caller who may not do this with a thing.

@@ -290,13 +290,13 @@ mod tests {
         let text = "MemTotal:       24684084 kB\nMemAvailable:   23620584 kB\n";
         assert_eq!(field(text, "MemAvailable:"), Some(23_620_584));
         let files = |path: &str| {
-            Some(match path {
+            let text = match path {
                 "/sys/fs/cgroup/memory.max" => "1000\n",
                 "/sys/fs/cgroup/memory.current" => "900\n",
                 "/sys/fs/cgroup/memory.stat" => "anon 5\ninactive_file 300\n",
                 _ => return None,
-            })
-            .map(str::to_owned)
+            };
+            Some(text.to_owned())
         };
         assert_eq!(left_in_group(&files), Some((1000, 400)));
         let unlimited = |path: &str| (path == "/sys/fs/cgroup/memory.max").then(|| "max".into());
