@@ -11,7 +11,7 @@ use boatyard_api::{
         agent::McpServer,
         name::{AgentName, EnvironmentName},
     },
-    task::{AgentChoice, IMAGES_MAX, NewTask, Priority, PROMPT_MAX, Push, TaskLimitsWanted},
+    task::{AgentChoice, IMAGES_MAX, NewTask, PROMPT_MAX, Priority, Push, TaskLimitsWanted},
 };
 use boatyard_server::settings::Span;
 

@@ -177,7 +177,8 @@ impl Credentials {
         // alone.
         if is_own {
             let own = self.0.store.own_git_bindings(owner).await.map_err(failed)?;
-            let near = own.into_iter().filter_map(|row| Some((Place::fits(&row.place, place)?, row)));
+            let near =
+                own.into_iter().filter_map(|row| Some((Place::fits(&row.place, place)?, row)));
             if let Some((_, row)) = near.max_by_key(|(fit, _)| *fit) {
                 return Ok(Some(row));
             }

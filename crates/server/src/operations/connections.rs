@@ -123,19 +123,15 @@ fn sees(caller: &Caller, row: &ConnectionRow) -> bool {
 fn for_all(caller: &Caller) -> Result<(), Problem> {
     match caller.role >= Role::Admin {
         true => Ok(()),
-        false => Err(Problem::not_allowed(
-            "connections of the organization are for its administrators",
-        )
-        .with_next("Make it your own, for your workspaces alone: `--mine`.")),
+        false => {
+            Err(Problem::not_allowed("connections of the organization are for its administrators")
+                .with_next("Make it your own, for your workspaces alone: `--mine`."))
+        }
     }
 }
 
 /// The provider of models that a person's own is for.
-fn provider(
-    app: &App,
-    new: &NewConnection,
-    kind: &kinds::Kind,
-) -> Result<Option<String>, Problem> {
+fn provider(app: &App, new: &NewConnection, kind: &kinds::Kind) -> Result<Option<String>, Problem> {
     let is_personal = new.scope == ConnectionScope::Person;
     let known = || {
         let known: Vec<&str> = crate::providers::names(&app.settings).collect();

@@ -6,8 +6,8 @@ use boatyard_api::{
     Problem,
     git::{GitConnection, GitIdentity, GitKey, GitPlace, NewGitConnection, NewGitIdentity},
 };
-use boatyard_model::Role;
 use boatyard_egress::git::sign::SigningKey;
+use boatyard_model::Role;
 use boatyard_store::{ConnectionRow, GIT_BINDINGS_MAX, GitBindingRow};
 
 use super::store_problem;
