@@ -428,7 +428,10 @@ impl Store {
         let sql = format!("SELECT {} FROM task_order WHERE task = $1", OrderRow::COLUMNS);
         let order =
             read_one!(self, OrderRow, sql, id)?.ok_or_else(|| Error::not_found("task", id))?;
-        Ok(TaskDetail { task, order, attempts: self.attempts(id).await? })
+        let attempts = self.attempts(id).await?;
+        // An attempt may have ended between these reads: what is told together fits together.
+        let state = AttemptState::of_task(attempts.iter().map(|attempt| attempt.state));
+        Ok(TaskDetail { task: TaskRow { state, ..task }, order, attempts })
     }
 
     /// Tasks, newest first: the very same page as long as no task changed.
