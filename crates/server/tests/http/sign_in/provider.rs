@@ -61,14 +61,14 @@ impl Provider {
     pub(super) async fn start(oidc: &str, github: &str) -> Self {
         let place = tokio::task::spawn_blocking(installed).await.unwrap();
         // Modules look for packages beside themselves.
-        let program = place.join(format!("provider-{}.mjs", std::process::id()));
-        fs::copy(Path::new(SOURCE).join("provider.mjs"), &program).unwrap();
+        let program = tempfile::Builder::new().suffix(".mjs").tempfile_in(place).unwrap();
+        fs::copy(Path::new(SOURCE).join("provider.mjs"), program.path()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         fs::write(folder.path().join("cert.pem"), made.cert.pem()).unwrap();
         fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
         let mut child = Command::new("node")
-            .arg(&program)
+            .arg(program.path())
             .arg(folder.path())
             .args([oidc, github])
             .stdin(Stdio::piped())
@@ -88,7 +88,7 @@ impl Provider {
                 break issuer;
             }
         };
-        fs::remove_file(program).unwrap();
+        drop(program);
         // It goes on to warn of being a provider of a test.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         // Which cryptography TLS uses here is said once in a process; who comes second agrees.
