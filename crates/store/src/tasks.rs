@@ -430,7 +430,10 @@ impl Store {
             read_one!(self, OrderRow, sql, id)?.ok_or_else(|| Error::not_found("task", id))?;
         let attempts = self.attempts(id).await?;
         // An attempt may have ended between these reads: what is told together fits together.
-        let state = AttemptState::of_task(attempts.iter().map(|attempt| attempt.state));
+        let state = match attempts.is_empty() {
+            true => task.state,
+            false => AttemptState::of_task(attempts.iter().map(|attempt| attempt.state)),
+        };
         Ok(TaskDetail { task: TaskRow { state, ..task }, order, attempts })
     }
 
