@@ -12,14 +12,13 @@ use boatyard_server::{
 };
 use serde_json::json;
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
     net::TcpListener,
     process::{Child, Command},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{HERE, HOST, LONG, free_port, program};
+use super::{HERE, HOST, LONG, free_port, listens, program};
 
 /// An authority, and the resolver by which it finds everything on this machine.
 struct Authority {
@@ -61,22 +60,12 @@ async fn authority(folder: &std::path::Path, http: u16, tls: u16) -> Option<Auth
         .args(["-dnsserver", &format!("127.0.0.1:{resolver}")])
         .env("PEBBLE_VA_NOSLEEP", "1")
         .env("PEBBLE_AUTHZREUSE", "0")
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(pebble.stdout.take().unwrap()).lines();
-    let begun = async {
-        while let Ok(Some(line)) = lines.next_line().await {
-            if line.contains("ACME directory available") {
-                break;
-            }
-        }
-    };
-    timeout(LONG, begun).await.expect("the authority begins");
-    // What it says further is of no interest, but it must not wait to say it.
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    listens(port, &mut pebble).await;
     let directory = format!("https://127.0.0.1:{port}/dir");
     Some(Authority { directory, _programs: [names, pebble] })
 }
