@@ -1,3 +1,5 @@
+//! Mail against a mail server on loopback.
+
 use std::net::SocketAddr;
 
 use tokio::{

@@ -1,3 +1,5 @@
+//! Certificates from files: good ones, and what is none.
+
 use std::fs;
 
 use super::*;
