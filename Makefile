@@ -105,8 +105,8 @@ test-sandbox: .need-cc ## Real sandboxes: as root and, from root, as an ordinary
 	$(RUN_TESTS) $(SANDBOX)
 
 .PHONY: test-server
-test-server: .need-cc .need-node ## Database, HTTP interface, operations
-	$(RUN_TESTS) $(SERVER)
+test-server: .need-cc .need-node .need-programs ## Database, HTTP interface, operations
+	PATH="$(PROGRAMS)/usr/sbin:$(PROGRAMS)/usr/bin:$$PATH" $(RUN_TESTS) $(SERVER)
 
 .PHONY: test-cli
 test-cli: .need-cc ## The command line as transcripts
@@ -170,6 +170,21 @@ endef
 .PHONY: .need-node
 .need-node:
 	@command -v npm >/dev/null || { echo "Node 20.19 or newer with npm is not installed." >&2; exit 1; }
+
+# A proxy before the server and an authority of certificates, for the tests of the documents'
+# examples: unpacked beside the build, so that no service is started. Without them, those tests say
+# that they pass over.
+PROGRAMS := $(CURDIR)/target/programs
+.PHONY: .need-programs
+.need-programs:
+	@[ -e $(PROGRAMS)/.stamp ] || { \
+	  echo "Fetching nginx, caddy and pebble for the tests"; \
+	  mkdir -p $(PROGRAMS)/debs && cd $(PROGRAMS)/debs && \
+	  { apt-get download -qq nginx caddy pebble </dev/null 2>/dev/null || { \
+	      as=""; [ "$$(id -u)" = 0 ] || as="sudo -n"; \
+	      $$as apt-get update -qq </dev/null && apt-get download -qq nginx caddy pebble </dev/null; }; } && \
+	  for deb in *.deb; do dpkg -x "$$deb" $(PROGRAMS); done && touch $(PROGRAMS)/.stamp; } || \
+	  echo "They can't be had; the tests that need them pass over." >&2
 
 .PHONY: .need-browser
 .need-browser:

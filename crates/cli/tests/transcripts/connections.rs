@@ -302,16 +302,18 @@ fn a_question_says_which_credential_would_go_along() {
         let made = yard.json(&["egress", "ask", &rule, "--workspace", &world.workspace]);
         assert!(made["id"].is_string(), "{made:#}");
     }
-    let asked = |host: &str, more: &str| {
+    let begun = |host: &str, more: &str| {
         let script = format!("curl -sS --max-time 25 {more} https://{host}/v1/asked");
         let args = ["workspace", "exec", &world.workspace, "--", "sh", "-c", &script];
-        let program = yard.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+        yard.command(&args).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let asked = || {
         let deadline = std::time::Instant::now() + LIMIT;
         loop {
             assert!(std::time::Instant::now() < deadline, "nobody is asked");
             let asks = yard.json(&["egress", "asks"]);
             if let Some(ask) = asks["items"].as_array().and_then(|asks| asks.first()) {
-                break (program, ask.clone());
+                break ask.clone();
             }
         }
     };
@@ -319,7 +321,8 @@ fn a_question_says_which_credential_would_go_along() {
         let said = yard.run(&["egress", "answer", ask["id"].as_str().unwrap(), word]);
         assert!(said.ends_with("[0]\n"), "{said}");
     };
-    let (program, ask) = asked(HOST, "-H \"Authorization: Bearer $API_TOKEN\"");
+    let program = begun(HOST, "-H \"Authorization: Bearer $API_TOKEN\"");
+    let ask = asked();
     assert_eq!((&ask["credential"], &ask["path"]), (&"api".into(), &"/v1/asked".into()), "{ask:#}");
     let shown = yard.run(&["egress", "asks"]);
     assert!(shown.contains("/v1/asked with api"), "{shown}");
@@ -329,7 +332,8 @@ fn a_question_says_which_credential_would_go_along() {
     assert!(program.wait_with_output().unwrap().status.success());
     assert!(world.last(1).contains(&format!("Bearer {VALUE}")));
     // It is bound to that host alone.
-    let (program, ask) = asked(other, "");
+    let program = begun(other, "");
+    let ask = asked();
     assert!(ask["host"] == other && ask.get("credential").is_none(), "{ask:#}");
     answer(&ask, "no");
     let said = program.wait_with_output().unwrap().stdout;
