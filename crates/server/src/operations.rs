@@ -41,7 +41,9 @@ pub(crate) fn store_problem(error: boatyard_store::Error) -> Problem {
     use boatyard_store::Error as E;
     match &error {
         E::NotFound { kind, id } => Problem::not_found(kind, id),
-        E::IllegalState { .. } | E::AlreadyResolved { .. } | E::Refused { .. } => Problem::conflict(error.to_string()),
+        E::IllegalState { .. } | E::AlreadyResolved { .. } | E::Refused { .. } => {
+            Problem::conflict(error.to_string())
+        }
         E::NoSuchOption { .. } => Problem::invalid("option", &error),
         E::Conflict { .. } => Problem::idempotency_conflict(),
         E::Quota { reason } => {
@@ -91,6 +93,7 @@ pub(crate) fn own(
 
 /// A client's key for a request, with what tells the same request from another one.
 pub(crate) fn idempotency(
+    caller: &Caller,
     route: &str,
     key: Option<boatyard_api::IdempotencyKey>,
     request: &impl serde::Serialize,
@@ -98,7 +101,8 @@ pub(crate) fn idempotency(
     let Some(key) = key else { return Ok(None) };
     let bytes = serde_json::to_vec(request).map_err(Problem::internal)?;
     Ok(Some(IdempotencyKey {
-        route: route.to_owned(),
+        // Another's key of the same name is another key: nobody gets, or is kept from, what is made.
+        route: format!("{route} {}", caller.owner.member),
         key: key.as_str().to_owned(),
         request_hash: crate::hex(&Sha256::digest(&bytes)),
     }))

@@ -120,11 +120,16 @@ impl Class {
     }
 }
 
+/// How many times as often as one address all those together may fail to sign in to an account
+/// from where nobody signed in to it before.
+const STRANGERS: u32 = 3;
+
 /// What comes in over HTTP.
 #[derive(Debug)]
 pub struct Rates {
     sign_in: Limit,
     sign_in_account: Limit,
+    sign_in_strangers: Limit,
     codes: Limit,
     tokens: Limit,
     api: Limit,
@@ -144,6 +149,7 @@ impl Rates {
         Self {
             sign_in: Limit::new(settings.sign_in),
             sign_in_account: Limit::new(settings.sign_in_account),
+            sign_in_strangers: Limit::new(settings.sign_in_account.saturating_mul(STRANGERS)),
             codes: Limit::new(settings.codes),
             tokens: Limit::new(settings.tokens),
             api: Limit::new(settings.api),
@@ -212,19 +218,38 @@ impl Rates {
         self.api.take(key).map_err(|wait| refused(wait, "this account asks too much".to_owned()))
     }
 
-    /// Somebody tries to sign in to an account. To be [given back](Attempt::succeeded) if it is
-    /// the right one.
+    /// Somebody tries to sign in to an account, from an address. To be
+    /// [given back](Attempt::succeeded) if it is the right one.
+    ///
+    /// Each address is counted by itself, so that nobody uses up the attempts of another; and all
+    /// from where nobody signed in to the account before are counted together, so that many
+    /// addresses are of little use.
     ///
     /// # Errors
     /// When too many attempts at it failed.
-    pub fn attempt(&self, account: &str) -> Result<Attempt<'_>, Problem> {
-        let key = Key::name(account);
-        let taken = self.sign_in_account.take(key);
-        taken.map_err(|wait| {
-            let detail = "too many attempts to sign in to this account failed".to_owned();
-            refused(wait, detail)
-        })?;
-        Ok(Attempt { limit: &self.sign_in_account, key })
+    pub fn attempt(
+        &self,
+        account: &str,
+        address: Option<IpAddr>,
+        face: Face,
+    ) -> Result<Attempt<'_>, Problem> {
+        let too_many = |wait, from: &str| {
+            refused(wait, format!("too many attempts to sign in to this account failed{from}"))
+        };
+        let place = address.map(|address| format!("{:?}", Key::address(address)));
+        let here = Key::name(&format!("{account}\0{}", place.unwrap_or_default()));
+        let taken = self.sign_in_account.take(here);
+        taken.map_err(|wait| too_many(wait, " from your address"))?;
+        let mut attempt = Attempt { taken: vec![(&self.sign_in_account, here)] };
+        if face == Face::Stranger {
+            let everywhere = Key::name(account);
+            if let Err(wait) = self.sign_in_strangers.take(everywhere) {
+                attempt.succeeded();
+                return Err(too_many(wait, ""));
+            }
+            attempt.taken.push((&self.sign_in_strangers, everywhere));
+        }
+        Ok(attempt)
     }
 
     /// An account has a mail sent.
@@ -237,17 +262,27 @@ impl Rates {
     }
 }
 
+/// From where somebody tries to sign in to an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Face {
+    /// From an address where its person was signed in before.
+    Familiar,
+    /// From any other.
+    Stranger,
+}
+
 /// An attempt to sign in to an account.
 #[derive(Debug)]
 pub struct Attempt<'r> {
-    limit: &'r Limit,
-    key: Key,
+    taken: Vec<(&'r Limit, Key)>,
 }
 
 impl Attempt<'_> {
     /// It was the right one, and does not count.
     pub fn succeeded(self) {
-        self.limit.give_back(self.key);
+        for (limit, key) in self.taken {
+            limit.give_back(key);
+        }
     }
 }
 
@@ -319,13 +354,40 @@ mod tests {
     fn an_attempt_that_succeeds_does_not_count() {
         let rates =
             Rates::new(&settings::Rates { sign_in_account: 3, ..settings::Rates::default() });
+        let tries = |account| rates.attempt(account, None, Face::Stranger);
         for _ in 0..20 {
-            rates.attempt("ann@example.com").unwrap().succeeded();
+            tries("ann@example.com").unwrap().succeeded();
         }
         for _ in 0..3 {
-            rates.attempt("ann@example.com").unwrap();
+            tries("ann@example.com").unwrap();
         }
-        assert!(rates.attempt("ann@example.com").is_err());
-        assert!(rates.attempt("bob@example.com").is_ok());
+        assert!(tries("ann@example.com").is_err());
+        assert!(tries("bob@example.com").is_ok());
+    }
+
+    #[test]
+    fn strangers_lock_nobody_out_and_many_of_them_guess_no_more_than_some() {
+        let settings = settings::Rates { sign_in_account: 2, ..settings::Rates::default() };
+        let rates = Rates::new(&settings);
+        let tries = |address: String, face| {
+            rates.attempt("ann@example.com", Some(address.parse().unwrap()), face)
+        };
+        let from = |n: u8| format!("203.0.113.{n}");
+        for _ in 0..2 {
+            tries(from(1), Face::Stranger).unwrap();
+        }
+        let problem = tries(from(1), Face::Stranger).unwrap_err();
+        assert!(problem.detail.contains("from your address"), "{problem}");
+        // Another address is not kept out by that.
+        tries(from(2), Face::Stranger).unwrap().succeeded();
+        // All of them together are, and then those who were here before come in all the same.
+        let failed = (2..200).filter(|n| tries(from(*n), Face::Stranger).is_ok()).count();
+        assert_eq!(failed, 4);
+        tries("198.51.100.7".to_owned(), Face::Familiar).unwrap().succeeded();
+        tries(from(1), Face::Familiar).unwrap_err();
+        for _ in 0..2 {
+            tries("198.51.100.7".to_owned(), Face::Familiar).unwrap();
+        }
+        tries("198.51.100.7".to_owned(), Face::Familiar).unwrap_err();
     }
 }

@@ -22,6 +22,8 @@ mod machine;
 mod network;
 #[path = "http/organizations.rs"]
 mod organizations;
+#[path = "http/outsiders.rs"]
+mod outsiders;
 #[path = "http/people.rs"]
 mod people;
 #[path = "http/quotas.rs"]

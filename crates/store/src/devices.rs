@@ -278,6 +278,22 @@ impl Store {
         )
     }
 
+    /// From where a person was signed in lately, the newest first; also by browsers that are signed
+    /// out by now.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub async fn addresses_of(&self, person: PersonId) -> Result<Vec<String>> {
+        let rows = read_all!(
+            self,
+            (String,),
+            "SELECT address FROM device WHERE person = $1 AND address IS NOT NULL
+             GROUP BY address ORDER BY MAX(last_seen) DESC LIMIT 100",
+            person,
+        )?;
+        Ok(rows.into_iter().map(|(address,)| address).collect())
+    }
+
     /// The browsers in which a person is signed in, the one seen last first.
     ///
     /// # Errors

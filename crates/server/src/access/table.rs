@@ -137,7 +137,7 @@ table! {
     DELETE "/api/members/{id}" remove_member ADMIN MembersWrite Change;
     GET "/api/members/{id}" find_member VIEWER MembersRead None;
     PATCH "/api/members/{id}" update_member ADMIN MembersWrite Change;
-    POST "/api/members/{id}/transfer" transfer_work MEMBER MembersWrite Change;
+    POST "/api/members/{id}/transfer" transfer_work ADMIN MembersWrite Change;
     GET "/api/openapi.json" read_openapi KNOWN Account None;
     GET "/api/organizations" list_organizations KNOWN MembersRead None;
     POST "/api/organizations" create_organization OPERATOR MembersWrite Change;

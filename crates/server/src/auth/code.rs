@@ -24,6 +24,10 @@ const VALID: Duration = Duration::from_secs(12 * 3600);
 /// How many links may be open at a time; the one that ends first makes room.
 const OPEN: usize = 64;
 
+/// How many of them may be one person's, whose first one makes room: nobody pushes out the links
+/// of others.
+const OPEN_OF_PERSON: usize = 8;
+
 /// What a code begins with, so that it can't be taken for a key.
 const PREFIX: &str = "once_";
 
@@ -81,8 +85,11 @@ impl Codes {
         let code = format!("{PREFIX}{}", hex(&random::<20>()));
         let expires = self.clock.now().after(VALID);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.len() >= OPEN {
-            let first = open.iter().min_by_key(|(_, (_, expires))| *expires).map(|(hash, _)| *hash);
+        let is_theirs = |(other, _): &(Holder, Timestamp)| other.person == holder.person;
+        let own = open.values().filter(|one| is_theirs(one)).count() >= OPEN_OF_PERSON;
+        if own || open.len() >= OPEN {
+            let all = open.iter().filter(|(_, one)| !own || is_theirs(one));
+            let first = all.min_by_key(|(_, (_, expires))| *expires).map(|(hash, _)| *hash);
             first.and_then(|hash| open.remove(&hash));
         }
         open.insert(Sha256::digest(&code).into(), (holder, expires));
@@ -165,6 +172,15 @@ mod tests {
         let issued: Vec<_> = (0..OPEN + 5).map(|_| codes.issue(somebody()).0).collect();
         assert_eq!(codes.open.lock().unwrap().len(), OPEN);
         assert!(codes.take(issued.last().unwrap()).is_some());
+    }
+
+    #[test]
+    fn nobody_pushes_out_the_codes_of_others() {
+        let codes = Codes::new(Arc::new(ManualClock::default()));
+        let (first, own) = (codes.issue(somebody()).0, somebody());
+        let many: Vec<_> = (0..OPEN + 5).map(|_| codes.issue(own).0).collect();
+        assert_eq!(codes.open.lock().unwrap().len(), 1 + OPEN_OF_PERSON);
+        assert!(codes.take(&first).is_some() && codes.take(many.last().unwrap()).is_some());
     }
 
     #[test]

@@ -138,6 +138,29 @@ impl Auth {
         Ok(found.map(|(found, until)| known(found, until, None, caller.address)))
     }
 
+    /// Refuses who came with a key, where a way to sign in is made: that could do more than the
+    /// key, and would outlast it. The server's own key, which is for everything, may.
+    ///
+    /// # Errors
+    /// Then, and when the database fails.
+    pub async fn in_full(&self, caller: &Caller) -> Result<(), Problem> {
+        let key = match caller.via {
+            Via::Key(id) => Some(id),
+            Via::Device(id) => {
+                let device = self.store.find_device(id).await.map_err(Problem::internal)?;
+                device.and_then(|device| device.api_key)
+            }
+            Via::Guest(_) | Via::Server => None,
+        };
+        let Some(key) = key else { return Ok(()) };
+        let row = self.store.find_any_key(key).await.map_err(Problem::internal)?;
+        if row.is_some_and(|row| row.kind.is_server_s() && row.scopes == Scopes::ALL) {
+            return Ok(());
+        }
+        Err(Problem::not_allowed("a key makes no way to sign in, which could do more than it")
+            .with_next("Sign in as yourself, and do it there."))
+    }
+
     /// The caller with this key.
     pub(super) async fn by_key(
         &self,

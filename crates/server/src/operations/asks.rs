@@ -23,13 +23,12 @@ const TEN_MINUTES: Duration = Duration::from_secs(600);
 pub async fn list_asks(app: &App, caller: &Caller, filter: AskFilter) -> Result<AskPage, Problem> {
     let limit = limit(filter.limit)?;
     let before = super::tasks::cursor_id(filter.cursor.as_ref())?;
-    let wanted =
-        boatyard_store::AskFilter {
-            state: filter.state,
-            workspace: filter.workspace,
-            before,
-            seen_by: access::viewer(caller),
-        };
+    let wanted = boatyard_store::AskFilter {
+        state: filter.state,
+        workspace: filter.workspace,
+        before,
+        seen_by: access::viewer(caller),
+    };
     let rows = app
         .store
         .list_asks(caller.owner.organization, wanted, limit)

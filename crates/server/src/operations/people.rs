@@ -6,6 +6,8 @@
 //! sign-up ─────► invitation, or the policy ─► person, member ───────────┘
 //! ```
 
+use std::net::IpAddr;
+
 use boatyard_api::{
     Problem,
     identity::{Login, NAME_MAX, NewAccount, ServerState, Setup},
@@ -19,6 +21,7 @@ use crate::{
         Auth, Entrance, SignedIn, Visitor, hash_of,
         password::{self, Compared},
     },
+    rates::{self, Face},
     settings::sign_in::is_domain,
 };
 
@@ -112,8 +115,9 @@ async fn by_password(
     }
     let email = address(email)?;
     audit::note("email", &email);
-    let attempt = auth.rates.attempt(&email)?;
     let found = auth.store().find_person_by_email(&email).await.map_err(Problem::internal)?;
+    let face = face(auth, found.as_ref().map(|person| person.id), visitor.address).await?;
+    let attempt = auth.rates.attempt(&email, visitor.address, face)?;
     let hash = found.as_ref().and_then(|person| person.password.clone());
     // As long for an address that nobody has.
     let compared = auth.passwords.compare(password, hash.as_ref()).await?;
@@ -138,6 +142,20 @@ async fn by_password(
         renewed.await.map_err(store_problem)?;
     }
     auth.enter(Entrance::of(person.id, "password"), visitor).await
+}
+
+/// Whether a person was signed in from there before. What somebody else gets wrong elsewhere does
+/// not keep such a one out.
+async fn face(
+    auth: &Auth,
+    person: Option<PersonId>,
+    address: Option<IpAddr>,
+) -> Result<Face, Problem> {
+    let (Some(person), Some(address)) = (person, address) else { return Ok(Face::Stranger) };
+    let before = auth.store().addresses_of(person).await.map_err(Problem::internal)?;
+    let here = rates::Key::address(address);
+    let is_here = |text: &String| text.parse().is_ok_and(|it| rates::Key::address(it) == here);
+    Ok(if before.iter().any(is_here) { Face::Familiar } else { Face::Stranger })
 }
 
 /// Makes the one who has the printed code the first owner and operator.

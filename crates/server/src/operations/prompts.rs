@@ -27,7 +27,7 @@ pub async fn create_prompt(
     key: Option<IdempotencyKey>,
 ) -> Result<Prompt, Problem> {
     let route = format!("POST /api/sessions/{id}/prompts");
-    let idempotency = super::idempotency(&route, key, &new)?;
+    let idempotency = super::idempotency(caller, &route, key, &new)?;
     let session = sessions::row(app, caller, id, Wish::Act).await?;
     tasks::check_prompt("text", &new.text, &new.images)?;
     check_workspace(app, &session).await?;

@@ -6,9 +6,8 @@ use boatyard_api::{
     Cursor, IdempotencyKey, Problem,
     page::limit,
     session::{
-        NewSession, PaidBy, PendingPermission, PendingQuestion, Session, SessionFilter, SessionPage,
-        SessionPayer,
-        Stopped, Transcript, TranscriptQuery,
+        NewSession, PaidBy, PendingPermission, PendingQuestion, Session, SessionFilter,
+        SessionPage, SessionPayer, Stopped, Transcript, TranscriptQuery,
     },
 };
 use boatyard_model::{AttemptState, SessionId, SessionState, TurnOutcome, Wish, WorkspaceState};
@@ -42,7 +41,7 @@ pub async fn create_session(
     new: NewSession,
     key: Option<IdempotencyKey>,
 ) -> Result<Session, Problem> {
-    let idempotency = super::idempotency("POST /api/sessions", key, &new)?;
+    let idempotency = super::idempotency(caller, "POST /api/sessions", key, &new)?;
     let workspace =
         app.store.workspace(new.workspace).await.map_err(|e| store_problem(e).at("workspace"))?;
     access::check(app, caller, &workspace, Wish::Act).await.map_err(|e| e.at("workspace"))?;

@@ -5,8 +5,8 @@ use boatyard_api::{
     page::limit,
     task::{
         ATTEMPTS_MAX, AgentChoice, Attempt, AttemptList, Diff, IMAGES_MAX, NewTask, PROMPT_MAX,
-        Phase, Priority, PushState, Reason, Task, TaskChange, TaskFilter, TaskPage, TaskRepository, TaskResult,
-        TaskSummary, best,
+        Phase, Priority, PushState, Reason, Task, TaskChange, TaskFilter, TaskPage, TaskRepository,
+        TaskResult, TaskSummary, best,
     },
 };
 use boatyard_model::{
@@ -42,7 +42,7 @@ pub async fn create_task(
     new: NewTask,
     key: Option<IdempotencyKey>,
 ) -> Result<Task, Problem> {
-    let idempotency = super::idempotency("POST /api/tasks", key, &new)?;
+    let idempotency = super::idempotency(caller, "POST /api/tasks", key, &new)?;
     if let Some(key) = &idempotency {
         let organization = caller.owner.organization;
         let before = app.store.idempotent(organization, key).await.map_err(store_problem)?;
@@ -256,12 +256,7 @@ pub async fn find_task(app: &App, caller: &Caller, id: TaskId) -> Result<Task, P
     task(app, detail).await
 }
 
-async fn detail(
-    app: &App,
-    caller: &Caller,
-    id: TaskId,
-    wish: Wish,
-) -> Result<TaskDetail, Problem> {
+async fn detail(app: &App, caller: &Caller, id: TaskId, wish: Wish) -> Result<TaskDetail, Problem> {
     let detail = app.store.task(id).await.map_err(store_problem)?;
     access::check(app, caller, &detail.task, wish).await?;
     Ok(detail)

@@ -8,11 +8,11 @@ use boatyard_api::{
     },
 };
 use boatyard_model::{AttemptId, BudgetId, MemberId, TaskId, Timestamp, Wish};
-use boatyard_store::{BUDGETS_MAX, BudgetKey, BudgetRow, UsageFilter};
+use boatyard_store::{BUDGETS_MAX, BudgetKey, BudgetRow, ThingId, UsageFilter};
 
 use super::{own, store_problem};
 use crate::{
-    access,
+    access::{self, things},
     app::App,
     auth::Caller,
     ledger::{micros, spent},
@@ -37,6 +37,15 @@ pub async fn read_usage(
     {
         return Err(Problem::invalid("query.to", "it is not after `from`"));
     }
+    let named =
+        [(task.map(ThingId::Task), "query.task"), (session.map(ThingId::Session), "query.session")];
+    for (thing, field) in named {
+        if let Some(id) = thing.filter(|_| !access::sees_all(caller)) {
+            let at = |problem: Problem| problem.at(field);
+            let thing = things::thing(app, id).await.map_err(at)?;
+            access::check(app, caller, thing, Wish::Look).await.map_err(at)?;
+        }
+    }
     let group = group.unwrap_or_default();
     let by = match group {
         UsageGroup::Day => boatyard_store::UsageGroup::Day,
@@ -55,8 +64,56 @@ pub async fn read_usage(
     let store = &app.store;
     let sums = store.usage_by(organization, by, filter.clone()).await.map_err(store_problem)?;
     let total = store.usage_in_all(organization, filter).await.map_err(store_problem)?;
-    let items = sums.into_iter().map(|row| sum(row, group)).collect();
+    let mut items = Vec::with_capacity(sums.len());
+    for row in sums {
+        let thing = row.label.as_deref().and_then(|label| label.parse().ok());
+        let is_of_things = matches!(group, UsageGroup::Task | UsageGroup::Session);
+        // What one may not see is in the sum of all, and told nowhere else.
+        if match thing.filter(|_| is_of_things) {
+            Some(id) => exists(app, caller, id).await?,
+            None => true,
+        } {
+            items.push(sum(row, group));
+        }
+    }
     Ok(UsageReport { group, items, total: sum(total, UsageGroup::Model) })
+}
+
+/// Whether a thing exists for a caller.
+async fn exists(app: &App, caller: &Caller, id: ThingId) -> Result<bool, Problem> {
+    if access::sees_all(caller) {
+        return Ok(true);
+    }
+    match things::thing(app, id).await {
+        Ok(thing) => Ok(things::right(app, caller, &thing).await?.is_some()),
+        Err(problem) if problem.status == 404 => Ok(false),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Whether a budget is a caller's to see: the organization's, one's own, and those of what one may
+/// look at.
+async fn is_seen(app: &App, caller: &Caller, row: &BudgetRow) -> Result<bool, Problem> {
+    use boatyard_store::BudgetScope as Scope;
+    if access::sees_all(caller) || row.scope == Scope::Organization {
+        return Ok(true);
+    }
+    let task = match row.scope {
+        Scope::Organization | Scope::Person => None,
+        Scope::Task => row.subject.parse().ok(),
+        Scope::Attempt => match row.subject.parse() {
+            Ok(id) => match app.store.attempt(id).await {
+                Ok(attempt) => Some(attempt.task),
+                Err(boatyard_store::Error::NotFound { .. }) => None,
+                Err(error) => return Err(store_problem(error)),
+            },
+            Err(_) => None,
+        },
+    };
+    match task {
+        Some(task) => exists(app, caller, ThingId::Task(task)).await,
+        None => Ok(row.subject == caller.owner.member.to_string()),
+    }
 }
 
 fn sum(row: boatyard_store::UsageSum, group: UsageGroup) -> UsageSum {
@@ -84,7 +141,7 @@ fn day(millis: &str) -> Option<String> {
     Some(day.split('T').next()?.to_owned())
 }
 
-/// The budgets, with what is spent of each.
+/// The budgets that the caller may see, with what is spent of each.
 ///
 /// # Errors
 /// When they can't be read.
@@ -93,7 +150,9 @@ pub async fn list_budgets(app: &App, caller: &Caller) -> Result<BudgetList, Prob
     let rows = app.store.budgets(caller.owner.organization).await.map_err(store_problem)?;
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {
-        items.push(shown(app, row).await?);
+        if is_seen(app, caller, &row).await? {
+            items.push(shown(app, row).await?);
+        }
     }
     Ok(BudgetList { items })
 }

@@ -42,7 +42,7 @@ pub async fn create_workspace(
     new: NewWorkspace,
     key: Option<IdempotencyKey>,
 ) -> Result<Workspace, Problem> {
-    let idempotency = super::idempotency("POST /api/workspaces", key, &new)?;
+    let idempotency = super::idempotency(caller, "POST /api/workspaces", key, &new)?;
     check_name(new.name.as_deref())?;
     let rules = egress::ordered(&new.egress)?;
     if let Some(before) = made_before(app, caller, idempotency.as_ref()).await? {

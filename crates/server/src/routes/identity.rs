@@ -13,7 +13,7 @@ use boatyard_api::{
         Ways,
     },
 };
-use boatyard_model::{DeviceId, PersonId};
+use boatyard_model::{DeviceId, PersonId, Scopes};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use serde::Deserialize;
 
@@ -303,8 +303,15 @@ async fn update_person(
     responses((status = 201, description = "The link.", body = LoginLink)))]
 async fn create_person_link(
     State(api): State<Api>,
+    caller: Caller,
     Path(id): Path<PersonId>,
 ) -> Answer<(StatusCode, Json<LoginLink>)> {
+    // It signs in, and that is for everything.
+    if caller.scopes != Scopes::ALL {
+        return Err(Problem::not_allowed("a key for some things only makes no link for all")
+            .with_next("Use one for everything, or a browser in which you are signed in.")
+            .into());
+    }
     let link = people::create_person_link(&api.gate.auth, &api.url, id).await?;
     Ok((StatusCode::CREATED, Json(link)))
 }
@@ -328,7 +335,8 @@ pub(super) async fn enter(
     let Some(code) = query.code.filter(|_| method == Method::GET) else {
         return Ok(super::documents::page("index.html", &headers));
     };
-    // Signed in already: the link need not be good any more.
+    // Signed in already: the link need not be good any more. A guest is nobody yet.
+    let known = known.filter(|Extension(known)| !matches!(known.caller.via, Via::Guest(_)));
     if known.is_some() {
         return Ok(Redirect::to("/").into_response());
     }

@@ -9,7 +9,8 @@ super::table::section! {
     Rates = "rates" {
         /// Attempts to sign in, sign up or set a password, from one address.
         sign_in: u32 = 30;
-        /// Attempts to sign in to one account that fail, from wherever they come.
+        /// Attempts to sign in to one account that fail, from one address; three times as many
+        /// from all addresses together where its person was never signed in.
         sign_in_account: u32 = 10;
         /// Codes that are tried or asked for, of programs, invitations and shares: from one
         /// address, and by one account.

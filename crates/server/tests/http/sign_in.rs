@@ -601,3 +601,28 @@ async fn providers_are_set_up_by_the_api_and_nobody_locks_everybody_out() {
         assert!(problem_of(nobody).await.is(ProblemKind::Unauthenticated));
     }
 }
+
+#[tokio::test]
+async fn an_account_that_waits_under_another_s_address_is_joined_by_nobody() {
+    let House { machine, provider } = house(|settings| {
+        settings.sign_in_providers.get_mut("team").unwrap().trust_email = true;
+    })
+    .await;
+    // Somebody signed up as Eve, with a password, before she came.
+    let new = boatyard_store::NewPerson {
+        email: "eve@example.com".to_owned(),
+        address: boatyard_store::Address::Claimed,
+        name: "Not Eve".to_owned(),
+        password: Some(boatyard_store::PasswordHash("kept".to_owned())),
+    };
+    let work = machine.store.write(move |tx| {
+        Box::pin(async move {
+            let person = tx.create_person(&new).await?.expect("a new address");
+            tx.add_member(boatyard_store::BUILT_IN_ORGANIZATION, person, Role::Member).await
+        })
+    });
+    work.await.unwrap();
+    provider.account("eve", json!({ "email": "eve@example.com", "name": "Eve" })).await;
+    let to = Browser::new(&machine).travel(&provider, TEAM, "eve").await;
+    assert_eq!(to, refused(Refusal::AddressTaken, "team"));
+}

@@ -132,9 +132,13 @@ pub async fn change_password(
         return Err(Problem::conflict("nobody has claimed this server; the printed link signs in"));
     };
     let device = current_device(caller);
+    if row.password.is_none() {
+        auth.in_full(caller).await?;
+    }
     if row.password.is_some() && !came_for_a_new_one(auth, device).await? {
         // A stolen browser is no place to guess the password from.
-        let attempt = auth.rates.attempt(email)?;
+        let face = super::face(auth, Some(person), caller.address).await?;
+        let attempt = auth.rates.attempt(email, caller.address, face)?;
         let current = change.current.as_deref().unwrap_or_default();
         if auth.passwords.compare(current, row.password.as_ref()).await? == Compared::Other {
             return Err(Problem::not_allowed("this is not your password").at("current").with_next(

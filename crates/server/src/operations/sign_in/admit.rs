@@ -4,7 +4,8 @@
 //! known account ───────────────────────────────────────────────► its person
 //! linking, signed in ──────────────────────────────────────────► who is signed in
 //! address of a person ─ vouched for, and either the provider is
-//!                       trusted or the person has no other way ─► that person
+//!                       trusted and the address was shown here too,
+//!                       or the person has no other way ─────────► that person
 //! invitation · allowed domain · open · a group that has a role ─► a new person
 //! ```
 //!
@@ -200,7 +201,10 @@ impl Wish {
                 return Ok(Err(Refusal::Disabled));
             }
             let other_way = row.password.is_some() || tx.has_other_ways(row.id).await?;
-            let is_safe = self.vouched && (self.trusted || !other_way);
+            // Somebody may have made the account under another's address, to be joined by whose it
+            // is: one with a way in of its own is believed only if its address was shown.
+            let own = row.verified.is_some();
+            let is_safe = self.vouched && (!other_way || self.trusted && own);
             return Ok(if is_safe { Ok(row.id) } else { Err(Refusal::AddressTaken) });
         }
         let address = if self.vouched { Address::Verified } else { Address::Claimed };

@@ -51,6 +51,7 @@ pub async fn begin_passkey(
 ) -> Result<PasskeyChallenge, Problem> {
     switched_on(auth)?;
     let person = person_of(caller)?;
+    auth.in_full(caller).await?;
     let row = app.store.find_person(person).await.map_err(store_problem)?;
     let row = row.ok_or_else(|| Problem::not_found("person", person))?;
     let there = app.store.list_passkeys(person).await.map_err(store_problem)?;
@@ -81,6 +82,7 @@ pub async fn finish_passkey(
 ) -> Result<Passkey, Problem> {
     switched_on(auth)?;
     let person = person_of(caller)?;
+    auth.in_full(caller).await?;
     let name = name(app, new.name)?;
     let passkeys = app.sign_in.passkeys();
     let made = passkeys.finish_register(app.sign_in.url(), person, &new.attempt, new.credential)?;

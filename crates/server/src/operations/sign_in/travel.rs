@@ -87,7 +87,9 @@ pub(crate) async fn set_out(
     let link = match (start.link, known.map(|known| &known.caller)) {
         (false, _) => None,
         (true, Some(caller)) => match (caller.person, caller.via) {
-            (Some(person), Via::Device(device)) => Some(Linking { person, device }),
+            (Some(person), Via::Device(device)) if auth.in_full(caller).await.is_ok() => {
+                Some(Linking { person, device })
+            }
             _ => return Err(Refusal::NotBegun),
         },
         (true, None) => return Err(Refusal::NotBegun),

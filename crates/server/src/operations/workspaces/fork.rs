@@ -205,7 +205,7 @@ pub async fn fork_workspace(
     key: Option<IdempotencyKey>,
 ) -> Result<Workspace, Problem> {
     let route = format!("POST /api/workspaces/{id}/fork");
-    let key = idempotency(&route, key, &request)?;
+    let key = idempotency(caller, &route, key, &request)?;
     let source = row(app, caller, id, Wish::Act).await?;
     check_name(request.name.as_deref())?;
     if let Some(before) = made_before(app, caller, key.as_ref()).await? {
