@@ -11,6 +11,8 @@
 //! a [note](boatyard_store::audit::note) before it writes; where its work is not in the database (a
 //! command, a file), it says when that [begins](boatyard_store::audit::begins).
 //!
+//! Whoever hangs up before the answer leaves an entry too: what was begun may have been done.
+//!
 //! An answer that tells of a change goes out when its entry is stored. If it can't be, the answer is
 //! that failure: nobody is told that all is well with what nobody will be able to look up.
 
@@ -27,7 +29,7 @@ use boatyard_store::{
     Store,
     audit::{self, Actor, Context},
 };
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use crate::{
     access::{self, Audit, Entry, Need},
@@ -42,9 +44,10 @@ pub(crate) async fn run(store: &Store, request: Request, id: &RequestId, next: N
     let Some(Audited { entry, context }) = Audited::of(&request, id) else {
         return next.run(request).await;
     };
+    let unanswered = Unanswered { store, context: Some(Arc::clone(&context)) };
     let mut work = pin!(audit::within(Arc::clone(&context), next.run(request)));
-    if entry.audit == Audit::Beside {
-        let response = tokio::select! {
+    let response = if entry.audit == Audit::Beside {
+        tokio::select! {
             biased;
             response = &mut work => response,
             () = context.begun() => {
@@ -55,11 +58,55 @@ pub(crate) async fn run(store: &Store, request: Request, id: &RequestId, next: N
                     Err(error) => unwritten(error),
                 }
             }
-        };
-        return conclude(store, &context, entry, response).await;
+        }
+    } else {
+        work.await
+    };
+    let response = conclude(store, &context, entry, response).await;
+    unanswered.is_answered();
+    response
+}
+
+/// A request while it has no answer. Dropped before it has one, nobody waits for it any more: the
+/// log gets its entry all the same.
+struct Unanswered<'s> {
+    store: &'s Store,
+    context: Option<Arc<Context>>,
+}
+
+impl Unanswered<'_> {
+    fn is_answered(mut self) {
+        self.context = None;
     }
-    let response = work.await;
-    conclude(store, &context, entry, response).await
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        // Nobody did nothing.
+        let somebody = |context: &Arc<Context>| context.has_actor() || context.has_notes();
+        let Some(context) = self.context.take().filter(somebody) else { return };
+        // Without a runtime the server is gone, and the store with it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let store = self.store.clone();
+        runtime.spawn(async move {
+            if let Err(error) = store.audit_left(&context).await {
+                let error = crate::chain(&error);
+                tracing::error!(error, "what nobody waited for is not in the audit log");
+            }
+        });
+    }
+}
+
+/// The page, which a link's code makes a sign-in.
+const ENTER: &str = "enter";
+
+/// Whether somebody who is not signed in shows the code of a link.
+fn is_link(request: &Request) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    let known = request.extensions().get::<Known>();
+    request.method() == Method::GET
+        && known.is_none_or(|known| matches!(known.caller.via, Via::Guest(_)))
+        && url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "code")
 }
 
 /// A request that changes something, or wants to.
@@ -73,7 +120,7 @@ impl Audited {
     pub(crate) fn of(request: &Request, id: &RequestId) -> Option<Self> {
         let path = request.extensions().get::<MatchedPath>()?;
         let entry = access::entry(request.method(), path.as_str())?;
-        if entry.audit == Audit::None {
+        if entry.audit == Audit::None || entry.operation == ENTER && !is_link(request) {
             return None;
         }
         Some(Self { entry, context: context(entry, request, id) })
@@ -181,6 +228,9 @@ fn unwritten(error: boatyard_store::Error) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use boatyard_store::{AuditFilter, AuditPage};
+    use tower::ServiceExt as _;
+
     use super::*;
 
     /// What is no `GET` and changes nothing all the same.
@@ -201,10 +251,57 @@ mod tests {
         for entry in access::table::TABLE {
             let changes = entry.audit != Audit::None;
             let reads = entry.method.is_safe() || UNCHANGING.contains(&entry.operation);
-            // A provider leads the browser back by a GET, which signs it in.
-            let is_exception = entry.operation == "finish_sign_in";
+            // A provider leads the browser back by a GET, which signs it in, as a link's does.
+            let is_exception = ["finish_sign_in", ENTER].contains(&entry.operation);
             assert_eq!(changes, !reads || is_exception, "{} {}", entry.method, entry.path);
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_hangs_up_before_the_answer_is_written_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = boatyard_store::Options::new(folder.path().join("boatyard.db"));
+        let store = Store::open(options).await.unwrap();
+        let begun = Arc::new(tokio::sync::Notify::new());
+        let never = {
+            let begun = Arc::clone(&begun);
+            async move || {
+                audit::note("scope", "organization");
+                begun.notify_one();
+                std::future::pending::<()>().await;
+            }
+        };
+        let audited = {
+            let store = store.clone();
+            axum::middleware::from_fn(move |request: Request, next: Next| {
+                let store = store.clone();
+                async move {
+                    let id = RequestId::of(request.headers());
+                    run(&store, request, &id, next).await
+                }
+            })
+        };
+        let routes: axum::Router =
+            axum::Router::new().route("/api/budgets", axum::routing::post(never)).layer(audited);
+        let request = Request::post("/api/budgets").body(axum::body::Body::empty()).unwrap();
+        let answer = tokio::spawn(routes.oneshot(request));
+        begun.notified().await;
+        answer.abort();
+        assert!(answer.await.unwrap_err().is_cancelled());
+        let written = async {
+            let (all, page) = (AuditFilter::default(), AuditPage::After(0));
+            loop {
+                let found = store.list_audit(None, &all, page, 10).await.unwrap();
+                if !found.is_empty() {
+                    break found;
+                }
+            }
+        };
+        let deadline = std::time::Duration::from_secs(20);
+        let found = tokio::time::timeout(deadline, written).await.unwrap();
+        assert_eq!((found.len(), found[0].operation.as_str()), (1, "set_budget"));
+        assert_eq!(found[0].outcome, AuditOutcome::Failed);
+        assert!(found[0].reason.as_deref().unwrap().contains("went away"), "{found:?}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ use tracing::Instrument as _;
 use crate::{
     access::{self, Need},
     audit::{self, Audited},
-    auth::{Asked, Auth, Hosts, Known, Refusal, Site, Via, cookie::Transport},
+    auth::{Asked, Auth, Caller, Hosts, Known, Refusal, Site, Via, cookie::Transport},
     calls::{Call, Calls},
     metrics,
     proxy::{self, Source},
@@ -242,6 +242,38 @@ fn take_organization(request: &mut Request) -> Result<Option<OrganizationId>, Pr
     Ok(found)
 }
 
+/// What the log of calls says of one whose caller went away before its answer, as many servers do.
+const HUNG_UP: u16 = 499;
+
+/// A call that is told to the log of calls when it is over, with an answer or without.
+struct Told<'r> {
+    gate: &'r Gate,
+    caller: Option<Caller>,
+    method: &'r Method,
+    path: &'r str,
+    route: &'r str,
+    status: u16,
+    started: Instant,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        let (Some(calls), Some(caller)) = (&self.gate.calls, self.caller.take()) else { return };
+        let Via::Key(key) = caller.via else { return };
+        calls.record(Call {
+            owner: caller.owner,
+            key,
+            time: self.gate.auth.store().now(),
+            method: self.method.clone(),
+            path: self.path.to_owned(),
+            route: self.route.into(),
+            status: self.status,
+            address: caller.address,
+            took: self.started.elapsed(),
+        });
+    }
+}
+
 struct Place<'g>(&'g AtomicUsize);
 
 impl Drop for Place<'_> {
@@ -279,9 +311,17 @@ pub async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         request.extensions_mut().insert(source);
     }
     let span = tracing::info_span!("request", request.id = %id);
+    let mut told = Told {
+        gate: &gate,
+        caller: None,
+        method: &method,
+        path: &path,
+        route: route.as_ref().map_or("other", MatchedPath::as_str),
+        status: HUNG_UP,
+        started,
+    };
     let work = async {
         let place = gate.place();
-        let mut caller = None;
         let mut site = Site::Own;
         let clear = place.is_ok().then(|| gate.came_in_the_clear(peer, &request)).flatten();
         let mut response = match place {
@@ -297,13 +337,13 @@ pub async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
                     Ok(from) => {
                         site = from;
                         if headers::is_preflight(&request, &site) {
-                            return (headers::preflight(&site, &id), None);
+                            return headers::preflight(&site, &id);
                         }
                         gate.admit(&mut request, &site).await
                     }
                     Err(problem) => Err(problem),
                 };
-                caller = request.extensions().get::<Known>().map(|known| known.caller.clone());
+                told.caller = request.extensions().get::<Known>().map(|known| known.caller.clone());
                 match admitted {
                     Ok(()) => audit::run(gate.auth.store(), request, &id, next).await,
                     Err(problem) => {
@@ -322,25 +362,11 @@ pub async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         headers.insert(request_id::HEADER, id.header());
         headers::secure(headers, gate.transport, &site);
         log(&method, &path, response.status(), started.elapsed());
-        (response, caller)
+        response
     };
-    let (response, caller) = work.instrument(span).await;
+    let response = work.instrument(span).await;
+    told.status = response.status().as_u16();
     let route = route.as_ref().map_or("other", MatchedPath::as_str);
-    if let (Some(calls), Some(caller)) = (&gate.calls, caller)
-        && let Via::Key(key) = caller.via
-    {
-        calls.record(Call {
-            owner: caller.owner,
-            key,
-            time: gate.auth.store().now(),
-            method: method.clone(),
-            path,
-            route: route.into(),
-            status: response.status().as_u16(),
-            address: caller.address,
-            took: started.elapsed(),
-        });
-    }
     metrics::request(&method, route, response.status(), started.elapsed());
     response
 }

@@ -32,7 +32,7 @@ macro_rules! table {
 }
 
 table! {
-    GET "/" enter OPEN Account None;
+    GET "/" enter OPEN Account Change;
     GET "/api/agents" list_agents VIEWER AgentsRead None;
     DELETE "/api/agents/{name}" remove_agent OPERATOR AgentsWrite Change;
     GET "/api/agents/{name}" find_agent VIEWER AgentsRead None;

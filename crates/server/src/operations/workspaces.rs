@@ -97,7 +97,7 @@ async fn whole<T: Send + 'static>(
     app: &App,
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
-    match app.tasks.spawn(work).await {
+    match app.tasks.spawn(app.store.audited(work)).await {
         Ok(result) => result,
         Err(error) => Err(Problem::internal(error)),
     }

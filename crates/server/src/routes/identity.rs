@@ -343,7 +343,12 @@ pub(super) async fn enter(
     match api.gate.auth.enter_by_code(code.trim(), &visitor).await {
         Ok(signed_in) => entered(&api, &signed_in, Redirect::to("/").into_response()),
         // The page asks for a key and says that the link was of no use.
-        Err(problem) if problem.status == 401 => Ok(Redirect::to("/?link=used").into_response()),
+        Err(problem) if problem.status == 401 => {
+            let mut led_away = Redirect::to("/?link=used").into_response();
+            // For the audit log: it was no sign-in.
+            led_away.extensions_mut().insert(problem);
+            Ok(led_away)
+        }
         Err(problem) => Err(problem.into()),
     }
 }

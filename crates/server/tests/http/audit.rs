@@ -261,3 +261,27 @@ async fn who_comes_new_is_named_and_what_the_server_does_at_its_start_is_its_own
     assert_eq!(entry.details["email"], "eve@example.com");
     assert!(machine.client.check_audit(AuditPlace::default()).await.unwrap().whole);
 }
+
+#[tokio::test]
+async fn a_link_that_signs_in_is_written_down_and_so_is_one_that_does_not() {
+    let machine = Machine::start().await;
+    let enter = async |code: &str| {
+        let page = machine.anonymous(Method::GET, &format!("/?code={code}")).send().await.unwrap();
+        page.headers().get(header::SET_COOKIE).is_some()
+    };
+    assert!(!enter("once_made_up").await);
+    let refused = &entries(&machine, "server=true&operation=enter").await[0];
+    assert_eq!(refused.outcome, AuditOutcome::Denied);
+    assert!(!serde_json::to_string(refused).unwrap().contains("made_up"));
+    let link = machine.client.create_login_link().await.unwrap();
+    let code = link.url.split("code=").nth(1).unwrap().to_owned();
+    assert!(enter(&code).await);
+    let entered = &entries(&machine, "operation=enter").await[0];
+    assert_eq!(entered.outcome, AuditOutcome::Allowed);
+    assert!(entered.person.is_some() && entered.details.contains_key("device"), "{entered:?}");
+    // The page itself is looked at.
+    machine.anonymous(Method::GET, "/").send().await.unwrap();
+    machine.get("/").await;
+    assert_eq!(entries(&machine, "operation=enter").await.len(), 1);
+    assert_eq!(entries(&machine, "server=true&operation=enter").await.len(), 1);
+}

@@ -13,6 +13,10 @@ use boatyard_model::{AuditOutcome, MemberId, OrganizationId, PersonId};
 use tokio::sync::Notify;
 
 use super::{Claim, Unsealed, locked};
+use crate::{Result, Store};
+
+/// What the log says of a request whose answer nobody waited for.
+const GONE: &str = "whoever asked went away before the answer; it may have been done, or a part";
 
 /// The longest text of an entry that a client chooses, in bytes.
 const TEXT_MAX: usize = 500;
@@ -61,6 +65,10 @@ pub struct Context {
 struct Open {
     actor: Actor,
     notes: BTreeMap<String, String>,
+    /// Tasks that go on for it whether or not anybody waits.
+    held: u32,
+    /// Nobody waits for its answer any more.
+    left: bool,
 }
 
 impl Context {
@@ -77,7 +85,7 @@ impl Context {
             operation,
             subjects: subjects.into_iter().map(bounded).collect(),
             request,
-            open: Mutex::new(Open { actor, notes: BTreeMap::new() }),
+            open: Mutex::new(Open { actor, notes: BTreeMap::new(), held: 0, left: false }),
             begun: Notify::new(),
             taken: Arc::default(),
         })
@@ -101,6 +109,25 @@ impl Context {
     /// Waits until the work of the request [begins].
     pub async fn begun(&self) {
         self.begun.notified().await;
+    }
+
+    /// Whoever asked is gone. Whether nothing goes on for the request any more.
+    fn leave(&self) -> bool {
+        let mut open = locked(&self.open);
+        open.left = true;
+        open.held == 0
+    }
+
+    /// A task of its own goes on for the request from here on.
+    fn hold(&self) {
+        locked(&self.open).held += 1;
+    }
+
+    /// It ended. Whether it was the last, and whoever asked is gone.
+    fn release(&self) -> bool {
+        let mut open = locked(&self.open);
+        open.held -= 1;
+        open.held == 0 && open.left
     }
 
     pub(super) fn name_actor(&self, actor: Actor) {
@@ -192,6 +219,50 @@ pub fn begins() {
 /// for.
 pub fn concerns(organization: Option<OrganizationId>) {
     let _ = CURRENT.try_with(|context| locked(&context.open).actor.organization = organization);
+}
+
+impl Store {
+    /// Work of the request that is under way here, for a task of its own that goes on to its end
+    /// when nobody waits for the request any more: what it writes is audited as the request's.
+    pub fn audited<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        let store = self.clone();
+        let context = current().inspect(|context| context.hold());
+        async move {
+            let Some(context) = context else { return work.await };
+            let output = within(Arc::clone(&context), work).await;
+            if context.release()
+                && let Err(error) = store.append_left(&context).await
+            {
+                tracing::error!(%error, "what nobody waited for is not in the audit log");
+            }
+            output
+        }
+    }
+
+    /// Appends the entry of a request whose answer nobody waits for any more, unless one is there:
+    /// behind every write that it had asked for, and behind what still [goes on](Self::audited) for
+    /// it. So nobody changes anything unseen by hanging up.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    pub async fn audit_left(&self, context: &Arc<Context>) -> Result<()> {
+        if context.leave() { self.append_left(context).await } else { Ok(()) }
+    }
+
+    async fn append_left(&self, context: &Arc<Context>) -> Result<()> {
+        let context = Arc::clone(context);
+        // What the request asked the writer for before is done by then, and has the entry.
+        self.write_aside(move |tx| {
+            Box::pin(async move {
+                let Some(claim) = context.claim() else { return Ok(()) };
+                let reason = Some(GONE.to_owned());
+                tx.append_audit(context.unsealed(AuditOutcome::Failed, reason))?;
+                claim.keep();
+                Ok(())
+            })
+        })
+        .await
+    }
 }
 
 #[cfg(test)]

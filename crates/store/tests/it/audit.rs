@@ -282,3 +282,36 @@ async fn what_is_kept_no_longer_goes_and_the_rest_can_be_checked() {
     assert_eq!(store.check_audit(None).await.unwrap().fault, None);
     assert_eq!(store.audit_chain(None).await.unwrap().keep_days, Some(30));
 }
+
+#[tokio::test]
+async fn whoever_hangs_up_is_written_down_once_and_behind_what_goes_on() {
+    let world = world().await;
+    let store = &world.store;
+    // Nothing was written yet; the second time there is an entry.
+    let left = context("left");
+    store.audit_left(&left).await.unwrap();
+    store.audit_left(&left).await.unwrap();
+    assert_eq!(entries(store).await, ["left failed"]);
+    // What was written has the entry, which is the change's.
+    let changed = context("changed");
+    audit::within(Arc::clone(&changed), change(store)).await.unwrap();
+    store.audit_left(&changed).await.unwrap();
+    // A task of its own goes on: its change has the entry, in its transaction.
+    let made = context("made");
+    let work = store.clone();
+    let work = audit::within(Arc::clone(&made), async {
+        store.audited(async move { change(&work).await })
+    });
+    let work = work.await;
+    store.audit_left(&made).await.unwrap();
+    assert_eq!(entries(store).await.len(), 2, "it is not over");
+    tokio::spawn(work).await.unwrap().unwrap();
+    // It changes nothing: the entry comes when it is over.
+    let looked = context("looked");
+    let work = audit::within(Arc::clone(&looked), async { store.audited(async {}) }).await;
+    store.audit_left(&looked).await.unwrap();
+    work.await;
+    let all = ["left failed", "changed allowed", "made allowed", "looked failed"];
+    assert_eq!(entries(store).await, all);
+    assert!(store.check_audit(HERE).await.unwrap().fault.is_none());
+}
