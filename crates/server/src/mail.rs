@@ -14,6 +14,7 @@ use lettre::{
         client::{Certificate, Tls, TlsParameters},
     },
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::settings::{self, mail::Encryption};
 
@@ -71,6 +72,10 @@ impl Mail {
             if let Some(file) = &settings.ca_file {
                 let pem = std::fs::read(file)
                     .with_context(|| format!("[mail] ca_file: {} can't be read", file.display()))?;
+                if CertificateDer::pem_slice_iter(&pem).next().is_none_or(|one| one.is_err()) {
+                    let shown = file.display();
+                    anyhow::bail!("[mail] ca_file: {shown} holds no certificate in PEM form");
+                }
                 let certificate = Certificate::from_pem(&pem)
                     .with_context(|| format!("[mail] ca_file: {}", file.display()))?;
                 parameters = parameters.add_root_certificate(certificate);

@@ -217,6 +217,10 @@ impl Settings {
             .map_err(|(key, reason)| layers.error_in(&format!("tls.{key}"), reason))?;
         let mail = Mail::read(layers, "mail")?;
         mail.check().map_err(|(key, reason)| layers.error_in(&format!("mail.{key}"), reason))?;
+        let limits = Limits::read(layers, "limits")?;
+        limits
+            .check()
+            .map_err(|(key, reason)| layers.error_in(&format!("limits.{key}"), reason))?;
         Ok(Self {
             general: General::read(layers, "")?,
             server,
@@ -228,7 +232,7 @@ impl Settings {
             log: Log::read(layers, "log")?,
             repositories: Repositories::read(layers, "repositories")?,
             tools: Tools::read(layers, "tools")?,
-            limits: Limits::read(layers, "limits")?,
+            limits,
             egress: Egress::read(layers, "egress")?,
             git: Git::read(layers, "git")?,
             vault: Vault::read(layers, "vault")?,

@@ -40,6 +40,21 @@ super::table::section! {
 }
 
 impl Limits {
+    /// What is wrong with it, and with which key.
+    ///
+    /// # Errors
+    /// The first value that makes no sense.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        for (key, percent) in
+            [("memory_pressure", self.memory_pressure), ("cpu_pressure", self.cpu_pressure)]
+        {
+            if percent > 100 {
+                return Err((key, format!("expected at most 100 percent, got {percent}")));
+            }
+        }
+        Ok(())
+    }
+
     /// What one workspace may use.
     pub fn workspace(&self) -> WorkspaceLimits {
         // At most the thousandths of 4 million cores: no overflow, and a negative value is 0.

@@ -76,6 +76,13 @@ impl Mail {
             let reason = format!("expected an address such as \"boatyard@example.com\" ({error})");
             return Err(("from", reason));
         }
+        if let Some(host) = self.host.as_deref()
+            && host.parse::<std::net::IpAddr>().is_err()
+            && url::Host::parse(host).is_err()
+        {
+            let reason = format!("expected a name such as \"smtp.example.com\", got \"{host}\"");
+            return Err(("host", reason));
+        }
         if self.host.is_some() && self.from.is_none() {
             return Err(("host", "mail needs `from`, the address that it comes from".to_owned()));
         }
@@ -115,6 +122,10 @@ mod tests {
         check(good(), None);
         check(Mail { from: None, ..good() }, Some("host"));
         check(Mail { from: Some("nobody".to_owned()), ..good() }, Some("from"));
+        for host in ["http://smtp.example.com", "smtp.example.com:25", ""] {
+            check(Mail { host: Some(host.to_owned()), ..good() }, Some("host"));
+        }
+        check(Mail { host: Some("::1".to_owned()), ..good() }, None);
         check(Mail { port: Some(0), ..good() }, Some("port"));
         check(Mail { user: Some("me".to_owned()), ..good() }, Some("user"));
         let user = |mail| Mail {

@@ -177,6 +177,7 @@ impl Sources {
         }
         let settings = Settings::read(&layers)?;
         warnings.extend(settings.server.warnings());
+        warnings.extend(settings.sign_in.warnings());
         let file = self.file.map(|(path, _)| path);
         let key_variables = Vec::new();
         Ok(Resolved { settings, origins: layers.origins(), file, warnings, key_variables })
@@ -440,6 +441,8 @@ fn read_variables(
         .collect();
     let mut warnings = Vec::new();
     for (mut name, text) in variables {
+        // As it was given: what is wrong with its value is looked for there.
+        let given = name.clone();
         if name == PUBLIC_ADDRESS {
             name = variable("server", "url");
         }
@@ -458,7 +461,7 @@ fn read_variables(
         }
         let dotted =
             if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
-        let origin = Origin::Variable(name);
+        let origin = Origin::Variable(given);
         match key.kind.from_text(&text) {
             Some(value) => layers.put(dotted, value, origin),
             None => {

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use boatyard_egress::Cidr;
 use url::{Host, Url};
 
+use crate::auth::{Hosts, origin::Error as HostsError};
+
 super::table::section! {
     /// Where the server listens and keeps its data.
     Server = "server" {
@@ -55,6 +57,12 @@ impl Server {
             return Err(("listen_clear", reason.to_owned()));
         }
         self.proxies().map_err(|reason| ("trusted_proxies", reason))?;
+        if let Err(HostsError::Origin(text)) = Hosts::new(self) {
+            let reason = format!(
+                "`{text}` is no origin; write it as \"https://tools.example.com\", and nothing behind"
+            );
+            return Err(("cors_origins", reason));
+        }
         Ok(())
     }
 

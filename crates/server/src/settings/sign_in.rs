@@ -61,6 +61,25 @@ impl SignIn {
         }
         Ok(())
     }
+
+    /// What is odd but harmless, a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let names_none = self.allowed_domains.as_ref().is_none_or(Vec::is_empty);
+        let mut warnings = Vec::new();
+        if self.sign_up == Some(SignUp::Domains) && names_none {
+            warnings.push(
+                "`sign_in.sign_up` is \"domains\" and `sign_in.allowed_domains` names none: nobody \
+                 signs up without an invitation unless the page names some"
+                    .to_owned(),
+            );
+        }
+        if self.sign_up.is_some_and(|who| who != SignUp::Domains) && !names_none {
+            warnings.push(
+                "`sign_in.allowed_domains` counts with `sign_up = \"domains\"` only".to_owned(),
+            );
+        }
+        warnings
+    }
 }
 
 /// Whether a text is a domain: what stands behind the `@`.
