@@ -346,6 +346,26 @@ impl Store {
         )
     }
 
+    /// The repositories in which somebody may do less than in the organization.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub async fn narrowed_repositories(
+        &self,
+        organization: OrganizationId,
+    ) -> Result<Vec<crate::RepositoryRow>> {
+        read_all!(
+            self,
+            crate::RepositoryRow,
+            format!(
+                "SELECT {} FROM repository WHERE organization = $1
+                 AND id IN (SELECT repository FROM repository_role WHERE organization = $1)",
+                crate::RepositoryRow::COLUMNS
+            ),
+            organization,
+        )
+    }
+
     /// What is named for a member in a repository: his own role there, else everybody's.
     ///
     /// # Errors

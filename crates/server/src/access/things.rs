@@ -17,6 +17,7 @@
 use boatyard_api::{Problem, ProblemKind};
 use boatyard_model::{
     RepositoryId, RepositoryRole, Role, SessionId, TaskId, Visibility, Wish, WorkspaceId,
+    name::RepositorySource,
 };
 use boatyard_store::{
     FeedEntry, Owner, RepositoryRow, SessionRow, Standing, TaskRow, ThingId, Viewer, WorkspaceRow,
@@ -25,6 +26,7 @@ use boatyard_store::{
 use crate::{
     app::App,
     auth::{Caller, Via},
+    git::place::Place,
     operations::store_problem,
 };
 
@@ -238,7 +240,11 @@ pub async fn repository(
     }
     let named = app.store.repository_role(row.id, caller.owner.member).await;
     let named = named.map_err(store_problem)?.unwrap_or(RepositoryRole::Member);
-    let role = named.narrow(caller.role).ok_or_else(missing)?;
+    let there = match RepositorySource::parse(&row.source, default_host(app)) {
+        Ok(source) => at_address(app, caller, &source).await?,
+        Err(_) => Some(caller.role),
+    };
+    let role = there.and_then(|role| named.narrow(role)).ok_or_else(missing)?;
     let may = match wish {
         Wish::Look => true,
         Wish::Act => role.includes(Role::Member),
@@ -250,6 +256,38 @@ pub async fn repository(
     let detail = format!("your role in this repository is `{role}`, which is not enough for this");
     Err(Problem::new(ProblemKind::NotAllowed, detail)
         .with_next("Ask an admin of the organization."))
+}
+
+fn default_host(app: &App) -> &str {
+    &app.settings.repositories.default_host
+}
+
+/// What a caller may do in the repository at an address, however it is written: by https or ssh,
+/// with or without `.git`, in small or large letters, it is the same one, and what it is narrowed
+/// to under one spelling holds for all. None if it does not exist for that caller.
+///
+/// # Errors
+/// When it can't be found out.
+pub async fn at_address(
+    app: &App,
+    caller: &Caller,
+    source: &RepositorySource,
+) -> Result<Option<Role>, Problem> {
+    let Some(place) = Place::of_source(source).filter(|_| !sees_all(caller)) else {
+        return Ok(Some(caller.role));
+    };
+    let mut role = Some(caller.role);
+    let narrowed = app.store.narrowed_repositories(caller.owner.organization).await;
+    for row in narrowed.map_err(store_problem)? {
+        let other = RepositorySource::parse(&row.source, default_host(app)).ok();
+        let other = other.as_ref().and_then(Place::of_source);
+        if other.is_some_and(|other| other.as_str().eq_ignore_ascii_case(place.as_str())) {
+            let named = app.store.repository_role(row.id, caller.owner.member).await;
+            let named = named.map_err(store_problem)?.unwrap_or(RepositoryRole::Member);
+            role = role.and_then(|role| named.narrow(role));
+        }
+    }
+    Ok(role)
 }
 
 /// Which entries of the feed somebody may see: those about a thing, if it exists for them.

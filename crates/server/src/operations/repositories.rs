@@ -72,6 +72,9 @@ async fn resolve_as(
             )
         })?;
     }
+    if things::at_address(app, caller, &source).await?.is_none() {
+        return Err(Problem::not_found("repository", text).at(field));
+    }
     let owner = caller.owner;
     let row = app
         .store

@@ -135,3 +135,52 @@ async fn budgets_and_sums_tell_nothing_of_what_one_may_not_see() {
     };
     assert_eq!((asks(&ana.secret).await, asks(&vera.secret).await), (200, 404));
 }
+
+#[tokio::test]
+async fn a_repository_that_is_not_for_one_is_not_under_another_spelling_either() {
+    let machine = Machine::start().await;
+    let ben = team::member(&machine, "Ben", Role::Member).await;
+    let add = async |secret: Option<&str>, source: &str| {
+        let asks = match secret {
+            Some(secret) => {
+                machine.anonymous(Method::POST, "/api/repositories").bearer_auth(secret)
+            }
+            None => machine.request(Method::POST, "/api/repositories"),
+        };
+        asks.json(&json!({ "source": source })).send().await.unwrap()
+    };
+    let made: Value = add(None, "owner/payroll").await.json().await.unwrap();
+    let path = format!("/api/repositories/{}/access", made["id"].as_str().unwrap());
+    let set = async |everybody: &str| {
+        let set = machine.request(Method::PUT, &path);
+        let body = json!({ "everybody": everybody, "members": [] });
+        assert_eq!(set.json(&body).send().await.unwrap().status(), 200);
+    };
+    set("none").await;
+    let spellings = [
+        "owner/payroll",
+        "https://github.com/owner/payroll",
+        "https://github.com/owner/payroll.git",
+        "https://github.com/Owner/Payroll",
+        "https://github.com:443/owner/payroll",
+        "ssh://git@github.com/owner/payroll",
+        "git@github.com:owner/payroll.git",
+    ];
+    for source in spellings {
+        assert_eq!(add(Some(&ben.secret), source).await.status(), 404, "{source}");
+    }
+    assert_eq!(add(Some(&ben.secret), "owner/payroll2").await.status(), 201);
+    // A row that somebody else made under another spelling is the same repository.
+    let twin: Value = add(None, spellings[2]).await.json().await.unwrap();
+    let twin = format!("/api/repositories/{}", twin["id"].as_str().unwrap());
+    let asks = async || {
+        let asks = machine.anonymous(Method::GET, &twin).bearer_auth(&ben.secret);
+        asks.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(asks().await, 404);
+    set("viewer").await;
+    assert_eq!(asks().await, 200);
+    let order = machine.anonymous(Method::POST, "/api/tasks").bearer_auth(&ben.secret);
+    let order = order.json(&json!({ "prompt": "do", "repository": spellings[2] }));
+    assert_eq!(order.send().await.unwrap().status(), 403);
+}
