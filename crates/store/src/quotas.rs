@@ -196,23 +196,27 @@ impl std::fmt::Display for Reached {
             QuotaScope::Each | QuotaScope::Person => "This person",
         };
         let (limit, used) = (self.limit, self.used);
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
         match self.row.kind {
             QuotaKind::Tasks => write!(
                 f,
-                "{whose} may have {limit} tasks under way at a time, and has {used}: this one \
-                 begins when one of them ends or waits for a person."
+                "{whose} may have {limit} task{} under way at a time, and has {used}: this one \
+                 begins when one of them ends or waits for a person.",
+                plural(limit)
             ),
             QuotaKind::Workspaces => write!(
                 f,
-                "{whose} may have {limit} workspaces in use, and has {used}. Remove one by \
-                 `boatyard workspace delete`, or ask an administrator for more."
+                "{whose} may have {limit} workspace{} in use, and has {used}. Remove one by \
+                 `boatyard workspace delete`, or ask an administrator for more.",
+                plural(limit)
             ),
             QuotaKind::Minutes => write!(
                 f,
-                "{whose} may have agents work for {} minutes a day, and all of them are used. It \
+                "{whose} may have agents work for {} minute{} a day, and all of them are used. It \
                  goes on at midnight UTC, or when an administrator gives more by `boatyard quota \
                  set minutes`.",
-                limit / 60_000
+                limit / 60_000,
+                plural(limit / 60_000)
             ),
             QuotaKind::Storage => write!(
                 f,

@@ -107,7 +107,9 @@ impl Tx {
             folder,
             now,
         )?;
-        row.ok_or_else(|| Error::not_found("repository", source))
+        let row = row.ok_or_else(|| Error::not_found("repository", source))?;
+        self.note("repository", row.id);
+        Ok(row)
     }
 
     /// Notes that a fetch begins.

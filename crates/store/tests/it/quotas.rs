@@ -99,7 +99,7 @@ async fn who_has_reached_a_quota_waits_with_a_reason_and_holds_up_nobody_else() 
     let waits = first.iter().find(|row| row.title == "ann 1").unwrap();
     let reason = world.store.attempts(waits.id).await.unwrap().remove(0).reason.unwrap();
     assert_eq!(reason.code, "quota_tasks");
-    assert!(reason.text.starts_with("This person may have 1 tasks under way"), "{}", reason.text);
+    assert!(reason.text.starts_with("This person may have 1 task under way"), "{}", reason.text);
     // One's own goes before that of each.
     set(&world, ann, QuotaScope::Person, QuotaKind::Tasks, 2).await;
     assert_eq!(next(&world, 9).await.as_deref(), Some("ann 1"));
