@@ -20,8 +20,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agents::Agents,
-    auth::providers::SignIn,
     auth::Admin,
+    auth::providers::SignIn,
     blobs::Blobs,
     calls::Calls,
     connections::Connections,

@@ -348,9 +348,10 @@ impl Bindings for Shared {
         if has_own {
             return Box::pin(own::bindings(book, placeholders, self.store.clone(), whose));
         }
-        let theirs = book.0.iter().filter(|it| {
-            it.row.owner.organization == whose.organization && !it.row.personal
-        });
+        let theirs = book
+            .0
+            .iter()
+            .filter(|it| it.row.owner.organization == whose.organization && !it.row.personal);
         let bindings = theirs.map(|entry| entry.bound(&placeholders, whose.workspace)).collect();
         Box::pin(std::future::ready(Ok(bindings)))
     }

@@ -240,10 +240,7 @@ impl Policies {
     ///
     /// # Errors
     /// When the store can't be read.
-    pub async fn changed_owners(
-        &self,
-        organization: OrganizationId,
-    ) -> boatyard_store::Result<()> {
+    pub async fn changed_owners(&self, organization: OrganizationId) -> boatyard_store::Result<()> {
         let mut state = self.0.state.lock().await;
         state.forget_unwatched();
         let theirs = state.watched.values_mut();

@@ -16,13 +16,12 @@ pub(crate) mod sqlite;
 use std::{borrow::Cow, sync::Arc};
 
 use boatyard_model::{
-    AuditOutcome,
-    AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId, BudgetId, ConnectionId, DeviceId,
-    IdentityId, InvitationId, JobId, JobState, KeyId, KeyKind, LayerId, MemberId, OrganizationId,
-    PasskeyId, PermissionId, PersonId, PromptId, PromptMode, PromptState, QuestionId, QuotaId,
-    RepositoryId, RepositoryRole, RequestVerdict, RequestWay, Role, RuleId, Scopes, SessionId,
-    SessionState, ShareId, TaskId, Timestamp, ToolId, TurnOutcome, Visibility, WorkspaceId,
-    WorkspaceKind, WorkspaceState,
+    AskAnswer, AskId, AskState, AttemptId, AttemptState, AuditOutcome, BlobId, BudgetId,
+    ConnectionId, DeviceId, IdentityId, InvitationId, JobId, JobState, KeyId, KeyKind, LayerId,
+    MemberId, OrganizationId, PasskeyId, PermissionId, PersonId, PromptId, PromptMode, PromptState,
+    QuestionId, QuotaId, RepositoryId, RepositoryRole, RequestVerdict, RequestWay, Role, RuleId,
+    Scopes, SessionId, SessionState, ShareId, TaskId, Timestamp, ToolId, TurnOutcome, Visibility,
+    WorkspaceId, WorkspaceKind, WorkspaceState,
 };
 use sqlx::{AssertSqlSafe, SqlitePool};
 

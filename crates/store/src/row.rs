@@ -7,9 +7,8 @@
 use std::{borrow::Cow, error::Error as StdError};
 
 use boatyard_model::{
-    AuditOutcome,
-    AgentOffers, AgentSettings, AskAnswer, AskId, AskState, AttemptId, AttemptState, BlobId,
-    BudgetId, ConnectionId, Content, DeviceId, EgressMode, IdentityId, InvitationId, JobId,
+    AgentOffers, AgentSettings, AskAnswer, AskId, AskState, AttemptId, AttemptState, AuditOutcome,
+    BlobId, BudgetId, ConnectionId, Content, DeviceId, EgressMode, IdentityId, InvitationId, JobId,
     JobState, KeyId, KeyKind, LayerId, MemberId, OrganizationId, PasskeyId, PermissionId, PersonId,
     PromptId, PromptMode, PromptState, QuestionId, QuotaId, RepositoryId, RepositoryRole,
     RequestVerdict, RequestWay, Role, RuleId, RuleScope, Scopes, SessionId, SessionState, ShareId,

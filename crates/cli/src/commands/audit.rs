@@ -318,8 +318,8 @@ async fn export(filter: &AuditFilter, file: Option<&Path>, context: &Context<'_>
 
 /// Walks along the entries of an exported file.
 fn read_file(path: &Path, expect: Option<&Seen>) -> Result<AuditReport> {
-    let file = std::fs::File::open(path)
-        .with_context(|| format!("{} can't be read", path.display()))?;
+    let file =
+        std::fs::File::open(path).with_context(|| format!("{} can't be read", path.display()))?;
     let mut lines = std::io::BufReader::new(file);
     let mut walk: Option<Walk> = None;
     let mut report = AuditReport {
@@ -390,12 +390,8 @@ async fn missing(
         return Ok(Some(AuditFault { number: seen.number, reason }));
     }
     let cursor = Some(boatyard_api::Cursor::after(&(seen.number + 1).to_string()));
-    let filter = AuditFilter {
-        server: place.server,
-        limit: Some(1),
-        cursor,
-        ..AuditFilter::default()
-    };
+    let filter =
+        AuditFilter { server: place.server, limit: Some(1), cursor, ..AuditFilter::default() };
     let page = context.client.list_audit(&filter).await?;
     let found = page.items.first().map(|entry| (entry.number, &entry.hash));
     Ok((found != Some((seen.number, &seen.hash))).then(|| other(seen)))

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use boatyard_api::{
     connection::{
-        Connection, ConnectionBinding, ConnectionScope, ConnectionState, NewConnection, Rekey, RotateConnection,
+        Connection, ConnectionBinding, ConnectionScope, ConnectionState, NewConnection, Rekey,
+        RotateConnection,
     },
     model::{
         ConnectionId, PortRange, Timestamp,

@@ -15,7 +15,10 @@ impl Connections {
         let mut rows = book.0.iter().map(|entry| &entry.row);
         let row = rows.find(|row| {
             let is_it = Some(row.id) == id || row.name == name;
-            is_it && !row.personal && row.owner.organization == organization && row.removed.is_none()
+            is_it
+                && !row.personal
+                && row.owner.organization == organization
+                && row.removed.is_none()
         })?;
         Some((row.id, row.rotated.0.unsigned_abs()))
     }

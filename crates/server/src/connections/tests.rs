@@ -60,7 +60,11 @@ impl House {
     }
 
     fn variables(&self, workspace: WorkspaceId) -> BTreeMap<String, String> {
-        self.connections.variables(Owner::BUILT_IN.organization, Some(Owner::BUILT_IN.member), workspace)
+        self.connections.variables(
+            Owner::BUILT_IN.organization,
+            Some(Owner::BUILT_IN.member),
+            workspace,
+        )
     }
 
     async fn bindings(&self, workspace: WorkspaceId) -> Vec<Arc<Binding>> {

@@ -394,7 +394,11 @@ pub async fn push(app: &App, attempt: &AttemptRow, task: &TaskDetail) -> PushSta
     let Ok(parsed) = branch.parse::<Branch>() else {
         return refused(format!("`{branch}` is no branch"));
     };
-    match app.mirrors.push_result(attempt.id, &source, &parsed, &app.network.of(attempt.owner)).await {
+    match app
+        .mirrors
+        .push_result(attempt.id, &source, &parsed, &app.network.of(attempt.owner))
+        .await
+    {
         Ok(()) => PushState::Pushed {
             remote: source.to_string(),
             branch: branch.to_owned(),

@@ -28,8 +28,10 @@ use crate::{
     settings::Settings,
 };
 
+mod explained;
 mod listing;
 
+use explained::explain;
 use listing::{listed, no_base, symref};
 
 /// How often the size of a growing mirror is looked at during a fetch.
@@ -138,7 +140,14 @@ impl Network {
             None => None,
         };
         let (guard, resolver) = (Guard::new(ranges), Arc::new(System));
-        Ok(Self { settings, guard, resolver, credentials: None, owner: Owner::BUILT_IN, authorities })
+        Ok(Self {
+            settings,
+            guard,
+            resolver,
+            credentials: None,
+            owner: Owner::BUILT_IN,
+            authorities,
+        })
     }
 
     /// The same, with what repositories are reached with.
@@ -566,29 +575,6 @@ async fn within_size(mirror: &Path, limit: u64) -> GitError {
             return GitError::TooLarge { what: "the repository", limit };
         }
     }
-}
-
-/// Says in words for a person what git meant.
-fn explain(source: &RepositorySource, error: GitError) -> FetchError {
-    let GitError::Failed { message, .. } = &error else {
-        return FetchError::Git { source_name: source.to_string(), source: error };
-    };
-    let missing = [
-        "not found",
-        "Authentication failed",
-        "could not read Username",
-        "403",
-        "Permission denied",
-    ];
-    if missing.iter().any(|part| message.contains(part)) {
-        return FetchError::NotFound(source.to_string());
-    }
-    if message.contains("does not appear to be a git repository")
-        || message.contains("not a git repository")
-    {
-        return FetchError::NotARepository(source.to_string());
-    }
-    FetchError::Git { source_name: source.to_string(), source: error }
 }
 
 #[cfg(test)]

@@ -99,11 +99,8 @@ pub async fn list_audit(
     let chain = chain(caller, filter.server)?;
     let before = super::tasks::cursor_id(filter.cursor.as_ref())?;
     let page = AuditPage::Before(before.unwrap_or(u64::MAX));
-    let items = app
-        .store
-        .list_audit(chain, &wanted(&filter)?, page, limit)
-        .await
-        .map_err(store_problem)?;
+    let items =
+        app.store.list_audit(chain, &wanted(&filter)?, page, limit).await.map_err(store_problem)?;
     let full = items.len() == limit as usize;
     let next_cursor =
         items.last().filter(|_| full).map(|entry| Cursor::after(&entry.number.to_string()));

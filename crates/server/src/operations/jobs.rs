@@ -20,11 +20,7 @@ pub async fn list_jobs(app: &App, _: &Caller, filter: JobFilter) -> Result<JobPa
     let before = super::tasks::cursor_id(filter.cursor.as_ref())?;
     let wanted =
         boatyard_store::JobFilter { state: filter.state, kind: filter.name, subject: None, before };
-    let rows = app
-        .store
-        .list_jobs(None, &wanted, limit)
-        .await
-        .map_err(store_problem)?;
+    let rows = app.store.list_jobs(None, &wanted, limit).await.map_err(store_problem)?;
     let full = rows.len() == limit as usize;
     let next_cursor =
         rows.last().filter(|_| full).map(|row| Cursor::after(&row.number.to_string()));
@@ -80,7 +76,8 @@ pub async fn run_job(app: &App, caller: &Caller, name: String) -> Result<Job, Pr
     }
     boatyard_store::audit::note("job", &name);
     // The server's own, as it is by the clock: one of its kind at a time, whoever asks.
-    let enqueued = app.store.enqueue(vec![housekeeping::job(&name)]).await.map_err(store_problem)?;
+    let enqueued =
+        app.store.enqueue(vec![housekeeping::job(&name)]).await.map_err(store_problem)?;
     let id = enqueued.first().map(|job| job.id());
     let id = id.ok_or_else(|| Problem::unavailable("the job was not enqueued"))?;
     find_job(app, caller, id).await

@@ -77,10 +77,7 @@ fn wants_lines(headers: &HeaderMap) -> bool {
     let mut kinds = accepted.flat_map(|value| value.split(','));
     kinds.any(|kind| {
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        matches!(
-            kind.as_str(),
-            "application/x-ndjson" | "application/ndjson" | "application/jsonl"
-        )
+        matches!(kind.as_str(), "application/x-ndjson" | "application/ndjson" | "application/jsonl")
     })
 }
 

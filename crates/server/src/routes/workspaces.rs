@@ -9,7 +9,8 @@ use boatyard_api::{
     task::Diff,
     workspace::{
         CommitList, ExecOutput, ExecRequest, ExecResult, ForkRequest, NewWorkspace, Snapshot,
-        Workspace, WorkspaceChange, WorkspaceDiffQuery, WorkspaceFilter, WorkspaceLogQuery, WorkspacePage,
+        Workspace, WorkspaceChange, WorkspaceDiffQuery, WorkspaceFilter, WorkspaceLogQuery,
+        WorkspacePage,
     },
 };
 use boatyard_model::WorkspaceId;

@@ -11,8 +11,8 @@ use boatyard_api::{
 use boatyard_model::{KeyKind, Scope, Scopes, Timestamp};
 use boatyard_store::NewDeviceCode;
 use oauth2::{
-    ClientId, DeviceAuthorizationUrl, HttpRequest, HttpResponse, StandardDeviceAuthorizationResponse,
-    TokenResponse as _, TokenUrl, basic::BasicClient,
+    ClientId, DeviceAuthorizationUrl, HttpRequest, HttpResponse,
+    StandardDeviceAuthorizationResponse, TokenResponse as _, TokenUrl, basic::BasicClient,
 };
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -83,7 +83,10 @@ async fn a_foreign_client_is_let_in() {
     assert_eq!((key.kind, key.name.as_str()), (KeyKind::Login, "somebody-else"));
     assert!(key.expires.is_some());
     let_in.list_tasks(&Default::default()).await.unwrap();
-    assert_eq!(let_in.list_workspaces(&Default::default()).await.unwrap_err().problem().unwrap().status, 403);
+    assert_eq!(
+        let_in.list_workspaces(&Default::default()).await.unwrap_err().problem().unwrap().status,
+        403
+    );
 }
 
 #[tokio::test]
@@ -92,7 +95,9 @@ async fn a_no_is_a_no_and_a_code_is_good_once() {
     let codes = begin(&machine, None).await;
     assert_eq!(poll(&machine, &codes).await.unwrap_err(), "authorization_pending");
     assert_eq!(poll(&machine, &codes).await.unwrap_err(), "slow_down");
-    assert!(codes.verification_uri_complete.ends_with(&format!("/device?code={}", codes.user_code)));
+    assert!(
+        codes.verification_uri_complete.ends_with(&format!("/device?code={}", codes.user_code))
+    );
     let seen = machine.client.decide_device_code(&codes.user_code, &NO).await.unwrap();
     assert_eq!(seen.state, DeviceCodeState::Denied);
     for _ in 0..2 {

@@ -27,8 +27,7 @@ impl Machine {
     /// Makes a key for these scopes.
     async fn key_for(&self, scopes: &[Scope]) -> (MadeApiKey, Client) {
         let scopes = Some(scopes.iter().copied().collect());
-        let made =
-            self.client.create_key(&NewApiKey { scopes, ..wanted("narrow") }).await.unwrap();
+        let made = self.client.create_key(&NewApiKey { scopes, ..wanted("narrow") }).await.unwrap();
         let client = self.with_key(&made.secret);
         (made, client)
     }

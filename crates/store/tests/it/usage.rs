@@ -5,8 +5,8 @@ use boatyard_model::{
     event::{PermissionKind, PermissionOption, PermissionOutcome},
 };
 use boatyard_store::{
-    BUILT_IN_ORGANIZATION, BudgetKey, BudgetPeriod, BudgetScope, BudgetUnit, Error, NewBudgetAsk, NewModelCall,
-    Owner, Resolution, UsageFilter, UsageGroup, UsageSum,
+    BUILT_IN_ORGANIZATION, BudgetKey, BudgetPeriod, BudgetScope, BudgetUnit, Error, NewBudgetAsk,
+    NewModelCall, Owner, Resolution, UsageFilter, UsageGroup, UsageSum,
 };
 
 use crate::{World, world};

@@ -70,11 +70,8 @@ pub(super) async fn prepare(
     // The placeholders of credentials, the repository's, then the agent's own, then what people set
     // for it.
     let owner = app.store.workspace(session.workspace).await?.owner;
-    let mut variables = app.connections.variables(
-        owner.organization,
-        Some(owner.member),
-        session.workspace,
-    );
+    let mut variables =
+        app.connections.variables(owner.organization, Some(owner.member), session.workspace);
     variables.extend(environment.variables);
     variables.extend(program.env);
     variables.extend(settings.environment);

@@ -103,7 +103,8 @@ pub async fn exec_in_workspace(
     let row = row(app, caller, id, Wish::Act).await?;
     let (mut request, stdin) = command(row.folder.as_deref(), request)?;
     let given = std::mem::take(&mut request.environment);
-    request.environment = app.connections.variables(row.owner.organization, whose(caller, &row), id);
+    request.environment =
+        app.connections.variables(row.owner.organization, whose(caller, &row), id);
     request.environment.extend(given);
     begins(&request);
     let attached = app.hub.wake(id).await.map_err(hub_problem)?;
@@ -134,7 +135,8 @@ pub async fn exec_streaming(
     let row = row(app, caller, id, Wish::Act).await?;
     let (mut request, stdin) = command(row.folder.as_deref(), request)?;
     let given = std::mem::take(&mut request.environment);
-    request.environment = app.connections.variables(row.owner.organization, whose(caller, &row), id);
+    request.environment =
+        app.connections.variables(row.owner.organization, whose(caller, &row), id);
     request.environment.extend(given);
     begins(&request);
     let attached = app.hub.wake(id).await.map_err(hub_problem)?;
