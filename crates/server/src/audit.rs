@@ -63,7 +63,7 @@ pub(crate) async fn run(store: &Store, request: Request, id: &RequestId, next: N
         work.await
     };
     let response = conclude(store, &context, entry, response).await;
-    unanswered.is_answered();
+    unanswered.over();
     response
 }
 
@@ -75,7 +75,7 @@ struct Unanswered<'s> {
 }
 
 impl Unanswered<'_> {
-    fn is_answered(mut self) {
+    fn over(mut self) {
         self.context = None;
     }
 }

@@ -284,6 +284,7 @@ async fn what_is_kept_no_longer_goes_and_the_rest_can_be_checked() {
 }
 
 #[tokio::test]
+#[expect(clippy::async_yields_async, reason = "the work goes on in a task of its own")]
 async fn whoever_hangs_up_is_written_down_once_and_behind_what_goes_on() {
     let world = world().await;
     let store = &world.store;

@@ -44,6 +44,8 @@ pub async fn propose_egress(
         let ago = i64::try_from(REFUSED.as_millis()).unwrap_or(i64::MAX);
         boatyard_model::Timestamp(now.0.saturating_sub(ago))
     });
+    // What was over a moment ago counts too.
+    app.hub.traffic().flush().await;
     let rows = app.store.wanted(organization, place, since).await.map_err(store_problem)?;
     let requests = rows.iter().map(|row| row.requests).sum();
     let wanted: Vec<Wanted> = rows.iter().filter_map(wanted).collect();
