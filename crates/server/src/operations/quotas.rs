@@ -169,6 +169,7 @@ pub async fn set_quota(app: &App, caller: &Caller, new: NewQuota) -> Result<Quot
     if !(0.0..=MOST).contains(&limit) {
         return Err(Problem::invalid("limit", format!("{limit} is not a number from 0 on")));
     }
+    let is_named = subject.is_some();
     let (organization, subject) = whose(app, caller, scope, subject).await?;
     let owner = Owner { organization, member: caller.owner.member };
     audit::note("kind", kind.as_str());
@@ -198,10 +199,14 @@ pub async fn set_quota(app: &App, caller: &Caller, new: NewQuota) -> Result<Quot
         return Err(Problem::conflict(format!("there are {QUOTAS_MAX} quotas already"))
             .with_next("Remove one: `boatyard quota list` shows them."));
     }
-    if before.is_some_and(|row| row.imposed) {
+    let was_imposed = before.is_some_and(|row| row.imposed);
+    if was_imposed {
         may_change_imposed(caller)?;
     }
-    let imposed = match caller.operator && scope == Scope::Organization {
+    // An operator's own organization is theirs as an administrator; who names one means it as who
+    // runs the server.
+    let imposes = caller.operator && scope == Scope::Organization && is_named;
+    let imposed = match was_imposed || imposes {
         true => Imposed::Yes,
         false => Imposed::No,
     };

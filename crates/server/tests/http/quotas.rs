@@ -35,6 +35,13 @@ async fn quotas_are_set_shown_with_what_is_used_and_removed() {
     client.set_quota(&quota(QuotaKind::Tasks, QuotaScope::Organization, 2.0)).await.unwrap();
     client.set_quota(&quota(QuotaKind::Tasks, QuotaScope::Each, 1.0)).await.unwrap();
     client.set_quota(&quota(QuotaKind::Tasks, QuotaScope::Person, 0.0)).await.unwrap();
+    // Who runs the server is an administrator like others, unless they name the organization.
+    let mut new = quota(QuotaKind::Workspaces, QuotaScope::Organization, 8.0);
+    assert!(!client.set_quota(&new).await.unwrap().imposed);
+    new.subject = Some(boatyard_store::BUILT_IN_ORGANIZATION.to_string());
+    assert!(client.set_quota(&new).await.unwrap().imposed);
+    new.subject = None;
+    assert!(client.set_quota(&new).await.unwrap().imposed, "it stays what it was");
     let list = client.list_quotas().await.unwrap();
     assert_eq!(list.items.len(), 7);
     assert_eq!((list.organization.tasks, list.own.storage), (0, 0));
