@@ -237,7 +237,7 @@ pub(super) async fn look_after_turns(app: &App) -> anyhow::Result<()> {
             if app.places.is_news(session.id, &why) {
                 let text = format!(
                     "{why} The turn is held when its agent asks its model next; one that does not \
-                     ask is ended in a minute, and its work is kept."
+                     ask is ended within two minutes, and its work is kept."
                 );
                 app.hub.notice(&session, NoticeLevel::Warning, NOTICE_QUOTA, text, None).await?;
             } else {
