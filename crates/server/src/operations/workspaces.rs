@@ -307,10 +307,14 @@ pub async fn delete_workspace(app: &App, caller: &Caller, id: WorkspaceId) -> Re
         let next = format!("Cancel it first: `boatyard cancel {}`.", attempt.task);
         return Err(Problem::conflict("an attempt at a task works in it").with_next(next));
     }
-    housekeeping::end_sessions(app, id, "its workspace was deleted")
-        .await
-        .map_err(|error| Problem::internal(error.into_boxed_dyn_error()))?;
-    app.hub.remove(id).await.map_err(hub_problem)
+    let at_work = app.clone();
+    let removed = async move {
+        housekeeping::end_sessions(&at_work, id, "its workspace was deleted")
+            .await
+            .map_err(|error| Problem::internal(error.into_boxed_dyn_error()))?;
+        at_work.hub.remove(id).await.map_err(hub_problem)
+    };
+    whole(app, removed).await
 }
 
 /// Changes what a workspace is called, and who may see it, with its sessions.
@@ -366,6 +370,7 @@ pub async fn stop_workspace(
     id: WorkspaceId,
 ) -> Result<Workspace, Problem> {
     row(app, caller, id, Wish::Act).await?;
-    app.hub.kill(id).await.map_err(hub_problem)?;
+    let hub = app.hub.clone();
+    whole(app, async move { hub.kill(id).await.map_err(hub_problem) }).await?;
     find_workspace(app, caller, id).await
 }
