@@ -21,6 +21,7 @@ mod commands;
 mod connect;
 mod credentials;
 mod data;
+mod export;
 mod failure;
 mod ids;
 mod logging;

@@ -74,6 +74,11 @@ pub fn entry(method: &Method, path: &str) -> Option<&'static Entry> {
     table::find(method, path)
 }
 
+/// Whether a matched path is one of the [table], with this method or another.
+pub fn is_listed(path: &str) -> bool {
+    table::has(path)
+}
+
 /// What those may ask for who have nothing but the link of a share; each judges what it is about.
 const FOR_GUESTS: &[&str] = &[
     "find_identity",

@@ -23,9 +23,11 @@ use std::{
 use boatyard_model::{KeyId, Timestamp};
 use boatyard_store::{KeyCallRow, Owner, Store};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     time::{Instant, sleep_until},
 };
+
+use crate::flush::{Flush, Flushes};
 
 /// Calls that wait to be taken up: what comes within some tenths of a second.
 const QUEUE: usize = 8192;
@@ -37,8 +39,6 @@ const PATHS: usize = 256;
 const PATH: usize = 300;
 /// The newest rows of each key that are kept.
 const KEPT: u64 = 1000;
-/// How long the last rows may take when the server ends.
-const LAST: Duration = Duration::from_secs(2);
 
 /// One call with a key.
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ pub struct Call {
 #[derive(Debug, Clone)]
 pub struct Calls {
     queue: mpsc::Sender<Call>,
-    flushes: mpsc::Sender<oneshot::Sender<()>>,
+    flushes: Flush,
     lost: Arc<AtomicU64>,
 }
 
@@ -75,7 +75,7 @@ impl Calls {
     /// A log in this store. Its writer runs until nobody can tell anything any more.
     pub fn start(store: Store) -> Self {
         let (queue, calls) = mpsc::channel(QUEUE);
-        let (flushes, flushed) = mpsc::channel(1);
+        let (flushes, flushed) = Flush::new();
         let lost = Arc::new(AtomicU64::new(0));
         let writer = Writer { store, lost: Arc::clone(&lost), rows: HashMap::new() };
         tokio::spawn(writer.run(calls, flushed));
@@ -95,18 +95,9 @@ impl Calls {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Writes what waits: the server ends, or somebody looks. Waits for [`LAST`] at most.
+    /// Writes what waits: the server ends, or somebody looks.
     pub async fn flush(&self) {
-        let (done, answer) = oneshot::channel();
-        let flushed = async {
-            if self.flushes.send(done).await.is_ok() {
-                // The writer may have ended before, with nothing left to write.
-                let _ = answer.await;
-            }
-        };
-        if tokio::time::timeout(LAST, flushed).await.is_err() {
-            tracing::warn!("the last calls with keys were not written to the log");
-        }
+        self.flushes.flush("calls with keys").await;
     }
 }
 
@@ -127,11 +118,7 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(
-        mut self,
-        mut calls: mpsc::Receiver<Call>,
-        mut flushes: mpsc::Receiver<oneshot::Sender<()>>,
-    ) {
+    async fn run(mut self, mut calls: mpsc::Receiver<Call>, mut flushes: Flushes) {
         let mut due = Instant::now();
         loop {
             tokio::select! {

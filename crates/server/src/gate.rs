@@ -154,10 +154,12 @@ impl Gate {
             return Err(Problem::unavailable("the server is going down; no new work is taken")
                 .with_next("Try again in a few seconds."));
         }
-        let entry = request
-            .extensions()
-            .get::<MatchedPath>()
-            .and_then(|path| access::entry(request.method(), path.as_str()));
+        let matched = request.extensions().get::<MatchedPath>();
+        if let Some(path) = matched.filter(|path| !access::is_listed(path.as_str())) {
+            tracing::error!(path = path.as_str(), "a route has no line in the table of operations");
+            return Err(Problem::not_found("page", path.as_str()));
+        }
+        let entry = matched.and_then(|path| access::entry(request.method(), path.as_str()));
         let access = match entry {
             Some(entry) if entry.need == Need::Open => Access::Open,
             Some(_) => Access::Key,

@@ -22,6 +22,7 @@ pub mod calls;
 pub mod checks;
 pub mod connections;
 pub mod encoded;
+mod flush;
 pub mod gate;
 pub mod git;
 pub mod health;

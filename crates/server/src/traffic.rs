@@ -30,12 +30,15 @@ use boatyard_egress::{
 use boatyard_model::{RequestVerdict, RequestWay, WorkspaceId};
 use boatyard_store::{RequestRow, Store};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     time::{Instant, sleep_until},
 };
 
 use self::{denied::Denied, place::Places, programs::Programs};
-use crate::hub::Hub;
+use crate::{
+    flush::{Flush, Flushes},
+    hub::Hub,
+};
 
 /// Records that wait to be written: what a burst of some tenths of a second leaves.
 const QUEUE: usize = 8192;
@@ -45,15 +48,13 @@ const BATCH: usize = 512;
 const WAIT: Duration = Duration::from_millis(200);
 /// The longest reason, rule or program that is kept, in bytes.
 const TEXT: usize = 300;
-/// How long the last rows may take when the server ends.
-const LAST: Duration = Duration::from_secs(2);
 
 /// Where everybody tells what left. A cheap clone.
 #[derive(Debug, Clone)]
 pub struct Traffic {
     queue: Arc<Channel>,
     lost: Arc<AtomicU64>,
-    flushes: mpsc::Sender<oneshot::Sender<()>>,
+    flushes: Flush,
     /// Finds out whose connections are, once the hub is there to be asked.
     who: Arc<OnceLock<Programs>>,
 }
@@ -77,7 +78,7 @@ impl Traffic {
     /// A log in this store. Its writer runs until nobody can tell anything any more.
     pub fn start(store: Store) -> Self {
         let (queue, records) = Channel::new(QUEUE);
-        let (flushes, flushed) = mpsc::channel(1);
+        let (flushes, flushed) = Flush::new();
         let lost = Arc::new(AtomicU64::new(0));
         let writer = Writer {
             places: Places::new(store.clone()),
@@ -131,18 +132,9 @@ impl Traffic {
         self.queue.dropped() + self.lost.load(Ordering::Relaxed)
     }
 
-    /// Writes what waits: the server ends, or somebody looks. Waits for [`LAST`] at most.
+    /// Writes what waits: the server ends, or somebody looks.
     pub async fn flush(&self) {
-        let (done, answer) = oneshot::channel();
-        let flushed = async {
-            if self.flushes.send(done).await.is_ok() {
-                // The writer may have ended before, with nothing left to write.
-                let _ = answer.await;
-            }
-        };
-        if tokio::time::timeout(LAST, flushed).await.is_err() {
-            tracing::warn!("the last requests were not written to the log");
-        }
+        self.flushes.flush("requests").await;
     }
 }
 
@@ -158,11 +150,7 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(
-        mut self,
-        mut records: mpsc::Receiver<Record>,
-        mut flushes: mpsc::Receiver<oneshot::Sender<()>>,
-    ) {
+    async fn run(mut self, mut records: mpsc::Receiver<Record>, mut flushes: Flushes) {
         let mut due = Instant::now();
         loop {
             tokio::select! {

@@ -230,22 +230,13 @@ function Accounts({ providers }: { providers: readonly ProviderWay[] }) {
         <Card>
           <ul className="divide-y divide-line">
             {linked.map((account) => (
-              <li key={account.id} className="flex flex-wrap items-center gap-3 px-4 py-3 text-sm">
-                <div className="min-w-0 flex-1">
-                  <p className="font-medium">{label(account.provider)}</p>
-                  <p className="text-faint">
-                    {account.email ?? account.name} · used {ago(account.last_used, now)}
-                  </p>
-                </div>
-                <Button
-                  look="bad"
-                  aria-label={`Remove ${label(account.provider)}`}
-                  disabled={remove.isPending}
-                  onClick={() => remove.mutate(account.id)}
-                >
-                  Remove
-                </Button>
-              </li>
+              <Kept
+                key={account.id}
+                name={label(account.provider)}
+                about={`${account.email ?? account.name} · used ${ago(account.last_used, now)}`}
+                busy={remove.isPending}
+                onRemove={() => remove.mutate(account.id)}
+              />
             ))}
           </ul>
         </Card>
@@ -259,6 +250,26 @@ function Accounts({ providers }: { providers: readonly ProviderWay[] }) {
         ))}
       </div>
     </>
+  );
+}
+
+/** One of several ways to sign in, which may be removed. */
+function Kept(props: { name: string; about: string; busy: boolean; onRemove: () => void }) {
+  return (
+    <li className="flex flex-wrap items-center gap-3 px-4 py-3 text-sm">
+      <div className="min-w-0 flex-1">
+        <p className="font-medium">{props.name}</p>
+        <p className="text-faint">{props.about}</p>
+      </div>
+      <Button
+        look="bad"
+        aria-label={`Remove ${props.name}`}
+        disabled={props.busy}
+        onClick={props.onRemove}
+      >
+        Remove
+      </Button>
+    </li>
   );
 }
 
@@ -284,24 +295,17 @@ function Passkeys() {
         <Card>
           <ul className="divide-y divide-line">
             {asked.data.items.map((passkey) => (
-              <li key={passkey.id} className="flex flex-wrap items-center gap-3 px-4 py-3 text-sm">
-                <div className="min-w-0 flex-1">
-                  <p className="font-medium">{passkey.name}</p>
-                  <p className="text-faint">
-                    {passkey.last_used
-                      ? `used ${ago(passkey.last_used, now)}`
-                      : `made ${ago(passkey.created, now)}, not used yet`}
-                  </p>
-                </div>
-                <Button
-                  look="bad"
-                  aria-label={`Remove ${passkey.name}`}
-                  disabled={remove.isPending}
-                  onClick={() => remove.mutate(passkey.id)}
-                >
-                  Remove
-                </Button>
-              </li>
+              <Kept
+                key={passkey.id}
+                name={passkey.name}
+                about={
+                  passkey.last_used
+                    ? `used ${ago(passkey.last_used, now)}`
+                    : `made ${ago(passkey.created, now)}, not used yet`
+                }
+                busy={remove.isPending}
+                onRemove={() => remove.mutate(passkey.id)}
+              />
             ))}
           </ul>
         </Card>

@@ -1,7 +1,7 @@
 //! `boatyard audit`: who changed what, when and from where.
 
 use std::{
-    io::{BufRead as _, Write as _},
+    io::BufRead as _,
     path::{Path, PathBuf},
 };
 
@@ -22,7 +22,7 @@ use super::Context;
 use crate::{
     failure::{Exit, Failure},
     output::{Output, table::Table},
-    text::{ago, bytes, clean_line, count},
+    text::{ago, clean_line, count},
 };
 
 /// The longest line of an export that is read, in bytes: an entry is far below.
@@ -291,29 +291,8 @@ fn what(entry: &AuditEntry) -> String {
 }
 
 async fn export(filter: &AuditFilter, file: Option<&Path>, context: &Context<'_>) -> Result<Exit> {
-    let mut response = context.client.export_audit(filter).await?;
-    let mut sum = 0;
-    let mut into: Box<dyn std::io::Write> = match file {
-        Some(path) => {
-            let created = std::fs::File::create(path);
-            Box::new(created.with_context(|| format!("{} can't be written", path.display()))?)
-        }
-        None => Box::new(std::io::stdout().lock()),
-    };
-    while let Some(piece) = response.chunk().await.context("the log ended early")? {
-        sum += piece.len() as u64;
-        match into.write_all(&piece) {
-            Ok(()) => {}
-            // Who reads has read enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
-            Err(error) => return Err(error).context("the log can't be written"),
-        }
-    }
-    into.flush().context("the log can't be written")?;
-    if let Some(path) = file {
-        context.output.note(format!("Wrote {} into {}.", bytes(sum), path.display()));
-    }
-    Ok(Exit::Done)
+    let response = context.client.export_audit(filter).await?;
+    crate::export::into(response, file, context.output).await
 }
 
 /// Walks along the entries of an exported file.

@@ -1,12 +1,9 @@
 //! `boatyard egress asks|answer|log|export|summary`: requests of workspaces that wait for a person,
 //! and the log of all of them.
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use boatyard_api::{
     client::ExportForm,
     model::{
@@ -340,29 +337,8 @@ async fn export(
         Format::Ndjson => ExportForm::Lines,
         Format::Csv => ExportForm::Csv,
     };
-    let mut response = context.client.export_requests(filter, form).await?;
-    let mut sum = 0;
-    let mut into: Box<dyn std::io::Write> = match file {
-        Some(path) => {
-            let created = std::fs::File::create(path);
-            Box::new(created.with_context(|| format!("{} can't be written", path.display()))?)
-        }
-        None => Box::new(std::io::stdout().lock()),
-    };
-    while let Some(piece) = response.chunk().await.context("the log ended early")? {
-        sum += piece.len() as u64;
-        match into.write_all(&piece) {
-            Ok(()) => {}
-            // Who reads has read enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
-            Err(error) => return Err(error).context("the log can't be written"),
-        }
-    }
-    into.flush().context("the log can't be written")?;
-    if let Some(path) = file {
-        context.output.note(format!("Wrote {} into {}.", bytes(sum), path.display()));
-    }
-    Ok(Exit::Done)
+    let response = context.client.export_requests(filter, form).await?;
+    crate::export::into(response, file, context.output).await
 }
 
 async fn summary(query: &RequestSummaryQuery, context: &Context<'_>) -> Result<()> {

@@ -73,7 +73,7 @@ fn when(yard: &Yard, args: &[&str], is_it: impl Fn(&Value) -> bool) -> Value {
 }
 
 /// The one request that waits.
-fn waiting(yard: &Yard) -> Value {
+pub(super) fn waiting(yard: &Yard) -> Value {
     let asks = when(yard, &["egress", "asks"], |asks| {
         asks["items"].as_array().is_some_and(|asks| asks.len() == 1)
     });

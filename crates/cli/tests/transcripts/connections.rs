@@ -307,22 +307,12 @@ fn a_question_says_which_credential_would_go_along() {
         let args = ["workspace", "exec", &world.workspace, "--", "sh", "-c", &script];
         yard.command(&args).stdout(Stdio::piped()).spawn().unwrap()
     };
-    let asked = || {
-        let deadline = std::time::Instant::now() + LIMIT;
-        loop {
-            assert!(std::time::Instant::now() < deadline, "nobody is asked");
-            let asks = yard.json(&["egress", "asks"]);
-            if let Some(ask) = asks["items"].as_array().and_then(|asks| asks.first()) {
-                break ask.clone();
-            }
-        }
-    };
     let answer = |ask: &serde_json::Value, word: &str| {
         let said = yard.run(&["egress", "answer", ask["id"].as_str().unwrap(), word]);
         assert!(said.ends_with("[0]\n"), "{said}");
     };
     let program = begun(HOST, "-H \"Authorization: Bearer $API_TOKEN\"");
-    let ask = asked();
+    let ask = super::asks::waiting(yard);
     assert_eq!((&ask["credential"], &ask["path"]), (&"api".into(), &"/v1/asked".into()), "{ask:#}");
     let shown = yard.run(&["egress", "asks"]);
     assert!(shown.contains("/v1/asked with api"), "{shown}");
@@ -333,7 +323,7 @@ fn a_question_says_which_credential_would_go_along() {
     assert!(world.last(1).contains(&format!("Bearer {VALUE}")));
     // It is bound to that host alone.
     let program = begun(other, "");
-    let ask = asked();
+    let ask = super::asks::waiting(yard);
     assert!(ask["host"] == other && ask.get("credential").is_none(), "{ask:#}");
     answer(&ask, "no");
     let said = program.wait_with_output().unwrap().stdout;

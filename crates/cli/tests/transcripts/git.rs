@@ -6,7 +6,7 @@ use std::process::Stdio;
 use boatyard_testkit::github::{APP_ID, APP_KEY, AUTHORITY, GitHub};
 use serde_json::Value;
 
-use crate::yard::{LIMIT, Yard};
+use crate::yard::Yard;
 
 const TOKEN: &str = "ghp_outside0123456789abcdef";
 const REPOSITORY: &str = "acme/app";
@@ -96,15 +96,7 @@ impl World {
 
     /// The one request that waits for a person.
     fn waiting(&self) -> Value {
-        let deadline = std::time::Instant::now() + LIMIT;
-        loop {
-            let asks = self.yard.json(&["egress", "asks"]);
-            if let Some(ask) = asks["items"].as_array().and_then(|asks| asks.first()) {
-                return ask.clone();
-            }
-            assert!(std::time::Instant::now() < deadline, "nobody is asked");
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
+        super::asks::waiting(&self.yard)
     }
 
     /// The tokens that the stand-in saw.

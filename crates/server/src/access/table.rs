@@ -249,6 +249,11 @@ pub(super) fn find(method: &Method, path: &str) -> Option<&'static Entry> {
     TABLE.get(place)
 }
 
+/// Whether a path has an entry, whatever the method.
+pub(super) fn has(path: &str) -> bool {
+    TABLE.binary_search_by(|entry| entry.path.cmp(path)).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

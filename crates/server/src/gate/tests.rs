@@ -69,10 +69,11 @@ async fn server_made(most: usize, settings: &settings::Server, rates: &settings:
     gate.begin();
     let gate = Arc::new(gate);
     let router = Router::new()
-        .route("/api/who", routing::any(who))
-        .route("/api/broken", routing::get(broken))
-        .route("/api/take", routing::post(take))
-        .route("/open", routing::get(|| async { "open" }))
+        .route("/api/auth/me", routing::any(who))
+        .route("/api/jobs", routing::get(broken))
+        .route("/api/tasks", routing::post(take))
+        .route("/health", routing::get(|| async { "open" }))
+        .route("/without-a-line", routing::get(|| async { "open" }))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&gate), pass));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -170,13 +171,18 @@ fn an_answer_of_the_framework_becomes_a_problem() {
 #[tokio::test]
 async fn nothing_of_the_api_answers_without_a_good_key() {
     let server = server_with(REQUESTS_MAX).await;
-    assert_eq!(server.ask("GET", "/open", &[], "").await.status, 200);
+    assert_eq!(server.ask("GET", "/health", &[], "").await.status, 200);
+    let unlisted = server.ask("GET", "/without-a-line", &[], "").await;
+    assert!(unlisted.problem().is(ProblemKind::NotFound));
     let bearer = server.bearer();
-    let good = server.ask("GET", "/api/who", &[("Authorization", &bearer)], "").await;
+    let good = server.ask("GET", "/api/auth/me", &[("Authorization", &bearer)], "").await;
     assert_eq!((good.status, good.body.as_str()), (200, "Owner"));
     // Asked twice, it comes from memory.
     let small = bearer.replace("Bearer", "bearer");
-    assert_eq!(server.ask("GET", "/api/who", &[("authorization", &small)], "").await.status, 200);
+    assert_eq!(
+        server.ask("GET", "/api/auth/me", &[("authorization", &small)], "").await.status,
+        200
+    );
     let hash = format!("Bearer {}", crate::auth::hash_of(&server.secret));
     let longer = format!("{bearer}0");
     let bad = [
@@ -191,11 +197,11 @@ async fn nothing_of_the_api_answers_without_a_good_key() {
         &server.secret,
     ];
     for value in bad {
-        let answer = server.ask("GET", "/api/who", &[("Authorization", value)], "").await;
+        let answer = server.ask("GET", "/api/auth/me", &[("Authorization", value)], "").await;
         assert!(answer.problem().is(ProblemKind::Unauthenticated), "{value}");
         assert!(answer.headers.contains_key(header::WWW_AUTHENTICATE));
     }
-    for path in ["/api/who", "/api/nothing", "/api", "/metrics"] {
+    for path in ["/api/auth/me", "/api/nothing", "/api", "/metrics"] {
         let answer = server.ask("GET", path, &[], "").await;
         assert!(answer.problem().is(ProblemKind::Unauthenticated), "{path}");
     }
@@ -216,18 +222,18 @@ async fn a_session_reads_freely_and_changes_only_with_its_proof() {
     let set = auth.signer().set(&signed_in.token, LONG, Transport::Plain);
     let cookie = set.split(';').next().unwrap().to_owned();
     let csrf = signed_in.known.csrf.unwrap();
-    let read = server.ask("GET", "/api/who", &[("Cookie", &cookie)], "").await;
+    let read = server.ask("GET", "/api/auth/me", &[("Cookie", &cookie)], "").await;
     assert_eq!(read.status, 200);
-    let blind = server.ask("POST", "/api/who", &[("Cookie", &cookie)], "").await;
+    let blind = server.ask("POST", "/api/auth/me", &[("Cookie", &cookie)], "").await;
     assert!(blind.problem().is(ProblemKind::NotAllowed));
     let wrong = [("Cookie", cookie.as_str()), ("X-Boatyard-CSRF", "00")];
-    assert_eq!(server.ask("POST", "/api/who", &wrong, "").await.status, 403);
+    assert_eq!(server.ask("POST", "/api/auth/me", &wrong, "").await.status, 403);
     let proven = [("Cookie", cookie.as_str()), ("X-Boatyard-CSRF", &csrf)];
-    assert_eq!(server.ask("POST", "/api/who", &proven, "").await.status, 200);
+    assert_eq!(server.ask("POST", "/api/auth/me", &proven, "").await.status, 200);
     let forged = cookie.replace("=", "=0");
-    assert_eq!(server.ask("GET", "/api/who", &[("Cookie", &forged)], "").await.status, 401);
+    assert_eq!(server.ask("GET", "/api/auth/me", &[("Cookie", &forged)], "").await.status, 401);
     // An old cookie is in nobody's way where none is needed.
-    assert_eq!(server.ask("GET", "/open", &[("Cookie", &forged)], "").await.status, 200);
+    assert_eq!(server.ask("GET", "/health", &[("Cookie", &forged)], "").await.status, 200);
 }
 
 #[tokio::test]
@@ -237,12 +243,12 @@ async fn another_site_is_refused_even_with_a_good_key() {
     let key = ("Authorization", bearer.as_str());
     for foreign in [("Host", "evil.example"), ("Origin", "http://evil.example"), ("Origin", "null")]
     {
-        let answer = server.ask("GET", "/api/who", &[key, foreign], "").await;
+        let answer = server.ask("GET", "/api/auth/me", &[key, foreign], "").await;
         assert!(answer.problem().is(ProblemKind::ForeignOrigin), "{foreign:?}");
-        assert_eq!(server.ask("GET", "/open", &[foreign], "").await.status, 403);
+        assert_eq!(server.ask("GET", "/health", &[foreign], "").await.status, 403);
     }
     let own = [key, ("Host", "localhost:7070"), ("Origin", "http://localhost:7070")];
-    assert_eq!(server.ask("GET", "/api/who", &own, "").await.status, 200);
+    assert_eq!(server.ask("GET", "/api/auth/me", &own, "").await.status, 200);
 }
 
 #[tokio::test]
@@ -250,7 +256,7 @@ async fn a_fault_of_the_server_tells_the_request_id_and_nothing_more() {
     let server = server_with(REQUESTS_MAX).await;
     let bearer = server.bearer();
     let headers = [("Authorization", bearer.as_str()), ("X-Request-Id", "mine-1")];
-    let answer = server.ask("GET", "/api/broken", &headers, "").await;
+    let answer = server.ask("GET", "/api/jobs", &headers, "").await;
     assert_eq!(answer.problem().request_id.as_deref(), Some("mine-1"));
     assert_eq!(answer.status, 500);
     assert!(!answer.body.contains("secret"), "{}", answer.body);
@@ -263,7 +269,7 @@ async fn bad_bodies_are_named() {
     let json =
         [("Authorization", bearer.as_str()), ("Content-Type", "application/json; charset=x")];
     let good = r#"{"prompt":"p","repository":"a/b"}"#;
-    assert_eq!(server.ask("POST", "/api/take", &json, good).await.status, 200);
+    assert_eq!(server.ask("POST", "/api/tasks", &json, good).await.status, 200);
     for (body, field) in [
         ("", "body"),
         ("{", "body"),
@@ -273,17 +279,17 @@ async fn bad_bodies_are_named() {
         (r#"{"prompt":"p","repository":"a/b","base":"-x"}"#, "base"),
         (r#"{"prompt":"p","repository":"a/b","x":{}}"#, "x"),
     ] {
-        let problem = server.ask("POST", "/api/take", &json, body).await.problem();
+        let problem = server.ask("POST", "/api/tasks", &json, body).await.problem();
         assert!(problem.is(ProblemKind::Invalid), "{body}");
         assert_eq!(problem.field.as_deref(), Some(field), "{body}: {}", problem.detail);
     }
     let huge = format!(r#"{{"prompt":"{}"}}"#, "x".repeat(extract::JSON_MAX));
-    let answer = server.ask("POST", "/api/take", &json, &huge).await;
+    let answer = server.ask("POST", "/api/tasks", &json, &huge).await;
     assert!(answer.problem().is(ProblemKind::TooLarge));
     let form = [("Authorization", bearer.as_str()), ("Content-Type", "text/plain")];
-    let answer = server.ask("POST", "/api/take", &form, good).await;
+    let answer = server.ask("POST", "/api/tasks", &form, good).await;
     assert!(answer.problem().is(ProblemKind::UnsupportedMediaType));
-    let answer = server.ask("GET", "/api/take", &json, "").await;
+    let answer = server.ask("GET", "/api/tasks", &json, "").await;
     assert!(answer.problem().is(ProblemKind::MethodNotAllowed));
     assert_eq!(answer.headers[header::ALLOW], "POST");
 }
@@ -302,30 +308,30 @@ async fn words_that_are_no_request_end_the_connection() {
     let answer = server.say(long.as_bytes()).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     // It works as before.
-    assert_eq!(server.ask("GET", "/open", &[], "").await.status, 200);
+    assert_eq!(server.ask("GET", "/health", &[], "").await.status, 200);
 }
 
 #[tokio::test]
 async fn a_full_or_stopping_server_says_so() {
     let full = server_with(0).await;
-    let answer = full.ask("GET", "/open", &[], "").await;
+    let answer = full.ask("GET", "/health", &[], "").await;
     assert!(answer.problem().is(ProblemKind::TooManyRequests));
     assert!(answer.headers.contains_key(header::RETRY_AFTER));
     let server = server_with(1).await;
-    assert_eq!(server.ask("GET", "/open", &[], "").await.status, 200);
+    assert_eq!(server.ask("GET", "/health", &[], "").await.status, 200);
     assert_eq!(server.gate.under_way(), 0, "the place is free again");
     server.gate.stopping.cancel();
     let bearer = server.bearer();
     let key = [("Authorization", bearer.as_str())];
-    assert_eq!(server.ask("GET", "/api/who", &key, "").await.status, 200);
-    let answer = server.ask("POST", "/api/who", &key, "").await;
+    assert_eq!(server.ask("GET", "/api/auth/me", &key, "").await.status, 200);
+    let answer = server.ask("POST", "/api/auth/me", &key, "").await;
     assert!(answer.problem().is(ProblemKind::Unavailable));
 }
 
 #[tokio::test]
 async fn answers_are_for_our_own_page_only_and_say_so() {
     let server = server_with(REQUESTS_MAX).await;
-    let answer = server.ask("GET", "/open", &[], "").await;
+    let answer = server.ask("GET", "/health", &[], "").await;
     for (name, value) in [
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
@@ -340,7 +346,7 @@ async fn answers_are_for_our_own_page_only_and_say_so() {
     assert!(!answer.headers.contains_key(header::STRICT_TRANSPORT_SECURITY), "plain http");
     assert!(!answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
     // Also what is refused before anybody is asked who calls.
-    let refused = server.ask("GET", "/api/who", &[("Host", "evil.example")], "").await;
+    let refused = server.ask("GET", "/api/auth/me", &[("Host", "evil.example")], "").await;
     assert_eq!(refused.headers["x-frame-options"], "DENY");
 }
 
@@ -352,20 +358,20 @@ async fn a_site_that_may_call_does_so_with_a_key_and_never_with_a_cookie() {
     let server = server_for(REQUESTS_MAX, &settings).await;
     let (bearer, origin) = (server.bearer(), ("Origin", tools));
     let asked = [origin, ("Access-Control-Request-Method", "POST")];
-    let preflight = server.ask("OPTIONS", "/api/who", &asked, "").await;
+    let preflight = server.ask("OPTIONS", "/api/auth/me", &asked, "").await;
     assert_eq!(preflight.status, 204);
     assert_eq!(preflight.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], tools);
     assert!(!preflight.headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
     let other = [("Origin", "https://evil.example"), ("Access-Control-Request-Method", "POST")];
-    assert_eq!(server.ask("OPTIONS", "/api/who", &other, "").await.status, 403);
+    assert_eq!(server.ask("OPTIONS", "/api/auth/me", &other, "").await.status, 403);
     let key = [origin, ("Authorization", bearer.as_str())];
-    let answer = server.ask("GET", "/api/who", &key, "").await;
+    let answer = server.ask("GET", "/api/auth/me", &key, "").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "Owner"));
     assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], tools);
     let cookie = server.cookie().await;
-    let by_cookie = server.ask("GET", "/api/who", &[origin, ("Cookie", &cookie)], "").await;
+    let by_cookie = server.ask("GET", "/api/auth/me", &[origin, ("Cookie", &cookie)], "").await;
     assert!(by_cookie.problem().is(ProblemKind::Unauthenticated));
-    assert_eq!(server.ask("GET", "/api/who", &[("Cookie", &cookie)], "").await.status, 200);
+    assert_eq!(server.ask("GET", "/api/auth/me", &[("Cookie", &cookie)], "").await.status, 200);
 }
 
 #[tokio::test]
@@ -384,12 +390,12 @@ async fn a_trusted_proxy_says_who_asks_and_how() {
     assert_eq!(answer.headers[header::LOCATION], "https://boat.example.com/open?x=1");
     let bearer = server.bearer();
     let key = ("Authorization", bearer.as_str());
-    let answer = server.ask("POST", "/api/who", &[host, http, from, key], "").await;
+    let answer = server.ask("POST", "/api/auth/me", &[host, http, from, key], "").await;
     assert!(answer.problem().is(ProblemKind::NotAllowed));
-    let answer = server.ask("POST", "/api/who", &[host, https, from, key], "").await;
+    let answer = server.ask("POST", "/api/auth/me", &[host, https, from, key], "").await;
     assert_eq!(answer.status, 200);
     // What comes without a proxy is this machine's own programs.
-    assert_eq!(server.ask("GET", "/open", &[], "").await.status, 200);
+    assert_eq!(server.ask("GET", "/health", &[], "").await.status, 200);
 }
 
 #[tokio::test]
@@ -404,10 +410,10 @@ async fn an_address_that_asks_too_much_is_told_how_long_to_wait() {
     let key = ("Authorization", bearer.as_str());
     let from = |last: &'static str| ("X-Forwarded-For", last);
     for _ in 0..4 {
-        let answer = server.ask("GET", "/open", &[from("198.51.100.1")], "").await;
+        let answer = server.ask("GET", "/health", &[from("198.51.100.1")], "").await;
         assert_eq!(answer.status, 200);
     }
-    let answer = server.ask("GET", "/open", &[from("198.51.100.1")], "").await;
+    let answer = server.ask("GET", "/health", &[from("198.51.100.1")], "").await;
     let problem = answer.problem();
     assert!(problem.is(ProblemKind::TooManyRequests));
     let seconds: u64 = answer.headers[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
@@ -415,21 +421,21 @@ async fn an_address_that_asks_too_much_is_told_how_long_to_wait() {
     assert!((1..=15).contains(&seconds), "{seconds}");
     // Another address is another's business, and an account has its own count wherever it is.
     for address in ["198.51.100.2", "198.51.100.3", "198.51.100.4"] {
-        let answer = server.ask("GET", "/api/who", &[key, from(address)], "").await;
+        let answer = server.ask("GET", "/api/auth/me", &[key, from(address)], "").await;
         assert_eq!(answer.status, 200);
     }
-    let answer = server.ask("GET", "/api/who", &[key, from("198.51.100.5")], "").await;
+    let answer = server.ask("GET", "/api/auth/me", &[key, from("198.51.100.5")], "").await;
     assert!(answer.problem().is(ProblemKind::TooManyRequests));
     // Keys that don't exist run out; what is good works on.
     let wrong = ("Authorization", "Bearer by_wrong");
     for _ in 0..2 {
-        let answer = server.ask("GET", "/api/who", &[wrong, from("198.51.100.6")], "").await;
+        let answer = server.ask("GET", "/api/auth/me", &[wrong, from("198.51.100.6")], "").await;
         assert_eq!(answer.status, 401);
     }
-    let answer = server.ask("GET", "/api/who", &[wrong, from("198.51.100.6")], "").await;
+    let answer = server.ask("GET", "/api/auth/me", &[wrong, from("198.51.100.6")], "").await;
     assert_eq!(answer.status, 429);
     // A program of this machine is not counted by where it is.
     for _ in 0..10 {
-        assert_eq!(server.ask("GET", "/api/who", &[key], "").await.status, 200);
+        assert_eq!(server.ask("GET", "/api/auth/me", &[key], "").await.status, 200);
     }
 }

@@ -41,13 +41,8 @@ impl Wanted {
 
 /// Writes the comma-separated values as they come.
 pub(super) async fn csv(wanted: Wanted, context: &Context<'_>) -> Result<()> {
-    use std::io::Write as _;
-    let mut response = context.client.export_usage_days(&wanted.query()?).await?;
-    let mut out = std::io::stdout().lock();
-    while let Some(piece) = response.chunk().await? {
-        out.write_all(&piece)?;
-    }
-    out.flush()?;
+    let response = context.client.export_usage_days(&wanted.query()?).await?;
+    crate::export::into(response, None, context.output).await?;
     Ok(())
 }
 
